@@ -1,0 +1,224 @@
+#include "base/codec.h"
+
+static const char standard_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char url_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static void encode(nexus__buf *out, const uint8_t *p, size_t n, const char *alphabet, bool pad)
+{
+    char *at = nexus__buf_reserve(out, (n + 2) / 3 * 4);
+    if (!at)
+        return;
+    char *start = at;
+    for (; n >= 3; n -= 3, p += 3) {
+        uint32_t v = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+        *at++ = alphabet[v >> 18];
+        *at++ = alphabet[v >> 12 & 63];
+        *at++ = alphabet[v >> 6 & 63];
+        *at++ = alphabet[v & 63];
+    }
+    if (n) {
+        uint32_t v = (uint32_t)p[0] << 16 | (n == 2 ? (uint32_t)p[1] << 8 : 0);
+        *at++ = alphabet[v >> 18];
+        *at++ = alphabet[v >> 12 & 63];
+        if (n == 2)
+            *at++ = alphabet[v >> 6 & 63];
+        if (pad)
+            for (size_t i = n; i < 3; i++)
+                *at++ = '=';
+    }
+    out->len += (size_t)(at - start);
+}
+
+void nexus__base64_append(nexus__buf *out, const void *data, size_t n)
+{
+    encode(out, data, n, standard_alphabet, true);
+}
+
+void nexus__base64url_append(nexus__buf *out, const void *data, size_t n)
+{
+    encode(out, data, n, url_alphabet, false);
+}
+
+static int sextet(char c, bool url)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    if (c == (url ? '-' : '+'))
+        return 62;
+    if (c == (url ? '_' : '/'))
+        return 63;
+    return -1;
+}
+
+static bool decode(nexus_slice text, bool url, uint8_t *out, size_t *n)
+{
+    size_t written = 0;
+    uint32_t bits = 0;
+    int have = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        int value = sextet(text.p[i], url);
+        if (value < 0)
+            return false;
+        bits = bits << 6 | (uint32_t)value;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            out[written++] = (uint8_t)(bits >> have);
+        }
+    }
+    if (have == 6 || (bits & ((1u << have) - 1)))
+        return false; /* a lone sextet, or trailing bits that another text could share */
+    *n = written;
+    return true;
+}
+
+bool nexus__base64_decode(nexus_slice text, void *out, size_t *n)
+{
+    if (text.n % 4)
+        return false;
+    if (text.n && text.p[text.n - 1] == '=')
+        text.n -= text.p[text.n - 2] == '=' ? 2 : 1;
+    return decode(text, false, out, n);
+}
+
+bool nexus__base64url_decode(nexus_slice text, void *out, size_t *n)
+{
+    return decode(text, true, out, n);
+}
+
+void nexus__hex_append(nexus__buf *out, const void *data, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *p = data;
+    char *at = nexus__buf_reserve(out, n * 2);
+    if (!at)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        *at++ = digits[p[i] >> 4];
+        *at++ = digits[p[i] & 15];
+    }
+    out->len += n * 2;
+}
+
+int nexus__hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool nexus__hex_decode(nexus_slice text, void *out)
+{
+    if (text.n % 2)
+        return false;
+    for (size_t i = 0; i < text.n; i += 2) {
+        int high = nexus__hex_digit(text.p[i]);
+        int low = nexus__hex_digit(text.p[i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        ((uint8_t *)out)[i / 2] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+bool nexus__percent_decode(nexus_slice text, bool form, char *out, size_t *n)
+{
+    size_t written = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (c == '%') {
+            int high = i + 2 < text.n ? nexus__hex_digit(text.p[i + 1]) : -1;
+            int low = i + 2 < text.n ? nexus__hex_digit(text.p[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return false;
+            c = (char)(high << 4 | low);
+            i += 2;
+        } else if (form && c == '+') {
+            c = ' ';
+        }
+        out[written++] = c;
+    }
+    *n = written;
+    return true;
+}
+
+static bool unreserved(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+           c == '_' || c == '~';
+}
+
+void nexus__percent_append(nexus__buf *out, nexus_slice text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (unreserved(c)) {
+            nexus__buf_char(out, c);
+            continue;
+        }
+        char escape[3] = {'%', digits[(uint8_t)c >> 4], digits[(uint8_t)c & 15]};
+        nexus__buf_append(out, escape, 3);
+    }
+}
+
+bool nexus__query_find(nexus_slice query, nexus_slice name, nexus_slice *value)
+{
+    while (query.n) {
+        nexus_slice pair = nexus__slice_cut(&query, '&');
+        nexus_slice key = nexus__slice_cut(&pair, '=');
+        if (nexus__slice_eq(key, name)) {
+            *value = pair;
+            return true;
+        }
+    }
+    return false;
+}
+
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+
+__attribute__((target("sse4.2"))) static uint32_t crc_hardware(uint32_t crc, const uint8_t *p, size_t n)
+{
+    uint64_t c = crc;
+    for (; n >= 8; n -= 8, p += 8) {
+        uint64_t word;
+        memcpy(&word, p, 8);
+        c = _mm_crc32_u64(c, word);
+    }
+    while (n--)
+        c = _mm_crc32_u8((uint32_t)c, *p++);
+    return (uint32_t)c;
+}
+#endif
+
+/* Half a byte at a time: small, and only for processors without the instruction. */
+static uint32_t crc_table(uint32_t crc, const uint8_t *p, size_t n)
+{
+    static const uint32_t nibble[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+                                        0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+                                        0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
+    while (n--) {
+        crc ^= *p++;
+        crc = crc >> 4 ^ nibble[crc & 15];
+        crc = crc >> 4 ^ nibble[crc & 15];
+    }
+    return crc;
+}
+
+uint32_t nexus__crc32c(uint32_t crc, const void *data, size_t n)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("sse4.2"))
+        return ~crc_hardware(~crc, data, n);
+#endif
+    return ~crc_table(~crc, data, n);
+}

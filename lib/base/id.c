@@ -1,0 +1,93 @@
+#include "base/id.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/time.h"
+
+/* One system call fills many ids. Used bytes are wiped, so that a later core dump tells nothing. */
+static _Thread_local struct {
+    uint8_t bytes[512];
+    size_t left;
+} pool;
+
+static void from_kernel(uint8_t *out, size_t n)
+{
+    while (n) {
+        ssize_t got = getrandom(out, n, 0);
+        if (got < 0) {
+            if (errno == EINTR)
+                continue;
+            __builtin_trap(); /* no random source: going on would be worse than stopping */
+        }
+        out += got;
+        n -= (size_t)got;
+    }
+}
+
+void nexus__random(void *out, size_t n)
+{
+    if (n > 64) {
+        from_kernel(out, n);
+        return;
+    }
+    if (pool.left < n) {
+        from_kernel(pool.bytes, sizeof pool.bytes);
+        pool.left = sizeof pool.bytes;
+    }
+    pool.left -= n;
+    memcpy(out, pool.bytes + pool.left, n);
+    memset(pool.bytes + pool.left, 0, n);
+}
+
+uint64_t nexus__random_u64(void)
+{
+    uint64_t value;
+    nexus__random(&value, sizeof value);
+    return value;
+}
+
+/* RFC 9562 section 6.2, method 1: within a millisecond a 12-bit counter grows, and overflow borrows the next one. */
+static _Thread_local struct {
+    uint64_t ms;
+    uint32_t counter;
+} last;
+
+void nexus__uuid7_bytes(uint8_t out[static 16])
+{
+    uint64_t ms = (uint64_t)(nexus__real_ns() / NEXUS__NS_PER_MS);
+    nexus__random(out, 16);
+    if (ms > last.ms) {
+        last.ms = ms;
+        last.counter = ((uint32_t)out[6] << 8 | out[7]) & 0x7ff; /* upper half stays free to count in */
+    } else if (++last.counter > 0xfff) {
+        last.ms++;
+        last.counter = 0;
+    }
+    for (int i = 0; i < 6; i++)
+        out[i] = (uint8_t)(last.ms >> (40 - 8 * i));
+    out[6] = (uint8_t)(0x70 | last.counter >> 8);
+    out[7] = (uint8_t)last.counter;
+    out[8] = (uint8_t)(0x80 | (out[8] & 0x3f));
+}
+
+void nexus__uuid_format(const uint8_t bytes[static 16], char out[static NEXUS__UUID_LEN + 1])
+{
+    static const char hex[] = "0123456789abcdef";
+    char *at = out;
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *at++ = '-';
+        *at++ = hex[bytes[i] >> 4];
+        *at++ = hex[bytes[i] & 15];
+    }
+    *at = '\0';
+}
+
+void nexus__uuid7(char out[static NEXUS__UUID_LEN + 1])
+{
+    uint8_t bytes[16];
+    nexus__uuid7_bytes(bytes);
+    nexus__uuid_format(bytes, out);
+}
