@@ -3,8 +3,13 @@
 #define NEXUS_NEXUS_H
 
 #include <nexus/alloc.h>
+#include <nexus/auth.h>
 #include <nexus/common.h>
+#include <nexus/jwt.h>
+#include <nexus/rbac.h>
+#include <nexus/secret.h>
 #include <nexus/status.h>
+#include <nexus/verifier.h>
 #include <nexus/version.h>
 
 #endif
