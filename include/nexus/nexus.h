@@ -8,6 +8,7 @@
 #include <nexus/jwt.h>
 #include <nexus/rbac.h>
 #include <nexus/secret.h>
+#include <nexus/schema.h>
 #include <nexus/status.h>
 #include <nexus/verifier.h>
 #include <nexus/version.h>
