@@ -3,8 +3,10 @@
 #define NEXUS_NEXUS_H
 
 #include <nexus/alloc.h>
+#include <nexus/analytics.h>
 #include <nexus/auth.h>
 #include <nexus/common.h>
+#include <nexus/ingest.h>
 #include <nexus/jwt.h>
 #include <nexus/rbac.h>
 #include <nexus/secret.h>
