@@ -6,6 +6,7 @@
 #include <nexus/analytics.h>
 #include <nexus/auth.h>
 #include <nexus/common.h>
+<<<<<<< HEAD
 #include <nexus/ingest.h>
 #include <nexus/jwt.h>
 #include <nexus/rbac.h>
@@ -13,6 +14,14 @@
 #include <nexus/schema.h>
 #include <nexus/status.h>
 #include <nexus/verifier.h>
+=======
+#include <nexus/log.h>
+#include <nexus/metrics.h>
+#include <nexus/service.h>
+#include <nexus/settings.h>
+#include <nexus/status.h>
+#include <nexus/trace.h>
+>>>>>>> 8bafc2e (log, metrics, trace, settings, service: public headers)
 #include <nexus/version.h>
 
 #endif

@@ -24,7 +24,7 @@ ROOMS = {  # room: (floor, public headers)
     "gateway": (5, ["gateway"]),
     "ingest": (5, ["ingest", "analytics"]),
     "notify": (5, ["notify", "webhook"]),
-    "service": (6, ["service"]),
+    "service": (6, ["service", "settings"]),
 }
 
 # Rooms of one floor that may not know another room, although its floor would allow it.
