@@ -6,22 +6,18 @@
 #include <nexus/analytics.h>
 #include <nexus/auth.h>
 #include <nexus/common.h>
-<<<<<<< HEAD
 #include <nexus/ingest.h>
 #include <nexus/jwt.h>
-#include <nexus/rbac.h>
-#include <nexus/secret.h>
-#include <nexus/schema.h>
-#include <nexus/status.h>
-#include <nexus/verifier.h>
-=======
 #include <nexus/log.h>
 #include <nexus/metrics.h>
+#include <nexus/rbac.h>
+#include <nexus/schema.h>
+#include <nexus/secret.h>
 #include <nexus/service.h>
 #include <nexus/settings.h>
 #include <nexus/status.h>
 #include <nexus/trace.h>
->>>>>>> 8bafc2e (log, metrics, trace, settings, service: public headers)
+#include <nexus/verifier.h>
 #include <nexus/version.h>
 
 #endif
