@@ -1,11 +1,14 @@
 #include "base/utf8.h"
 
-/* Bytes of the sequence at p when it is well formed, 0 otherwise (RFC 3629 section 4). */
-static size_t sequence(const uint8_t *p, size_t left)
+/* RFC 3629 section 4. */
+size_t nexus__utf8_sequence(const uint8_t *p, size_t left)
 {
     if (p[0] < 0x80)
         return 1;
-    size_t need = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+    size_t need = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
+                  : (p[0] & 0xf0) == 0xe0        ? 3
+                  : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+                                                 : 0;
     if (!need || left < need)
         return 0;
     uint8_t low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
@@ -32,7 +35,7 @@ size_t nexus__utf8_valid_prefix(nexus_slice text)
         }
         if (at >= text.n)
             break;
-        size_t n = sequence(p + at, text.n - at);
+        size_t n = nexus__utf8_sequence(p + at, text.n - at);
         if (!n)
             return at;
         at += n;

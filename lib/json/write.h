@@ -1,6 +1,7 @@
 /*
- * Writing JSON onto a buffer: commas and escapes are the writer's, nesting is the caller's. Failures are the buffer's
- * (out->status), checked once at the end. Text that is not UTF-8 has each bad byte replaced by U+FFFD.
+ * Writing JSON onto a buffer: commas and escapes are the writer's, nesting is the caller's. Failures are the
+ * buffer's (out->status), checked once at the end. Text that is not UTF-8 has each bad byte replaced by
+ * U+FFFD.
  *
  *     nexus__json_writer w = nexus__json_writer_on(&buf);
  *     nexus__json_open(&w, '{');
@@ -31,7 +32,7 @@ void nexus__json_close(nexus__json_writer *w, char bracket); /* '}' or ']' */
 void nexus__json_key(nexus__json_writer *w, const char *name);
 void nexus__json_key_slice(nexus__json_writer *w, nexus_slice name);
 
-void nexus__json_text_value(nexus__json_writer *w, nexus_slice text); /* .p NULL writes "" */
+void nexus__json_text_value(nexus__json_writer *w, nexus_slice text);   /* .p NULL writes "" */
 void nexus__json_text_c_value(nexus__json_writer *w, const char *text); /* NULL writes null */
 void nexus__json_i64_value(nexus__json_writer *w, int64_t value);
 void nexus__json_u64_value(nexus__json_writer *w, uint64_t value);
