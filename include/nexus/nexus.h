@@ -16,6 +16,7 @@
 #include <nexus/service.h>
 #include <nexus/settings.h>
 #include <nexus/status.h>
+#include <nexus/template.h>
 #include <nexus/trace.h>
 #include <nexus/verifier.h>
 #include <nexus/version.h>
