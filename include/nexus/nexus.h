@@ -5,7 +5,9 @@
 #include <nexus/alloc.h>
 #include <nexus/analytics.h>
 #include <nexus/auth.h>
+#include <nexus/cache.h>
 #include <nexus/common.h>
+#include <nexus/db.h>
 #include <nexus/ingest.h>
 #include <nexus/jwt.h>
 #include <nexus/log.h>
