@@ -1,0 +1,298 @@
+/* The event bus: durable publish, groups with leases and key lanes, dead letters, outbox and inbox. */
+#ifndef NEXUS_BUS_H
+#define NEXUS_BUS_H
+
+#include <nexus/event.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct nexus_db; /* nexus/db.h */
+
+/* --- the bus -------------------------------------------------------------------------------- */
+
+/** A bus. Every call on it may be made from any thread. */
+typedef struct nexus_bus nexus_bus;
+
+/** Who may own the log of a `file:` bus. */
+enum {
+    NEXUS_BUS_AUTO =
+        0, /**< own it when nobody does, else be a client of the owner, and take over when it dies */
+    NEXUS_BUS_CLIENT = 1, /**< never own it: wait for an owner, at open at most connect_timeout_ms */
+    NEXUS_BUS_OWNER = 2   /**< own it or fail with NEXUS_ECONFLICT (nexus-busd) */
+};
+
+typedef struct nexus_bus_opts {
+    size_t size;
+    const nexus_alloc *alloc;    /**< NULL: the C library's */
+    const char *source;          /**< `source` of events that have none; NULL: "/nexus" */
+    uint32_t role;               /**< NEXUS_BUS_…; 0 = auto */
+    uint32_t connect_timeout_ms; /**< client: wait at open for an owner; 0 = 5000 */
+    uint32_t timeout_ms;         /**< of calls that have none of their own; 0 = 10000 */
+    uint32_t segment_bytes; /**< log files; 0 = 64 MiB, smallest 64 KiB. The first one is at most 4 MiB */
+    uint64_t
+        event_max_bytes;   /**< of data and attributes together; 0 = 1 MiB, at least 64 KiB, at most 16 MiB */
+    uint32_t dedupe_max;   /**< ids remembered; 0 = 1,048,576 */
+    uint32_t dedupe_s;     /**< for so long; 0 = 86,400 */
+    uint32_t inflight_max; /**< async publishes not yet done; 0 = 65,536, then NEXUS_EAGAIN */
+    uint32_t connections_max; /**< owner: clients served at once; 0 = 256 */
+} nexus_bus_opts;
+
+#define NEXUS_BUS_OPTS_INIT                                                                                  \
+    {                                                                                                        \
+        sizeof(nexus_bus_opts)                                                                               \
+    }
+NEXUS_API void nexus_bus_opts_init(nexus_bus_opts *opts);
+
+/** What an engine can do. A call that needs a missing bit returns NEXUS_ENOTSUP. */
+enum {
+    NEXUS_CAP_DURABLE = 1,      /**< on disk before the ack */
+    NEXUS_CAP_EXPECT = 2,       /**< expected stream version */
+    NEXUS_CAP_ATOMIC_BATCH = 4, /**< all events of a call or none */
+    NEXUS_CAP_GLOBAL_ORDER = 8, /**< one gapless position */
+    NEXUS_CAP_DEDUPE = 16,      /**< by (source, id) */
+    NEXUS_CAP_KEY_LANES = 32,   /**< order per key kept through retries */
+    NEXUS_CAP_PROCESSES = 64    /**< several processes on one bus */
+};
+
+/**
+ * Opens `memory:` (private to this handle, gone at close) or `file:DIR` (made when absent; shared by every process
+ * that opens it). opts may be NULL. Other engines: NEXUS_ENOTSUP. NEXUS_EUNREACH: role client and no owner in time.
+ * NEXUS_ECORRUPT: the log is damaged in its middle; the message has file and offset.
+ */
+NEXUS_API nexus_status nexus_bus_open(nexus_bus **out, const char *url,
+                                      const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API uint64_t nexus_bus_caps(const nexus_bus *bus);
+/** Whether this handle owns the log at the moment (memory: always). */
+NEXUS_API bool nexus_bus_is_owner(const nexus_bus *bus);
+/** Position of the last stored event; 0 = none. */
+NEXUS_API nexus_status nexus_bus_head(nexus_bus *bus, uint64_t *pos) NEXUS_MUST_CHECK;
+/** Ends it: waits for publishes under way, flushes acks. Close consumers, groups, readers and sagas of it before. */
+NEXUS_API void nexus_bus_close(nexus_bus *bus);
+
+/* --- publish -------------------------------------------------------------------------------- */
+
+/** Values of nexus_publish_opts.expect beside an exact version (>= 0: the stream's last event has this one). */
+enum { NEXUS_EXPECT_ANY = -1, NEXUS_EXPECT_NO_STREAM = -2, NEXUS_EXPECT_EXISTS = -3 };
+
+typedef struct nexus_publish_opts {
+    size_t size;
+    const char *stream;  /**< where all events of the call go; NULL: each into the stream of its subject */
+    int64_t expect;      /**< version the stream must have; needs all events in one stream. INIT: ANY */
+    uint32_t timeout_ms; /**< 0 = the bus's */
+} nexus_publish_opts;
+
+#define NEXUS_PUBLISH_OPTS_INIT                                                                              \
+    {                                                                                                        \
+        sizeof(nexus_publish_opts), NULL, NEXUS_EXPECT_ANY, 0                                                \
+    }
+NEXUS_API void nexus_publish_opts_init(nexus_publish_opts *opts);
+
+/** A report: set size, the rest is filled, on failure too. */
+typedef struct nexus_publish_result {
+    size_t size;
+    uint64_t first, last;   /**< positions; of a duplicate the original ones */
+    int64_t version;        /**< of the last event in its stream; -1 = in none */
+    int64_t actual_version; /**< NEXUS_ECONFLICT by `expect`: what the stream has; -1 = no stream */
+    bool dup;               /**< every event had been stored before */
+    bool durable;           /**< false on memory: */
+} nexus_publish_result;
+
+#define NEXUS_PUBLISH_RESULT_INIT                                                                            \
+    {                                                                                                        \
+        sizeof(nexus_publish_result)                                                                         \
+    }
+
+/**
+ * Stores n events, all or none, and returns when they are durable. opts and result may be NULL. An event whose (source,
+ * id) is stored already is not stored again: the call succeeds and tells its position; the same id with other type,
+ * subject or data is NEXUS_ECONFLICT. NEXUS_EINVAL names the attribute. NEXUS_ETOOBIG and NEXUS_ENOSPC: nothing was
+ * stored. NEXUS_EUNKNOWN: the outcome is not known; publish again with the same ids.
+ */
+NEXUS_API nexus_status nexus_bus_publish(nexus_bus *bus, const nexus_event *events, size_t n,
+                                         const nexus_publish_opts *opts, nexus_publish_result *result);
+
+/** The same from JSON: one event or an array, as nexus_event_parse reads them with NEXUS_EVENT_LENIENT. */
+NEXUS_API nexus_status nexus_bus_publish_json(nexus_bus *bus, const char *text, size_t n,
+                                              const nexus_publish_opts *opts, nexus_publish_result *result);
+
+/** Called once for each accepted asynchronous publish, on a thread of the bus; it may publish again. */
+typedef void nexus_publish_fn(nexus_status status, const nexus_publish_result *result, void *user_data);
+
+/** Returns at once; events are copied. NEXUS_EAGAIN: inflight_max reached. On failure done is not called. */
+NEXUS_API nexus_status nexus_bus_publish_async(nexus_bus *bus, const nexus_event *events, size_t n,
+                                               const nexus_publish_opts *opts, nexus_publish_fn *done,
+                                               void *user_data) NEXUS_MUST_CHECK;
+
+/* --- groups --------------------------------------------------------------------------------- */
+
+/** A durable group of consumers, by name; this is one member's handle. */
+typedef struct nexus_group nexus_group;
+/** One event handed to one member, under a lease. */
+typedef struct nexus_delivery nexus_delivery;
+/** Threads that call a handler. */
+typedef struct nexus_consumer nexus_consumer;
+
+enum { NEXUS_START_FIRST = 0, NEXUS_START_END = 1, NEXUS_START_POS = 2, NEXUS_START_TIME = 3 };
+enum {
+    NEXUS_ORDER_KEY =
+        0, /**< one in flight per key (partitionkey, else subject); a failing key blocks only itself */
+    NEXUS_ORDER_NONE = 1, /**< as fast as members take them */
+    NEXUS_ORDER_TOTAL = 2 /**< one in flight */
+};
+
+/** What a group is. It is stored at first open; later opens must agree. */
+typedef struct nexus_group_opts {
+    size_t size;
+    const char *types;          /**< patterns, comma-separated: "order.*,payment.>"; NULL = every type */
+    const char *subject_prefix; /**< NULL = any */
+    const char *source;         /**< NULL = any */
+    uint32_t start;             /**< NEXUS_START_…, where a new group begins */
+    uint32_t order;             /**< NEXUS_ORDER_… */
+    uint64_t start_pos;         /**< NEXUS_START_POS: the first position delivered */
+    int64_t start_time_ns;      /**< NEXUS_START_TIME: events stored at or after */
+    uint32_t ack_wait_ms;       /**< lease; 0 = 30000 */
+    uint32_t max_deliver;       /**< attempts before it is a dead letter; 0 = 8 */
+    uint32_t max_inflight;      /**< leased at once over all members; 0 = 1024 */
+    uint32_t backoff_base_ms;   /**< wait after the first failed attempt, doubling, full jitter; 0 = 200 */
+    uint32_t backoff_cap_ms;    /**< 0 = 60000 */
+    bool update; /**< another configuration than the stored one replaces it, instead of ECONFLICT */
+} nexus_group_opts;
+
+#define NEXUS_GROUP_OPTS_INIT                                                                                \
+    {                                                                                                        \
+        sizeof(nexus_group_opts)                                                                             \
+    }
+NEXUS_API void nexus_group_opts_init(nexus_group_opts *opts);
+
+/**
+ * Joins the group, making it when new. name: [A-Za-z0-9._-]{1,128}. opts may be NULL (all defaults). NEXUS_ECONFLICT:
+ * it exists with another filter, order or limit; the message says which (start is only compared with nothing: it
+ * matters once). Does not keep bus alive: close it first.
+ */
+NEXUS_API nexus_status nexus_group_open(nexus_group **out, nexus_bus *bus, const char *name,
+                                        const nexus_group_opts *opts) NEXUS_MUST_CHECK;
+/** Leaves. Deliveries not settled stay leased until their time is over. */
+NEXUS_API void nexus_group_close(nexus_group *group);
+
+/**
+ * Takes up to max deliveries into the array, waiting up to wait_ms for the first (0 = never waits: the polling form).
+ * NEXUS_OK with *got == 0: nothing came. Each is the caller's: settle it, then nexus_delivery_free.
+ */
+NEXUS_API nexus_status nexus_group_fetch(nexus_group *group, nexus_delivery **deliveries, size_t max,
+                                         uint32_t wait_ms, size_t *got) NEXUS_MUST_CHECK;
+
+/** An eventfd, readable when a fetch may find something; for epoll loops: read it, then fetch with wait_ms 0 until
+ * nothing comes. Borrowed; -1 when the system refuses one. */
+NEXUS_API int nexus_group_fd(nexus_group *group);
+
+/** What a handler decides. */
+enum {
+    NEXUS_ACK = 0,    /**< done */
+    NEXUS_RETRY = 1,  /**< again, after the group's backoff */
+    NEXUS_REJECT = 2, /**< never again: dead letter */
+    NEXUS_LATER = 3   /**< the handler took the delivery over: it settles and frees it, from any thread */
+};
+/** reason for RETRY and REJECT: nexus_delivery_reason(delivery, …) before returning. */
+typedef int32_t nexus_delivery_fn(nexus_delivery *delivery, void *user_data);
+
+/**
+ * Starts `threads` threads (0 = 1) that fetch and call handler; the lease is extended while the handler runs, up to
+ * ten times ack_wait_ms. nexus_consumer_close waits for running handlers; called from a handler it marks and returns.
+ */
+NEXUS_API nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group,
+                                           nexus_delivery_fn *handler, void *user_data,
+                                           uint32_t threads) NEXUS_MUST_CHECK;
+NEXUS_API void nexus_consumer_close(nexus_consumer *consumer);
+
+/** The event, borrowed as long as the delivery lives. */
+NEXUS_API const nexus_event *nexus_delivery_event(const nexus_delivery *delivery);
+/** The event as JSON text (nexus_event_format), made at the first call; borrowed as long as the delivery lives. */
+NEXUS_API nexus_status nexus_delivery_json(nexus_delivery *delivery, const char **text, size_t *n);
+NEXUS_API uint32_t nexus_delivery_attempt(const nexus_delivery *delivery); /**< 1 = the first */
+
+/** Settles it as done. Kept in memory and written within 5 ms: a crash in between means one more delivery.
+ * NEXUS_ESTALE: the lease is over and the event may be another member's; nothing was done. */
+NEXUS_API nexus_status nexus_delivery_ack(nexus_delivery *delivery);
+/** The same, durable on return. */
+NEXUS_API nexus_status nexus_delivery_ack_sync(nexus_delivery *delivery);
+/** Settles it as failed: again after delay_ms (UINT32_MAX = the group's backoff). reason: copied, may be NULL. */
+NEXUS_API nexus_status nexus_delivery_nak(nexus_delivery *delivery, uint32_t delay_ms, const char *reason);
+/** Settles it as hopeless: dead letter at once. */
+NEXUS_API nexus_status nexus_delivery_term(nexus_delivery *delivery, const char *reason);
+/** Renews the lease for ms from now (0 = ack_wait_ms). */
+NEXUS_API nexus_status nexus_delivery_extend(nexus_delivery *delivery, uint32_t ms);
+/** The reason a handler gives with NEXUS_RETRY or NEXUS_REJECT; copied, cut at 255 bytes. */
+NEXUS_API void nexus_delivery_reason(nexus_delivery *delivery, const char *reason);
+/** Frees it; when it was not settled, its lease runs out by itself. */
+NEXUS_API void nexus_delivery_free(nexus_delivery *delivery);
+
+/** A report: set size, the rest is filled. */
+typedef struct nexus_group_stats {
+    size_t size;
+    uint64_t floor;                               /**< every matching event up to here is settled */
+    uint64_t head;                                /**< last stored position */
+    uint64_t inflight;                            /**< leased now */
+    uint64_t delayed;                             /**< waiting for another attempt */
+    uint64_t delivered, acked, redelivered, dead; /**< since the owner started; dead: kept now */
+    uint64_t lag;   /**< positions between what was handed out and head (an upper bound with a filter) */
+    int64_t lag_ms; /**< age of the oldest unsettled event loaded; 0 = none */
+} nexus_group_stats;
+NEXUS_API nexus_status nexus_group_read_stats(nexus_group *group, nexus_group_stats *stats);
+
+/**
+ * Dead letters of the group after position `after`, at most limit, as a JSON array of {"pos","attempts","reason",
+ * "first_at","dead_at","event":{…}}. They are copies: what happens to the log does not empty it. nexus_free(*out).
+ */
+NEXUS_API nexus_status nexus_group_dead(char **out, size_t *n, nexus_group *group, uint64_t after,
+                                        uint32_t limit) NEXUS_MUST_CHECK;
+
+/* --- outbox and inbox: one transaction with your own tables ---------------------------------- */
+
+/** Makes the tables nexus_outbox and nexus_inbox when absent (a migration of component "bus"). Once at start. */
+NEXUS_API nexus_status nexus_outbox_prepare(struct nexus_db *db) NEXUS_MUST_CHECK;
+
+/**
+ * Writes events into the outbox inside the caller's open transaction; the relay publishes them after the commit, in
+ * commit order, as often as a crash makes it necessary and, by their ids, stored once. Ids are made here when absent.
+ */
+NEXUS_API nexus_status nexus_outbox_append(struct nexus_db *tx, const nexus_event *events,
+                                           size_t n) NEXUS_MUST_CHECK;
+/** The same from JSON (see nexus_bus_publish_json). */
+NEXUS_API nexus_status nexus_outbox_append_json(struct nexus_db *tx, const char *text,
+                                                size_t n) NEXUS_MUST_CHECK;
+
+/** A thread that moves the outbox onto the bus. db and bus are borrowed until close. */
+typedef struct nexus_outbox_relay nexus_outbox_relay;
+typedef struct nexus_outbox_relay_opts {
+    size_t size;
+    const nexus_alloc *alloc;
+    const char *source; /**< `source` of events that have none; NULL: the bus's */
+    uint32_t poll_ms;   /**< looks by itself so often; 0 = 100. nexus_outbox_relay_wake looks at once */
+    uint32_t batch;     /**< events a publish; 0 = 256 */
+} nexus_outbox_relay_opts;
+#define NEXUS_OUTBOX_RELAY_OPTS_INIT                                                                         \
+    {                                                                                                        \
+        sizeof(nexus_outbox_relay_opts)                                                                      \
+    }
+NEXUS_API nexus_status nexus_outbox_relay_open(nexus_outbox_relay **out, struct nexus_db *db, nexus_bus *bus,
+                                               const nexus_outbox_relay_opts *opts) NEXUS_MUST_CHECK;
+/** Call it after a commit: the relay looks now instead of at its next poll. Any thread, never blocks. */
+NEXUS_API void nexus_outbox_relay_wake(nexus_outbox_relay *relay);
+/** Publishes what is committed now, on the calling thread; *moved (may be NULL) counts. For tests and shutdown. */
+NEXUS_API nexus_status nexus_outbox_relay_run(nexus_outbox_relay *relay, uint64_t *moved);
+NEXUS_API void nexus_outbox_relay_close(nexus_outbox_relay *relay);
+
+/**
+ * Claims an event for a group inside the caller's transaction: *is_new is false when an earlier committed transaction
+ * claimed it, and then its effects are there already. Keyed by group, source and id.
+ */
+NEXUS_API nexus_status nexus_inbox_claim(struct nexus_db *tx, const char *group, const nexus_event *event,
+                                         bool *is_new) NEXUS_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
