@@ -15,6 +15,7 @@
 #include <nexus/log.h>
 #include <nexus/metrics.h>
 #include <nexus/rbac.h>
+#include <nexus/router.h>
 #include <nexus/saga.h>
 #include <nexus/schema.h>
 #include <nexus/secret.h>
