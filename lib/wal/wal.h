@@ -1,0 +1,123 @@
+/*
+ * The write-ahead log: records appended in atomic batches, durable before the answer, read back in order.
+ *
+ * A record that carries data takes the next position (1, 2, …, no gaps, in commit order). An internal record (acks,
+ * state) takes none: it stands at the position of the data record before it. One process owns a directory at a time.
+ * Used by bus, ingest, notify and audit, each with a directory of its own. Every call may be made from any thread.
+ */
+#ifndef NEXUS_WAL_WAL_H
+#define NEXUS_WAL_WAL_H
+
+#include <sys/types.h>
+
+#include "base/str.h"
+#include "base/time.h"
+
+typedef struct nexus__wal nexus__wal;
+
+/* System calls that can fail in interesting ways; tests replace them. NULL members mean the real ones. */
+typedef struct nexus__wal_io {
+    int (*open_fn)(void *user_data, const char *path, int flags, mode_t mode);
+    ssize_t (*pwrite_fn)(void *user_data, int fd, const void *data, size_t n, off_t at);
+    int (*fdatasync_fn)(void *user_data, int fd);
+    void *user_data;
+} nexus__wal_io;
+
+typedef struct nexus__wal_opts {
+    const nexus_alloc *alloc;
+    const nexus__wal_io *io;   /* borrowed */
+    const nexus__clock *clock; /* borrowed */
+    uint32_t
+        segment_bytes; /* 0 = 64 MiB; at least 64 KiB. The first file is at most 4 MiB, for a fast start */
+    uint64_t queue_max_bytes; /* waiting to be written; 0 = 64 MiB; over it submit says NEXUS_EAGAIN */
+    uint32_t batch_max_bytes; /* 0 = 32 MiB; a bigger batch is NEXUS_ETOOBIG */
+    bool force;               /* on a network file system too, where O_DSYNC and locks may mean little */
+    const char *name;         /* of the threads, at most 10 bytes; NULL = "wal" */
+} nexus__wal_opts;
+
+/* What opening found. */
+typedef struct nexus__wal_report {
+    uint64_t cut_bytes; /* of an unfinished write at the end, removed */
+    uint32_t segments;
+    bool read_only;   /* damaged in the middle: appends fail with NEXUS_ECORRUPT, reads go on */
+    char damage[256]; /* "FILE at OFFSET: why", when read_only */
+} nexus__wal_report;
+
+/* Opens dir (made when absent, mode 0700); NULL dir keeps it in memory, with the same behaviour but no durability.
+ * NEXUS_ECONFLICT: another process (or handle) owns it. report may be NULL. A damaged log opens, read-only. */
+nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal_opts *opts,
+                             nexus__wal_report *report) NEXUS_MUST_CHECK;
+/* Writes what is queued, then ends. Readers must be closed before. */
+void nexus__wal_close(nexus__wal *wal);
+
+enum { NEXUS__WAL_INTERNAL = 1 }; /* flags of a record: it takes no position */
+
+typedef struct nexus__wal_record {
+    uint64_t pos;    /* read: its position. append: ignored */
+    int64_t recv_ns; /* read: when its batch was queued; never decreases */
+    uint16_t kind;   /* the owner's own meaning */
+    uint16_t flags;
+    uint32_t type_id; /* the owner's own, as are stream and version */
+    uint64_t stream;
+    int64_t version;
+    nexus_slice meta, payload; /* each with a CRC of its own */
+} nexus__wal_record;
+
+/* --- appending ---- */
+
+/* Durable on return. *first_pos (may be NULL) is the position of the first data record. NEXUS_ENOSPC: nothing was
+ * stored. NEXUS_EUNKNOWN: the device failed, the log is poisoned until it is opened again. */
+nexus_status nexus__wal_append(nexus__wal *wal, const nexus__wal_record *records, size_t n,
+                               uint64_t *first_pos) NEXUS_MUST_CHECK;
+
+/* Called once for each accepted batch, in order, on the flush thread: keep it short and do not block in it. */
+typedef void nexus__wal_done_fn(nexus_status status, uint64_t first_pos, void *user_data);
+
+/* Queues and returns. NEXUS_EAGAIN: the queue is full. When the call fails, done is not called. */
+nexus_status nexus__wal_append_async(nexus__wal *wal, const nexus__wal_record *records, size_t n,
+                                     nexus__wal_done_fn *done, void *user_data) NEXUS_MUST_CHECK;
+
+/* The same in two steps, so that encoding happens outside the caller's own lock and only submit inside it. Submit
+ * takes the batch in any case. A batch without records is a barrier: done when all before it are durable. */
+typedef struct nexus__wal_batch nexus__wal_batch;
+nexus_status nexus__wal_batch_new(nexus__wal_batch **out, nexus__wal *wal, size_t size_hint) NEXUS_MUST_CHECK;
+nexus_status nexus__wal_batch_add(nexus__wal_batch *batch, const nexus__wal_record *record) NEXUS_MUST_CHECK;
+/* Sets the version of record i (in the order added), which is known late. */
+void nexus__wal_batch_set_version(nexus__wal_batch *batch, size_t i, int64_t version);
+void nexus__wal_batch_free(nexus__wal_batch *batch);
+nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *batch, nexus__wal_done_fn *done,
+                               void *user_data, uint64_t *first_pos, int64_t *recv_ns) NEXUS_MUST_CHECK;
+
+/* --- reading ---- */
+
+uint64_t nexus__wal_durable(const nexus__wal *wal); /* last durable position; 0 = none */
+uint64_t nexus__wal_first(nexus__wal *wal);         /* first position still kept; durable + 1 when none */
+bool nexus__wal_is_durable(const nexus__wal *wal);  /* false in memory */
+
+/* Called on the flush thread after every write; set it before the first append. */
+void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
+
+typedef struct nexus__wal_reader nexus__wal_reader; /* one thread at a time */
+
+/* Starts at the first data record with position >= pos, and the internal records after the one before it; 0 or 1 =
+ * the very beginning, internal records included. NEXUS_EMISSING: pos was dropped. */
+nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, uint64_t pos) NEXUS_MUST_CHECK;
+/* The next durable record; its slices are borrowed until the next call. NEXUS_EDONE: none yet, call again later.
+ * NEXUS_ECORRUPT: its bytes fail their check (record->pos is set); the next call goes on behind it. NEXUS_EMISSING:
+ * records before the next readable one are gone; the next call goes on with it. */
+nexus_status nexus__wal_reader_next(nexus__wal_reader *reader, nexus__wal_record *record) NEXUS_MUST_CHECK;
+void nexus__wal_reader_close(nexus__wal_reader *reader);
+
+/* Forgets whole files all of whose records stand below pos (never the one written to); their space is reused. */
+nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos) NEXUS_MUST_CHECK;
+uint64_t nexus__wal_bytes(nexus__wal *wal); /* of the files kept */
+
+/* --- checkpoints: one named blob each, replaced as a whole ---- */
+
+nexus_status nexus__wal_checkpoint_write(nexus__wal *wal, const char *name,
+                                         nexus_slice blob) NEXUS_MUST_CHECK;
+/* NEXUS_ENOTFOUND, or NEXUS_ECORRUPT: build the state from the log instead. Free *out with nexus__free. */
+nexus_status nexus__wal_checkpoint_read(nexus__wal *wal, const char *name, char **out,
+                                        size_t *n) NEXUS_MUST_CHECK;
+
+#endif
