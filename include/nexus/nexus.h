@@ -7,6 +7,7 @@
 #include <nexus/auth.h>
 #include <nexus/bus.h>
 #include <nexus/cache.h>
+#include <nexus/client.h>
 #include <nexus/common.h>
 #include <nexus/db.h>
 #include <nexus/event.h>
