@@ -13,6 +13,7 @@
 #include <nexus/event.h>
 #include <nexus/ingest.h>
 #include <nexus/jwt.h>
+#include <nexus/limit.h>
 #include <nexus/log.h>
 #include <nexus/metrics.h>
 #include <nexus/rbac.h>
