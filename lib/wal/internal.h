@@ -1,0 +1,110 @@
+/* What the files of this room share. */
+#ifndef NEXUS_WAL_INTERNAL_H
+#define NEXUS_WAL_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "wal/format.h"
+
+#define SEGMENT_NAME_MAX 64
+
+/* Every 64 KiB of a file, where a position lies: readers start near. */
+typedef struct segment_mark {
+    uint64_t pos, at;
+} segment_mark;
+
+/*
+ * One file. The list runs from old to new; the last one is written to. A sealed file of an earlier life has end 0:
+ * where its batches end shows only by reading. A reader holds a reference, so that dropping never pulls a file away.
+ */
+typedef struct segment {
+    struct segment *next; /* locked by wal->lock */
+    const nexus_alloc *alloc;
+    atomic_uint refs;
+    int fd;
+    uint64_t generation, first_seq, first_pos, size;
+    _Atomic uint64_t end; /* durable end of batches */
+    atomic_bool sealed;
+    segment_mark *marks; /* locked by wal->lock, as are the two below */
+    size_t mark_count, mark_cap;
+    char name[SEGMENT_NAME_MAX];
+} segment;
+
+struct nexus__wal_batch {
+    struct nexus__wal_batch *next;
+    nexus__buf bytes; /* head space, records; the trailer is added at submit */
+    uint32_t count, data_count;
+    size_t cursor_at; /* of set_version: record cursor_index begins here */
+    size_t cursor_index;
+    uint64_t first_pos;
+    int64_t recv_ns;
+    nexus__wal_done_fn *done;
+    void *user_data;
+};
+
+struct nexus__wal {
+    const nexus_alloc *alloc;
+    const nexus__wal_io *io;
+    const nexus__clock *clock;
+    char *dir; /* NULL = memory */
+    int dir_fd, lock_fd;
+    uint8_t uuid[16];
+    uint32_t seed, segment_bytes, batch_max;
+    uint64_t queue_max;
+    char name[12];
+
+    pthread_mutex_t lock;
+    pthread_cond_t work, room, prepare;
+    /* locked */
+    nexus__wal_batch *head, **tail;
+    uint64_t queue_bytes, next_pos;
+    int64_t last_recv_ns;
+    bool closing,
+        refusing;        /* refusing: failed batches are being reported, their positions are given out anew */
+    nexus_status poison; /* why nothing can be appended any more */
+    char poison_text[300];
+    segment *first, *active;
+    struct {
+        bool wanted, busy;
+        int fd;
+        uint64_t size;
+    } prepared;
+    char (*pool)[SEGMENT_NAME_MAX]; /* dropped files that wait for reuse */
+    size_t pool_count;
+    /* flush thread */
+    uint64_t write_at, next_seq, next_generation;
+    nexus__buf gather;
+    /* atomic */
+    _Atomic uint64_t durable;
+
+    void (*on_durable)(void *user_data);
+    void *on_durable_data;
+    pthread_t flush_thread, prepare_thread;
+    bool flush_started, prepare_started;
+};
+
+/* io.c */
+int nexus__wal_io_open(nexus__wal *wal, const char *name, int flags);
+nexus_status nexus__wal_io_write(nexus__wal *wal, int fd, const void *data, size_t n, uint64_t at);
+nexus_status nexus__wal_io_sync(nexus__wal *wal, int fd);
+nexus_status nexus__wal_io_sync_dir(nexus__wal *wal);
+
+/* segment.c */
+segment *nexus__wal_segment_ref(segment *s);
+void nexus__wal_segment_unref(segment *s);
+nexus_status nexus__wal_segment_open(nexus__wal *wal, const char *name, segment **out);
+/* A new file of at least need bytes of room becomes the active one. Flush thread, or before it runs. */
+nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need);
+void nexus__wal_mark(segment *s, uint64_t pos, uint64_t at);
+void *nexus__wal_prepare_main(void *wal);
+
+/* recover.c */
+nexus_status nexus__wal_recover(nexus__wal *wal, nexus__wal_report *report);
+/* Offset of the first whole batch of this generation at or behind `from` in map[0..size), or 0. */
+uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation,
+                               uint32_t seed);
+
+nexus_status nexus__wal_thread(pthread_t *thread, void *(*main)(void *), void *arg);
+
+#endif

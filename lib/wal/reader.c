@@ -1,0 +1,255 @@
+/*
+ * Reading the durable prefix, file by file, batch by batch. The reader keeps a window of the file in memory; slices
+ * of the present batch point into it. It never reads past the durable end, so it can never see half a batch; what it
+ * finds broken was broken later.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "wal/internal.h"
+
+#define WINDOW (256u << 10)
+
+struct nexus__wal_reader {
+    nexus__wal *wal;
+    segment *at;
+    uint64_t offset;   /* of the next batch */
+    uint64_t next_seq; /* 0 = any */
+    uint64_t want;     /* data below and internal records before it are passed over */
+    uint64_t end; /* durable end of the present file, as last seen; 0 = unknown (sealed in an earlier life) */
+    /* window */
+    char *bytes;
+    size_t cap;
+    uint64_t from, have;
+    /* present batch */
+    nexus__wal_batch_head head;
+    const char *body;
+    uint32_t index;
+    size_t body_at;
+    uint64_t pos; /* of the last data record seen */
+};
+
+static const segment_mark *nearest(const segment *s, uint64_t pos)
+{
+    const segment_mark *best = NULL;
+    size_t low = 0, high = s->mark_count;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (s->marks[mid].pos < pos) {
+            best = &s->marks[mid];
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return best;
+}
+
+/* The last file that begins strictly below pos holds what stands directly before pos, too. */
+static void place(nexus__wal_reader *r, uint64_t pos)
+{
+    nexus__wal *wal = r->wal;
+    segment *s = wal->first;
+    while (s && s->next && s->next->first_pos < pos)
+        s = s->next;
+    r->at = s ? nexus__wal_segment_ref(s) : NULL;
+    r->offset = SEGMENT_HEAD_BYTES;
+    const segment_mark *mark = s ? nearest(s, pos) : NULL;
+    if (mark)
+        r->offset = mark->at;
+    if (s && !mark) {
+        r->next_seq = s->first_seq;
+        r->pos = s->first_pos - 1;
+    }
+}
+
+nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, uint64_t pos)
+{
+    nexus__wal_reader *r = nexus__calloc(wal->alloc, 1, sizeof *r);
+    if (!r)
+        return nexus__nomem();
+    r->wal = wal;
+    r->want = pos;
+    pthread_mutex_lock(&wal->lock);
+    uint64_t first = wal->first ? wal->first->first_pos : 1;
+    place(r, pos);
+    pthread_mutex_unlock(&wal->lock);
+    if (pos > 1 && pos < first) {
+        nexus__wal_reader_close(r);
+        return nexus__fail(NEXUS_EMISSING, "positions %llu to %llu are no longer in the log",
+                           (unsigned long long)pos, (unsigned long long)first - 1);
+    }
+    *out = r;
+    return NEXUS_OK;
+}
+
+void nexus__wal_reader_close(nexus__wal_reader *r)
+{
+    if (!r)
+        return;
+    nexus__wal_segment_unref(r->at);
+    nexus__free(r->wal->alloc, r->bytes);
+    nexus__free(r->wal->alloc, r);
+}
+
+/* n bytes at offset in memory; NEXUS_EDONE when the file has fewer. */
+static nexus_status window(nexus__wal_reader *r, uint64_t offset, size_t n, const char **out)
+{
+    if (offset >= r->from && offset + n <= r->from + r->have) {
+        *out = r->bytes + (offset - r->from);
+        return NEXUS_OK;
+    }
+    uint64_t limit = r->end ? r->end : r->at->size;
+    if (offset + n > limit)
+        return NEXUS_EDONE;
+    size_t read_n = limit - offset < WINDOW ? (size_t)(limit - offset) : WINDOW;
+    if (read_n < n)
+        read_n = n;
+    if (read_n > r->cap) {
+        nexus__free(r->wal->alloc, r->bytes);
+        r->have = 0;
+        r->cap = 0;
+        r->bytes = nexus__malloc(r->wal->alloc, read_n);
+        if (!r->bytes)
+            return nexus__nomem();
+        r->cap = read_n;
+    }
+    r->from = offset;
+    r->have = 0;
+    while (r->have < n) {
+        ssize_t got = pread(r->at->fd, r->bytes + r->have, read_n - r->have, (off_t)(offset + r->have));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return nexus__fail_errno(errno, "read %s", r->at->name);
+        if (got == 0)
+            return NEXUS_EDONE;
+        r->have += (uint64_t)got;
+    }
+    *out = r->bytes;
+    return NEXUS_OK;
+}
+
+/* The next file, when this one is over. NEXUS_EDONE at the end of the log. */
+static nexus_status advance(nexus__wal_reader *r)
+{
+    pthread_mutex_lock(&r->wal->lock);
+    segment *next = r->at->next;
+    if (next)
+        nexus__wal_segment_ref(next);
+    pthread_mutex_unlock(&r->wal->lock);
+    if (!next)
+        return NEXUS_EDONE;
+    uint64_t expected = r->next_seq, pos = r->pos;
+    nexus__wal_segment_unref(r->at);
+    r->at = next;
+    r->offset = SEGMENT_HEAD_BYTES;
+    r->from = r->have = 0;
+    r->next_seq = next->first_seq;
+    r->pos = next->first_pos - 1;
+    if (expected && expected < next->first_seq && pos + 1 < next->first_pos)
+        return nexus__fail(NEXUS_EMISSING, "positions %llu to %llu are missing from the log before %s",
+                           (unsigned long long)pos + 1, (unsigned long long)next->first_pos - 1, next->name);
+    return NEXUS_OK;
+}
+
+/* Broken bytes where a batch should be: the next whole batch of this file, or the end of the file. */
+static nexus_status resync(nexus__wal_reader *r)
+{
+    uint64_t size = r->end ? r->end : r->at->size, bad = r->offset;
+    char *map = mmap(NULL, size, PROT_READ, MAP_SHARED, r->at->fd, 0);
+    if (map == MAP_FAILED)
+        return nexus__fail_errno(errno, "map %s", r->at->name);
+    uint64_t next = nexus__wal_find_batch(map, size, bad + 8, r->at->generation, r->wal->seed);
+    munmap(map, size);
+    r->offset = next ? next : size;
+    r->next_seq = next ? 0 : UINT64_MAX;
+    r->from = r->have = 0;
+    return nexus__fail(NEXUS_ECORRUPT, "%s at %llu: a batch fails its check", r->at->name,
+                       (unsigned long long)bad);
+}
+
+/* In a file sealed in an earlier life the end shows by what follows: the next file begins where this one stopped. */
+static nexus_status at_unreadable(nexus__wal_reader *r, bool written)
+{
+    pthread_mutex_lock(&r->wal->lock);
+    segment *next = r->at->next;
+    uint64_t first_seq = next ? next->first_seq : 0;
+    pthread_mutex_unlock(&r->wal->lock);
+    bool over =
+        first_seq == r->next_seq || r->next_seq == UINT64_MAX || r->next_seq == 0 || (first_seq && !written);
+    if (r->end == 0 && over) {
+        atomic_store(&r->at->end, r->offset);
+        return advance(r);
+    }
+    return resync(r);
+}
+
+static nexus_status load_batch(nexus__wal_reader *r)
+{
+    r->end = atomic_load(&r->at->end);
+    if (r->end && r->offset >= r->end)
+        return atomic_load(&r->at->sealed) && r->offset >= atomic_load(&r->at->end) ? advance(r)
+                                                                                    : NEXUS_EDONE;
+    const char *p;
+    nexus_status status = window(r, r->offset, BATCH_HEAD_BYTES, &p);
+    if (status == NEXUS_EDONE)
+        return at_unreadable(r, false);
+    if (status != NEXUS_OK)
+        return status;
+    memcpy(&r->head, p, sizeof r->head);
+    uint64_t limit = (r->end ? r->end : r->at->size) - r->offset;
+    if (!nexus__wal_head_ok(&r->head, limit, r->at->generation, r->wal->seed) ||
+        (r->next_seq && r->next_seq != UINT64_MAX && r->head.seq != r->next_seq))
+        return at_unreadable(r, r->head.magic == NEXUS__WAL_BATCH_MAGIC &&
+                                    r->head.generation == r->at->generation);
+    status = window(r, r->offset, sizeof r->head + r->head.body_bytes, &p);
+    if (status != NEXUS_OK)
+        return status == NEXUS_EDONE ? at_unreadable(r, true) : status;
+    if (!nexus__wal_body_ok(&r->head, p + sizeof r->head, false))
+        return resync(r);
+    r->body = p + sizeof r->head;
+    r->index = 0;
+    r->body_at = 0;
+    r->pos = r->head.first_pos - 1;
+    r->offset += sizeof r->head + r->head.body_bytes;
+    r->next_seq = r->head.seq + 1;
+    return NEXUS_OK;
+}
+
+nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *record)
+{
+    for (;;) {
+        while (!r->body || r->index == r->head.count) {
+            r->body = NULL;
+            if (!r->at)
+                return NEXUS_EDONE;
+            uint64_t offset = r->offset;
+            const segment *file = r->at;
+            nexus_status status = load_batch(r);
+            if (status != NEXUS_OK)
+                return status;
+            if (!r->body && file == r->at && offset == r->offset)
+                return NEXUS_EDONE;
+        }
+        nexus__wal_record_head head;
+        size_t n = r->head.body_bytes - BATCH_TRAILER_BYTES;
+        if (!nexus__wal_record_decode(r->body, n, r->body_at, record, &r->body_at, &head)) {
+            r->index = r->head.count;
+            return nexus__fail(NEXUS_ECORRUPT, "%s: a record fails its check", r->at->name);
+        }
+        r->index++;
+        bool internal = record->flags & NEXUS__WAL_INTERNAL;
+        r->pos += !internal;
+        record->pos = r->pos;
+        record->recv_ns = r->head.recv_ns;
+        if (record->pos + internal < r->want)
+            continue;
+        if (!nexus__wal_record_intact(record, &head))
+            return nexus__fail(NEXUS_ECORRUPT, "%s: the data of position %llu fails its check", r->at->name,
+                               (unsigned long long)record->pos);
+        return NEXUS_OK;
+    }
+}

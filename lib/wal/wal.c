@@ -1,0 +1,631 @@
+/*
+ * The writer's side. Callers encode batches by themselves, then queue them under the lock, which gives them their
+ * positions; one flush thread takes what has queued up, writes it with one durable call, and wakes each waiter on a
+ * word of its own. So while one write is on its way to the device, the next group gathers: commits per second are
+ * bound by the device, events per commit by the callers.
+ *
+ * Failures: no space is definite (nothing stored, positions are taken back, later publishes may succeed). Any other
+ * failed write poisons the log, since after a failed sync nobody knows what the device holds: what was on its way is
+ * reported as unknown, nothing is written any more, and opening again verifies the tail.
+ */
+#include "wal/wal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/id.h"
+#include "base/status.h"
+#include "wal/internal.h"
+
+#define GATHER_MAX (8u << 20)
+#define SEGMENT_MIN (64u << 10)
+
+/* --- batches ---- */
+
+nexus_status nexus__wal_batch_new(nexus__wal_batch **out, nexus__wal *wal, size_t size_hint)
+{
+    nexus__wal_batch *b = nexus__calloc(wal->alloc, 1, sizeof *b);
+    if (!b)
+        return nexus__nomem();
+    nexus__buf_init(&b->bytes, wal->alloc, wal->batch_max);
+    nexus__buf_reserve(&b->bytes, BATCH_HEAD_BYTES + size_hint + BATCH_TRAILER_BYTES);
+    if (nexus__buf_reserve(&b->bytes, BATCH_HEAD_BYTES))
+        b->bytes.len = BATCH_HEAD_BYTES;
+    b->cursor_at = BATCH_HEAD_BYTES;
+    if (b->bytes.status != NEXUS_OK) {
+        nexus_status status = b->bytes.status;
+        nexus__wal_batch_free(b);
+        return nexus__fail(status, "a batch of %zu bytes does not fit", size_hint);
+    }
+    *out = b;
+    return NEXUS_OK;
+}
+
+nexus_status nexus__wal_batch_add(nexus__wal_batch *b, const nexus__wal_record *record)
+{
+    if (record->meta.n > UINT32_MAX / 2 || record->payload.n > UINT32_MAX / 2)
+        return nexus__fail(NEXUS_ETOOBIG, "a log record is over 2 GiB");
+    nexus__wal_record_encode(&b->bytes, record);
+    if (b->bytes.status != NEXUS_OK)
+        return nexus__fail(b->bytes.status, "a batch may hold %zu bytes", b->bytes.max);
+    b->count++;
+    b->data_count += !(record->flags & NEXUS__WAL_INTERNAL);
+    return NEXUS_OK;
+}
+
+void nexus__wal_batch_set_version(nexus__wal_batch *b, size_t i, int64_t version)
+{
+    if (i < b->cursor_index) {
+        b->cursor_index = 0;
+        b->cursor_at = BATCH_HEAD_BYTES;
+    }
+    nexus__wal_record_head head;
+    for (;; b->cursor_index++) {
+        memcpy(&head, b->bytes.p + b->cursor_at, sizeof head);
+        if (b->cursor_index == i)
+            break;
+        b->cursor_at += sizeof head + nexus__wal_pad(head.meta_bytes) + nexus__wal_pad(head.payload_bytes);
+    }
+    head.version = version;
+    memcpy(b->bytes.p + b->cursor_at, &head, sizeof head);
+}
+
+void nexus__wal_batch_free(nexus__wal_batch *b)
+{
+    if (!b)
+        return;
+    const nexus_alloc *alloc = b->bytes.alloc;
+    nexus__buf_free(&b->bytes);
+    nexus__free(alloc, b);
+}
+
+static nexus_status refuse(nexus__wal *wal, size_t bytes)
+{
+    if (wal->poison != NEXUS_OK)
+        return nexus__fail(wal->poison, "%s", wal->poison_text);
+    if (wal->closing)
+        return nexus__fail(NEXUS_ECLOSED, "the log is closing");
+    if (wal->refusing)
+        return nexus__fail(NEXUS_EAGAIN, "the log is reporting failed writes");
+    if (wal->queue_bytes && wal->queue_bytes + bytes > wal->queue_max)
+        return nexus__fail(NEXUS_EAGAIN, "%llu bytes wait to be written to the log",
+                           (unsigned long long)wal->queue_bytes);
+    return NEXUS_OK;
+}
+
+static void enqueue(nexus__wal *wal, nexus__wal_batch *b)
+{
+    int64_t now = nexus__clock_real(wal->clock);
+    if (now < wal->last_recv_ns)
+        now = wal->last_recv_ns;
+    wal->last_recv_ns = now;
+    b->recv_ns = now;
+    b->first_pos = wal->next_pos;
+    wal->next_pos += b->data_count;
+    wal->queue_bytes += b->bytes.len;
+    b->next = NULL;
+    *wal->tail = b;
+    wal->tail = &b->next;
+    pthread_cond_signal(&wal->work);
+}
+
+nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *b, nexus__wal_done_fn *done,
+                               void *user_data, uint64_t *first_pos, int64_t *recv_ns)
+{
+    static const char trailer[BATCH_TRAILER_BYTES];
+    if (b->count)
+        nexus__buf_append(&b->bytes, trailer, sizeof trailer);
+    b->done = done;
+    b->user_data = user_data;
+    nexus_status status = b->bytes.status;
+    pthread_mutex_lock(&wal->lock);
+    if (status == NEXUS_OK)
+        status = refuse(wal, b->bytes.len);
+    if (status == NEXUS_OK) {
+        enqueue(wal, b);
+        if (first_pos)
+            *first_pos = b->first_pos;
+        if (recv_ns)
+            *recv_ns = b->recv_ns;
+    }
+    pthread_mutex_unlock(&wal->lock);
+    if (status != NEXUS_OK)
+        nexus__wal_batch_free(b);
+    return status;
+}
+
+static nexus_status build(nexus__wal *wal, const nexus__wal_record *records, size_t n, nexus__wal_batch **out)
+{
+    size_t hint = 0;
+    for (size_t i = 0; i < n; i++)
+        hint += RECORD_HEAD_BYTES + records[i].meta.n + records[i].payload.n + 16;
+    nexus__wal_batch *b;
+    nexus_status status = nexus__wal_batch_new(&b, wal, hint);
+    if (status != NEXUS_OK)
+        return status;
+    for (size_t i = 0; i < n && status == NEXUS_OK; i++)
+        status = nexus__wal_batch_add(b, &records[i]);
+    if (status != NEXUS_OK) {
+        nexus__wal_batch_free(b);
+        return status;
+    }
+    *out = b;
+    return NEXUS_OK;
+}
+
+nexus_status nexus__wal_append_async(nexus__wal *wal, const nexus__wal_record *records, size_t n,
+                                     nexus__wal_done_fn *done, void *user_data)
+{
+    nexus__wal_batch *b;
+    nexus_status status = build(wal, records, n, &b);
+    return status == NEXUS_OK ? nexus__wal_submit(wal, b, done, user_data, NULL, NULL) : status;
+}
+
+/* --- waiting ---- */
+
+typedef struct waiter {
+    _Atomic uint32_t word;
+    nexus_status status;
+    uint64_t first_pos;
+    char message[256];
+} waiter;
+
+static void wake(nexus_status status, uint64_t first_pos, void *user_data)
+{
+    waiter *w = user_data;
+    w->status = status;
+    w->first_pos = first_pos;
+    if (status != NEXUS_OK)
+        snprintf(w->message, sizeof w->message, "%s", nexus_error_message());
+    atomic_store_explicit(&w->word, 1, memory_order_release);
+    syscall(SYS_futex, &w->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* A full queue is waited out: backpressure for callers that block anyway. */
+static nexus_status submit_blocking(nexus__wal *wal, const nexus__wal_record *records, size_t n, waiter *w)
+{
+    for (;;) {
+        nexus__wal_batch *b;
+        nexus_status status = build(wal, records, n, &b);
+        if (status == NEXUS_OK)
+            status = nexus__wal_submit(wal, b, wake, w, NULL, NULL);
+        if (status != NEXUS_EAGAIN)
+            return status;
+        pthread_mutex_lock(&wal->lock);
+        while ((wal->refusing || wal->queue_bytes > wal->queue_max / 2) && !wal->closing)
+            pthread_cond_wait(&wal->room, &wal->lock);
+        pthread_mutex_unlock(&wal->lock);
+    }
+}
+
+nexus_status nexus__wal_append(nexus__wal *wal, const nexus__wal_record *records, size_t n,
+                               uint64_t *first_pos)
+{
+    waiter w;
+    atomic_init(&w.word, 0);
+    nexus_status status = submit_blocking(wal, records, n, &w);
+    if (status != NEXUS_OK)
+        return status;
+    while (!atomic_load_explicit(&w.word, memory_order_acquire))
+        syscall(SYS_futex, &w.word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+    if (w.status != NEXUS_OK)
+        return nexus__fail(w.status, "%s", w.message);
+    if (first_pos)
+        *first_pos = w.first_pos;
+    return NEXUS_OK;
+}
+
+/* --- the flush thread ---- */
+
+static void poison(nexus__wal *wal, const char *why)
+{
+    char text[sizeof wal->poison_text];
+    snprintf(text, sizeof text, "the log takes no more writes until it is opened again: %.200s", why);
+    pthread_mutex_lock(&wal->lock);
+    if (wal->poison == NEXUS_OK) {
+        wal->poison = NEXUS_EROFS;
+        memcpy(wal->poison_text, text, sizeof text);
+    }
+    pthread_mutex_unlock(&wal->lock);
+}
+
+/* Seals the batches of one run and lays them side by side; a lone batch is written from where it stands. */
+static nexus_slice gather(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end)
+{
+    uint64_t at = wal->write_at;
+    nexus__buf_clear(&wal->gather);
+    for (nexus__wal_batch *b = first; b != end; b = b->next) {
+        if (!b->count)
+            continue;
+        nexus__wal_batch_head head = {.count = b->count,
+                                      .generation = wal->active->generation,
+                                      .seq = wal->next_seq++,
+                                      .first_pos = b->first_pos,
+                                      .recv_ns = b->recv_ns,
+                                      .write_start = wal->write_at,
+                                      .data_count = b->data_count};
+        nexus__wal_batch_seal(b->bytes.p, b->bytes.len, &head, wal->seed);
+        if (first->next == end)
+            return nexus__buf_slice(&b->bytes);
+        nexus__buf_slice_append(&wal->gather, nexus__buf_slice(&b->bytes));
+        at += b->bytes.len;
+    }
+    return nexus__buf_slice(&wal->gather);
+}
+
+/* No space in the middle of a write (a file that was not pre-written): what got there is wiped, so that a crash does
+ * not bring back what was reported as not stored. */
+static nexus_status undo(nexus__wal *wal, size_t n)
+{
+    static const char zeros[1 << 16];
+    for (size_t done = 0; done < n; done += sizeof zeros) {
+        size_t some = n - done < sizeof zeros ? n - done : sizeof zeros;
+        nexus_status status = nexus__wal_io_write(wal, wal->active->fd, zeros, some, wal->write_at + done);
+        if (status != NEXUS_OK)
+            return status;
+    }
+    return NEXUS_OK;
+}
+
+static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end)
+{
+    uint64_t seq = wal->next_seq;
+    nexus_slice bytes = gather(wal, first, end);
+    if (wal->gather.status != NEXUS_OK) {
+        wal->next_seq = seq;
+        return nexus__nomem();
+    }
+    nexus_status status =
+        bytes.n ? nexus__wal_io_write(wal, wal->active->fd, bytes.p, bytes.n, wal->write_at) : NEXUS_OK;
+    if (status == NEXUS_OK && wal->dir && wal->io && wal->io->fdatasync_fn)
+        status = nexus__wal_io_sync(
+            wal, wal->active->fd); /* a replaced world decides for itself what sync means */
+    if (status == NEXUS_OK) {
+        wal->write_at += bytes.n;
+        return NEXUS_OK;
+    }
+    wal->next_seq = seq;
+    char why[300];
+    snprintf(why, sizeof why, "%s", nexus_error_message());
+    if (status == NEXUS_ENOSPC && undo(wal, bytes.n) == NEXUS_OK)
+        return nexus__fail(NEXUS_ENOSPC, "%s", why);
+    poison(wal, why);
+    return nexus__fail(NEXUS_EUNKNOWN, "%s", why);
+}
+
+/* How many of the list fit into the active file (a bounded run of them), opening the next file when none does. */
+static nexus_status next_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch **end)
+{
+    if (!wal->active || wal->write_at + first->bytes.len > wal->active->size) {
+        nexus_status status = nexus__wal_roll(wal, first->bytes.len);
+        if (status != NEXUS_OK)
+            return status;
+    }
+    uint64_t bytes = 0;
+    nexus__wal_batch *b = first;
+    for (; b; b = b->next) {
+        bytes += b->count ? b->bytes.len : 0;
+        if (b != first && (wal->write_at + bytes > wal->active->size || bytes > GATHER_MAX))
+            break;
+    }
+    *end = b;
+    return NEXUS_OK;
+}
+
+static void publish_end(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end, uint64_t start)
+{
+    uint64_t durable = atomic_load(&wal->durable), at = start, bytes = 0;
+    pthread_mutex_lock(&wal->lock);
+    for (nexus__wal_batch *b = first; b != end; b = b->next) {
+        if (b->count) {
+            nexus__wal_mark(wal->active, b->first_pos, at);
+            at += b->bytes.len;
+        }
+        bytes += b->bytes.len;
+        durable = b->first_pos + b->data_count - 1;
+    }
+    wal->queue_bytes -= bytes;
+    atomic_store(&wal->active->end, at);
+    atomic_store(&wal->durable, durable);
+    if (wal->dir && wal->write_at > wal->active->size / 2 && wal->prepared.fd < 0 && !wal->prepared.wanted) {
+        wal->prepared.wanted = true;
+        pthread_cond_broadcast(&wal->prepare);
+    }
+    pthread_cond_broadcast(&wal->room);
+    pthread_mutex_unlock(&wal->lock);
+}
+
+static void report(nexus__wal_batch *first, nexus__wal_batch *end, nexus_status status)
+{
+    while (first != end) {
+        nexus__wal_batch *next = first->next;
+        if (first->done)
+            first->done(status, first->first_pos, first->user_data);
+        nexus__wal_batch_free(first);
+        first = next;
+    }
+}
+
+/* Everything from here on, queued or taken, fails; positions start again behind what is durable. */
+static void fail_rest(nexus__wal *wal, nexus__wal_batch *list, nexus__wal_batch *unknown_end,
+                      nexus_status status)
+{
+    char why[300];
+    snprintf(why, sizeof why, "%s", nexus_error_message());
+    pthread_mutex_lock(&wal->lock);
+    wal->refusing = true;
+    nexus__wal_batch **last = &list;
+    while (*last)
+        last = &(*last)->next;
+    *last = wal->head;
+    wal->head = NULL;
+    wal->tail = &wal->head;
+    wal->queue_bytes = 0;
+    wal->next_pos = atomic_load(&wal->durable) + 1;
+    pthread_mutex_unlock(&wal->lock);
+    (void)nexus__fail(status, "%s", why);
+    report(list, unknown_end, status);
+    (void)nexus__fail(status == NEXUS_EUNKNOWN ? NEXUS_EROFS : status, "%s", why);
+    report(unknown_end, NULL, status == NEXUS_EUNKNOWN ? NEXUS_EROFS : status);
+    pthread_mutex_lock(&wal->lock);
+    wal->refusing = false;
+    pthread_cond_broadcast(&wal->room);
+    pthread_mutex_unlock(&wal->lock);
+}
+
+static void flush(nexus__wal *wal, nexus__wal_batch *list)
+{
+    while (list) {
+        nexus__wal_batch *end = list;
+        nexus_status status = next_run(wal, list, &end);
+        uint64_t start = wal->write_at;
+        if (status == NEXUS_OK)
+            status = write_run(wal, list, end);
+        if (status != NEXUS_OK) {
+            fail_rest(wal, list, end, status);
+            return;
+        }
+        publish_end(wal, list, end, start);
+        report(list, end, NEXUS_OK);
+        if (wal->on_durable)
+            wal->on_durable(wal->on_durable_data);
+        list = end;
+    }
+}
+
+static void *flush_main(void *arg)
+{
+    nexus__wal *wal = arg;
+    prctl(PR_SET_NAME, wal->name);
+    for (;;) {
+        pthread_mutex_lock(&wal->lock);
+        while (!wal->head && !wal->closing)
+            pthread_cond_wait(&wal->work, &wal->lock);
+        nexus__wal_batch *list = wal->head;
+        wal->head = NULL;
+        wal->tail = &wal->head;
+        pthread_mutex_unlock(&wal->lock);
+        if (!list)
+            return NULL;
+        flush(wal, list);
+    }
+}
+
+/* --- open and close ---- */
+
+nexus_status nexus__wal_thread(pthread_t *thread, void *(*main)(void *), void *arg)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pthread_create(thread, NULL, main, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc == 0 ? NEXUS_OK : nexus__fail_errno(rc, "start a thread");
+}
+
+static nexus_status make_dirs(const char *dir)
+{
+    char path[4096];
+    size_t n = strlen(dir);
+    if (n == 0 || n >= sizeof path)
+        return nexus__fail(NEXUS_EINVAL, "the directory of a log needs a name of 1 to 4095 bytes");
+    memcpy(path, dir, n + 1);
+    for (char *p = path + 1;; p++) {
+        if (*p && *p != '/')
+            continue;
+        char was = *p;
+        *p = '\0';
+        if (mkdir(path, 0700) != 0 && errno != EEXIST && errno != EROFS)
+            return nexus__fail_errno(errno, "make the directory %s", path);
+        *p = was;
+        if (!was)
+            return NEXUS_OK;
+    }
+}
+
+static nexus_status refuse_network(const nexus__wal *wal)
+{
+    static const long kinds[] = {0x6969 /* NFS */, (long)0xFF534D42 /* CIFS */, (long)0xFE534D42 /* SMB2 */,
+                                 0x01021997 /* 9p */};
+    struct statfs fs;
+    if (fstatfs(wal->dir_fd, &fs) != 0)
+        return NEXUS_OK;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if ((long)fs.f_type == kinds[i])
+            return nexus__fail(NEXUS_ENOTSUP,
+                               "%s is on a network file system: locks and syncs may mean nothing there",
+                               wal->dir);
+    return NEXUS_OK;
+}
+
+static nexus_status lock_dir(nexus__wal *wal, bool force)
+{
+    nexus_status status = make_dirs(wal->dir);
+    if (status != NEXUS_OK)
+        return status;
+    wal->dir_fd = open(wal->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (wal->dir_fd < 0)
+        return nexus__fail_errno(errno, "open the directory %s", wal->dir);
+    if (!force && (status = refuse_network(wal)) != NEXUS_OK)
+        return status;
+    wal->lock_fd = openat(wal->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (wal->lock_fd < 0)
+        return nexus__fail_errno(errno, "open %s/lock", wal->dir);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(wal->lock_fd, F_OFD_SETLK, &whole) != 0)
+        return errno == EAGAIN || errno == EACCES
+                   ? nexus__fail(NEXUS_ECONFLICT, "%s is owned by another process", wal->dir)
+                   : nexus__fail_errno(errno, "lock %s/lock", wal->dir);
+    return NEXUS_OK;
+}
+
+static void take_opts(nexus__wal *wal, const nexus__wal_opts *o)
+{
+    wal->alloc = o->alloc;
+    wal->io = o->io;
+    wal->clock = o->clock;
+    wal->segment_bytes = o->segment_bytes ? o->segment_bytes : 64u << 20;
+    if (wal->segment_bytes < SEGMENT_MIN)
+        wal->segment_bytes = SEGMENT_MIN;
+    wal->segment_bytes &= ~0xffffu;
+    wal->queue_max = o->queue_max_bytes ? o->queue_max_bytes : 64u << 20;
+    wal->batch_max = o->batch_max_bytes ? o->batch_max_bytes : 32u << 20;
+    snprintf(wal->name, sizeof wal->name, "%s", o->name ? o->name : "wal");
+    wal->dir_fd = wal->lock_fd = wal->prepared.fd = -1;
+    wal->tail = &wal->head;
+    wal->next_seq = wal->next_pos = wal->next_generation = 1;
+    nexus__buf_init(&wal->gather, o->alloc, 0);
+    pthread_mutex_init(&wal->lock, NULL);
+    pthread_cond_init(&wal->work, NULL);
+    pthread_cond_init(&wal->room, NULL);
+    pthread_cond_init(&wal->prepare, NULL);
+}
+
+static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__wal_report *found)
+{
+    nexus__random(wal->uuid, sizeof wal->uuid);
+    nexus_status status = NEXUS_OK;
+    if (dir) {
+        wal->dir = nexus__strndup(wal->alloc, nexus__slice_c(dir));
+        status = wal->dir ? lock_dir(wal, force) : nexus__nomem();
+        if (status == NEXUS_OK)
+            status = nexus__wal_recover(wal, found);
+    }
+    if (status != NEXUS_OK)
+        return status;
+    wal->seed = nexus__wal_seed(wal->uuid);
+    atomic_store(&wal->durable, wal->next_pos - 1);
+    if (found->read_only) {
+        wal->poison = NEXUS_ECORRUPT;
+        snprintf(wal->poison_text, sizeof wal->poison_text, "the log is damaged and opened read-only: %s",
+                 found->damage);
+    } else if (!wal->active) {
+        status = nexus__wal_roll(wal, 0);
+    }
+    if (status == NEXUS_OK)
+        status = nexus__wal_thread(&wal->flush_thread, flush_main, wal);
+    wal->flush_started = status == NEXUS_OK;
+    if (status == NEXUS_OK && dir)
+        status = nexus__wal_thread(&wal->prepare_thread, nexus__wal_prepare_main, wal);
+    wal->prepare_started = status == NEXUS_OK && dir;
+    return status;
+}
+
+nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal_opts *opts,
+                             nexus__wal_report *found)
+{
+    static const nexus__wal_opts defaults;
+    nexus__wal_report local;
+    if (!opts)
+        opts = &defaults;
+    if (!found)
+        found = &local;
+    memset(found, 0, sizeof *found);
+    nexus__wal *wal = nexus__calloc(opts->alloc, 1, sizeof *wal);
+    if (!wal)
+        return nexus__nomem();
+    take_opts(wal, opts);
+    nexus_status status = start(wal, dir, opts->force, found);
+    if (status != NEXUS_OK) {
+        nexus__wal_close(wal);
+        return status;
+    }
+    *out = wal;
+    return NEXUS_OK;
+}
+
+static void stop_threads(nexus__wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    wal->closing = true;
+    pthread_cond_broadcast(&wal->work);
+    pthread_cond_broadcast(&wal->prepare);
+    pthread_cond_broadcast(&wal->room);
+    pthread_mutex_unlock(&wal->lock);
+    if (wal->flush_started)
+        pthread_join(wal->flush_thread, NULL);
+    if (wal->prepare_started)
+        pthread_join(wal->prepare_thread, NULL);
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void nexus__wal_close(nexus__wal *wal)
+{
+    if (!wal)
+        return;
+    stop_threads(wal);
+    while (wal->first) {
+        segment *s = wal->first;
+        wal->first = s->next;
+        nexus__wal_segment_unref(s);
+    }
+    close_fd(wal->prepared.fd);
+    close_fd(wal->dir_fd);
+    close_fd(wal->lock_fd);
+    nexus__buf_free(&wal->gather);
+    nexus__free(wal->alloc, wal->pool);
+    nexus__free(wal->alloc, wal->dir);
+    pthread_mutex_destroy(&wal->lock);
+    pthread_cond_destroy(&wal->work);
+    pthread_cond_destroy(&wal->room);
+    pthread_cond_destroy(&wal->prepare);
+    nexus__free(wal->alloc, wal);
+}
+
+uint64_t nexus__wal_durable(const nexus__wal *wal)
+{
+    return atomic_load(&wal->durable);
+}
+
+bool nexus__wal_is_durable(const nexus__wal *wal)
+{
+    return wal->dir != NULL;
+}
+
+uint64_t nexus__wal_first(nexus__wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    uint64_t first = wal->first ? wal->first->first_pos : atomic_load(&wal->durable) + 1;
+    pthread_mutex_unlock(&wal->lock);
+    return first;
+}
+
+void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data)
+{
+    wal->on_durable = fn;
+    wal->on_durable_data = user_data;
+}
