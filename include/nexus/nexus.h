@@ -11,6 +11,7 @@
 #include <nexus/common.h>
 #include <nexus/db.h>
 #include <nexus/event.h>
+#include <nexus/http.h>
 #include <nexus/ingest.h>
 #include <nexus/jwt.h>
 #include <nexus/limit.h>
@@ -18,6 +19,7 @@
 #include <nexus/metrics.h>
 #include <nexus/rbac.h>
 #include <nexus/router.h>
+#include <nexus/runtime.h>
 #include <nexus/saga.h>
 #include <nexus/schema.h>
 #include <nexus/secret.h>
