@@ -85,7 +85,7 @@ NEXUS_API nexus_status nexus_verifier_revoke_subject(nexus_verifier *verifier, n
                                                      int64_t issued_before_s) NEXUS_MUST_CHECK;
 
 NEXUS_API void
-nexus_verifier_close(nexus_verifier *verifier); /**< waits for a fetch under way; NULL is fine */
+nexus_verifier_close(nexus_verifier *verifier); /**< a fetch under way ends unheard; NULL is fine */
 
 #ifdef __cplusplus
 }
