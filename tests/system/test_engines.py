@@ -1,0 +1,29 @@
+"""The same servers on a real PostgreSQL and Redis: an order travels, and survives a restart of every server."""
+import pytest
+from engines import Postgres, Redis
+from harness import Topology, wait_for
+
+ORDER = {"items": [{"sku": "book-1", "quantity": 1, "unit_price": {"amount": 700, "currency": "EUR"}}],
+         "payment": {"token": "tok_ok"}}
+
+
+def status_of(topology, token, order):
+    reply = topology.call("GET", f"/api/v1/orders/{order}", token=token)
+    return reply.json.get("status") if reply.status == 200 else None
+
+
+def test_an_order_travels_on_postgresql_and_redis(tmp_path):
+    with Postgres() as database, Redis() as cache:
+        env = {"NEXUS_DATABASE_URL": database, "NEXUS_REDIS_URL": cache}
+        with Topology(tmp_path, env=env) as topology:
+            topology.bootstrap_admin()
+            token = topology.register("ada@example.com")
+            placed = topology.call("POST", "/api/v1/orders", ORDER, token=token)
+            assert placed.status == 201, placed
+            wait_for(lambda: status_of(topology, token, placed.json["id"]) == "confirmed", 20, "the order confirmed")
+            for service in ("backend", "notification"):
+                topology.servers[service].kill()
+                topology.restart(service)
+            token = topology.login("ada@example.com", "correct horse battery")
+            assert status_of(topology, token, placed.json["id"]) == "confirmed"
+        assert not list(topology.state.glob("*.db")), "nothing was kept in SQLite beside"
