@@ -1,0 +1,97 @@
+/* What a routes file says, checked and in the gateway's own words. Immutable once parsed. */
+#ifndef NEXUS_GATEWAY_CONFIG_H
+#define NEXUS_GATEWAY_CONFIG_H
+
+#include "gateway/loader.h"
+#include "transfer/guard.h"
+
+enum { NEXUS__BALANCE_P2C = 0, NEXUS__BALANCE_WRR = 1 };
+
+typedef struct nexus__gw_target {
+    nexus_slice url;  /* "http://host:port" */
+    nexus_slice host; /* without brackets */
+    uint16_t port;
+    uint32_t weight;
+} nexus__gw_target;
+
+typedef struct nexus__gw_health {
+    nexus_slice path; /* empty = no active checks */
+    uint32_t interval_ms, down_interval_ms, timeout_ms, fails, passes;
+} nexus__gw_health;
+
+typedef struct nexus__gw_upstream_conf {
+    nexus_slice name, text; /* text: its JSON, to tell whether a reload changed it */
+    struct {
+        nexus__gw_target *items;
+        uint32_t count;
+    } targets;
+    uint32_t balance;
+    uint32_t connect_ms, first_byte_ms, try_ms, total_ms, idle_ms;
+    uint32_t retries, max_connections;
+    uint32_t pool_idle_max, pool_idle_ms;
+    uint32_t eject_failures, eject_ms; /* failures 0 = never */
+    nexus__gw_health health;
+} nexus__gw_upstream_conf;
+
+enum { NEXUS__KEY_IP = 1, NEXUS__KEY_PRINCIPAL = 2, NEXUS__KEY_ROUTE = 4 };
+
+typedef struct nexus__gw_limit_conf {
+    nexus_slice name;
+    uint32_t rate, period_s, burst;
+    uint32_t key; /* NEXUS__KEY_… */
+    bool shadow;  /* counts, refuses nothing */
+} nexus__gw_limit_conf;
+
+typedef struct nexus__gw_cors_conf {
+    bool on, credentials;
+    nexus__text_list origins, methods, headers, expose;
+    uint32_t max_age_s;
+} nexus__gw_cors_conf;
+
+typedef struct nexus__gw_headers_conf {
+    nexus__pair_list set;
+    nexus__text_list remove;
+} nexus__gw_headers_conf;
+
+typedef struct nexus__gw_route_conf {
+    nexus_slice id, host, path, prefix, upstream, strip_prefix, add_prefix;
+    uint32_t methods; /* 0 = any */
+    int32_t priority;
+    bool ambiguous_pass, security_headers;
+    uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
+    struct {
+        bool on;
+        nexus__text_list roles;
+    } token;
+    struct {
+        nexus__gw_limit_conf *items;
+        uint32_t count;
+    } limits;
+    nexus__gw_cors_conf cors;
+    nexus__gw_headers_conf request, response;
+} nexus__gw_route_conf;
+
+typedef struct nexus__gw_config {
+    const nexus_alloc *alloc;
+    nexus__arena arena;
+    struct {
+        nexus__gw_upstream_conf *items;
+        uint32_t count;
+    } upstreams;
+    struct {
+        nexus__gw_route_conf *items;
+        uint32_t count;
+    } routes;
+    struct {
+        nexus__cidr *items;
+        uint32_t count;
+    } trusted;
+} nexus__gw_config;
+
+/* file names the text in errors. NEXUS_EINVAL with "FILE:LINE:COLUMN: /pointer: …"; NEXUS_ECONFLICT: equal routes. */
+nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, nexus_slice text,
+                                    const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+void nexus__gw_config_free(nexus__gw_config *config);
+const nexus__gw_upstream_conf *nexus__gw_config_upstream(const nexus__gw_config *config, nexus_slice name);
+
+#endif

@@ -1,0 +1,87 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "gateway/config.h"
+
+static nexus_status parse(const char *text, nexus__gw_config **out)
+{
+    return nexus__gw_config_parse(out, "routes.json", nexus__slice_c(text), NULL);
+}
+
+Test(config, reads_what_is_written_and_defaults_the_rest)
+{
+    nexus__gw_config *c;
+    cr_assert_eq(
+        parse("{\"version\":1,\"trusted_proxies\":[\"10.0.0.0/8\"],"
+              "\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:3001\",{\"url\":\"http://[::1]:9/\","
+              "\"weight\":3}],\"timeouts_ms\":{\"connect\":7},\"balance\":\"wrr\",\"health\":{\"path\":\"/"
+              "h\"}}},"
+              "\"routes\":[{\"id\":\"x\",\"path\":\"/x/{id:int}\",\"methods\":[\"GET\",\"POST\"],"
+              "\"upstream\":\"a\",\"token\":{\"roles\":[\"admin\"]},"
+              "\"limits\":[{\"rate\":5,\"period_s\":60,\"key\":[\"ip\",\"route\"]}]},"
+              "{\"prefix\":\"/\",\"upstream\":\"a\",\"cors\":{\"origins\":[\"https://a.com\"]}}]}",
+              &c),
+        0, "%s", nexus_error_message());
+    nexus__gw_upstream_conf *u = &c->upstreams.items[0];
+    cr_assert_eq(u->targets.count, 2);
+    cr_assert_eq(u->targets.items[0].port, 3001);
+    cr_assert(nexus__slice_eq_c(u->targets.items[1].host, "::1"));
+    cr_assert_eq(u->targets.items[1].port, 9);
+    cr_assert_eq(u->targets.items[1].weight, 3);
+    cr_assert_eq(u->connect_ms, 7);
+    cr_assert_eq(u->first_byte_ms, 5000);
+    cr_assert_eq(u->balance, NEXUS__BALANCE_WRR);
+    cr_assert_eq(u->health.interval_ms, 10000);
+    cr_assert(c->routes.items[0].token.on && c->routes.items[0].token.roles.count == 1);
+    cr_assert_eq(c->routes.items[0].limits.items[0].burst, 5);
+    cr_assert_eq(c->routes.items[0].limits.items[0].key, NEXUS__KEY_IP | NEXUS__KEY_ROUTE);
+    cr_assert(c->routes.items[1].cors.on && c->routes.items[1].cors.max_age_s == 600);
+    cr_assert_eq(c->trusted.count, 1);
+    nexus__gw_config_free(c);
+}
+
+#define UP "{\"upstreams\":{\"backend\":{\"targets\":[\"http://h\"]}},\n\"routes\":["
+
+static const struct {
+    const char *text, *message;
+} broken[] = {
+    {"{", "routes.json:1:"},
+    {"{\"routes\":[]}", "\"upstreams\" is missing"},
+    {"{\"upstreams\":{},\n  \"rotes\":[]}",
+     "routes.json:2:3: : unknown key \"rotes\"; the nearest known one is \"routes\""},
+    {"{\"upstreams\":{\"b\":{\"targets\":[]}},\"routes\":[]}",
+     "/upstreams/b/targets: needs at least one target"},
+    {"{\"upstreams\":{\"b\":{\"targets\":[\"ftp://x\"]}},\"routes\":[]}", "must be http://host:port"},
+    {"{\"upstreams\":{\"b\":{\"targets\":[\"http://x:0\"]}},\"routes\":[]}", "must be http://host:port"},
+    {"{\"upstreams\":{\"b\":{\"targets\":[\"http://x\"],\"retries\":11}},\"routes\":[]}",
+     "/upstreams/b/retries"},
+    {UP "{\"prefix\":\"/\",\"upstream\":\"bakend\"}]}",
+     "no upstream \"bakend\"; the nearest known one is \"backend\""},
+    {UP "{\"upstream\":\"backend\"}]}", "either \"path\" or \"prefix\""},
+    {UP "{\"path\":\"x\",\"upstream\":\"backend\"}]}", "routes.json:2:11: /routes/0: route \"x\""},
+    {UP "{\"id\":\"a\",\"path\":\"/{x}\",\"upstream\":\"backend\"},{\"id\":\"b\",\"path\":\"/"
+        "{y}\",\"upstream\":\"backend\"}]}",
+     "routes a (/{x}) and b (/{y}) are equal"},
+    {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"metods\":[]}]}",
+     "/routes/0: unknown key \"metods\"; the nearest known one is \"methods\""},
+    {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"methods\":[\"get\"]}]}", "upper case"},
+    {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"limits\":[{\"rate\":0}]}]}", "/routes/0/limits/0/rate"},
+    {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"limits\":[{\"rate\":1,\"key\":[\"principal\"]}]}]}",
+     "needs \"token\""},
+    {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"cors\":{\"origins\":[\"*\"],\"credentials\":true}}]}",
+     "credentials"},
+    {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"request_headers\":{\"set\":{\"Host\":\"x\"}}}]}",
+     "belongs to the connection"},
+    {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"request_headers\":{\"set\":{\"X\":\"a\\r\\nb\"}}}]}",
+     "control characters"},
+};
+
+Test(config, errors_name_place_and_remedy)
+{
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        nexus__gw_config *c;
+        cr_assert_eq(parse(broken[i].text, &c), NEXUS_EINVAL, "%s", broken[i].text);
+        cr_assert(strstr(nexus_error_message(), broken[i].message), "%s\ngave %s", broken[i].text,
+                  nexus_error_message());
+    }
+}
