@@ -11,6 +11,7 @@
 #include <nexus/common.h>
 #include <nexus/db.h>
 #include <nexus/event.h>
+#include <nexus/gateway.h>
 #include <nexus/http.h>
 #include <nexus/ingest.h>
 #include <nexus/jwt.h>

@@ -467,23 +467,6 @@ static nexus_status load_routes(nexus__loader *l, uint32_t value, void *out)
                       &c->routes.count);
 }
 
-static nexus_status load_cidr(nexus__loader *l, uint32_t value, void *out)
-{
-    nexus_slice text;
-    nexus_status status = nexus__loader_text(l, value, &text);
-    if (!status && !nexus__cidr_parse(text, out))
-        return nexus__loader_fail(l, value, "\"%s\" is no address range; write 10.0.0.0/8 or fd00::/8",
-                                  text.p);
-    return status;
-}
-
-static nexus_status load_trusted(nexus__loader *l, uint32_t value, void *out)
-{
-    nexus__gw_config *c = NEXUS__CONTAINER(out, nexus__gw_config, trusted);
-    return load_array(l, value, sizeof *c->trusted.items, load_cidr, (void **)&c->trusted.items,
-                      &c->trusted.count);
-}
-
 static nexus_status load_version(nexus__loader *l, uint32_t value, void *out)
 {
     int64_t version;
@@ -497,7 +480,6 @@ static nexus_status load(nexus__loader *l, nexus__gw_config *c)
 {
     static const nexus__loader_row rows[] = {
         CALL("version", load_version, nexus__gw_config, alloc),
-        CALL("trusted_proxies", load_trusted, nexus__gw_config, trusted),
         {"upstreams", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, upstreams), 0, 0, load_upstreams, true},
         {"routes", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, routes), 0, 0, load_routes, true},
     };

@@ -3,7 +3,6 @@
 #define NEXUS_GATEWAY_CONFIG_H
 
 #include "gateway/loader.h"
-#include "transfer/guard.h"
 
 enum { NEXUS__BALANCE_P2C = 0, NEXUS__BALANCE_WRR = 1 };
 
@@ -82,10 +81,6 @@ typedef struct nexus__gw_config {
         nexus__gw_route_conf *items;
         uint32_t count;
     } routes;
-    struct {
-        nexus__cidr *items;
-        uint32_t count;
-    } trusted;
 } nexus__gw_config;
 
 /* file names the text in errors. NEXUS_EINVAL with "FILE:LINE:COLUMN: /pointer: …"; NEXUS_ECONFLICT: equal routes. */

@@ -12,7 +12,7 @@ Test(config, reads_what_is_written_and_defaults_the_rest)
 {
     nexus__gw_config *c;
     cr_assert_eq(
-        parse("{\"version\":1,\"trusted_proxies\":[\"10.0.0.0/8\"],"
+        parse("{\"version\":1,"
               "\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:3001\",{\"url\":\"http://[::1]:9/\","
               "\"weight\":3}],\"timeouts_ms\":{\"connect\":7},\"balance\":\"wrr\",\"health\":{\"path\":\"/"
               "h\"}}},"
@@ -36,7 +36,6 @@ Test(config, reads_what_is_written_and_defaults_the_rest)
     cr_assert_eq(c->routes.items[0].limits.items[0].burst, 5);
     cr_assert_eq(c->routes.items[0].limits.items[0].key, NEXUS__KEY_IP | NEXUS__KEY_ROUTE);
     cr_assert(c->routes.items[1].cors.on && c->routes.items[1].cors.max_age_s == 600);
-    cr_assert_eq(c->trusted.count, 1);
     nexus__gw_config_free(c);
 }
 
