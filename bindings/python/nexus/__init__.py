@@ -1,0 +1,11 @@
+"""libnexus from Python, through ctypes and the public headers alone: no compiler, no build step.
+
+    from nexus import Bus, Key, KeySet, Schema
+"""
+from ._library import NexusError, version as _version
+from .bus import Bus, Delivery, Group
+from .jwt import Key, KeySet
+from .schema import Schema
+
+__version__ = _version().decode()
+__all__ = ["Bus", "Delivery", "Group", "Key", "KeySet", "NexusError", "Schema", "__version__"]

@@ -1,0 +1,69 @@
+"""The Python binding, which is written from the public headers alone: proof that the ABI fits an FFI."""
+import os
+import sys
+
+import pytest
+from harness import BUILD, ROOT
+
+if "asan" in BUILD.name:
+    pytest.skip("a sanitized library needs a sanitized interpreter", allow_module_level=True)
+os.environ["NEXUS_LIBRARY"] = str(BUILD / "lib/libnexus.so")
+sys.path.insert(0, str(ROOT / "bindings/python"))
+nexus = pytest.importorskip("nexus")
+
+CLAIMS = {"iss": "https://id", "aud": "shop", "sub": "ada", "iat": 1000, "exp": 1600}
+
+
+def test_version_is_the_headers():
+    header = (ROOT / "include/nexus/version.h").read_text()
+    assert f'NEXUS_VERSION "{nexus.__version__}"' in header
+
+
+@pytest.mark.parametrize("alg", ["ES256", "EdDSA", "RS256"])
+def test_token_round_trip(alg):
+    key = nexus.Key.generate(alg)
+    jwks = nexus.KeySet({"keys": [key.jwk()]})
+    token = key.sign(CLAIMS)
+    assert jwks.verify(token, "https://id", "shop", now=1200)["sub"] == "ada"
+    head, body, signature = token.split(".")
+    for spoilt in (f"{head}.{body}.", f"{head}.{body}.{signature[:-2]}AA", token + "."):
+        with pytest.raises(nexus.NexusError) as failure:
+            jwks.verify(spoilt, "https://id", "shop", now=1200)
+        assert failure.value.name in ("NEXUS_EAUTH", "NEXUS_EINVAL")
+    with pytest.raises(nexus.NexusError):
+        jwks.verify(token, "https://id", "shop", now=5000)
+    with pytest.raises(nexus.NexusError):
+        jwks.verify(token, "https://id/", "shop", now=1200)
+
+
+def test_schema_names_what_is_wrong():
+    schema = nexus.Schema({"type": "object", "required": ["sku"], "properties": {"quantity": {"type": "integer", "minimum": 1}}})
+    assert schema.errors({"sku": "a", "quantity": 2}) == []
+    found = schema.errors({"quantity": 0})
+    assert {e["keyword"] for e in found} == {"required", "minimum"}
+    assert any(e["pointer"] == "/quantity" for e in found) and all(e["detail"] for e in found)
+    assert schema.errors(b"{broken")[0]["keyword"] == "json"
+    with pytest.raises(nexus.NexusError):
+        nexus.Schema({"type": "nonsense"})
+
+
+@pytest.mark.parametrize("url", ["memory:", "file:{}/bus"])
+def test_publish_fetch_ack(tmp_path, url):
+    url = url.format(tmp_path)
+    with nexus.Bus(url) as bus, bus.group("billing", types="order.*") as group:
+        event = {"id": "e1", "source": "/shop", "type": "order.created", "subject": "order-42", "data": {"total": 1250}}
+        assert bus.publish(event) == (1, 1, False)
+        assert bus.publish(event) == (1, 1, True), "the same id is stored once"
+        bus.publish({"type": "payment.processed", "data": {}})
+        (delivery,) = group.fetch(10)
+        assert delivery.attempt == 1 and delivery.event["data"] == {"total": 1250}
+        delivery.nak(0, "try again")
+        delivery.close()
+        (again,) = group.fetch(10)
+        assert again.attempt == 2
+        again.ack()
+        again.close()
+        assert group.fetch(10, wait_ms=0) == []
+        with pytest.raises(nexus.NexusError) as failure:
+            bus.publish({"data": {}})
+        assert "type" in str(failure.value)
