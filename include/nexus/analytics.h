@@ -60,14 +60,14 @@ NEXUS_API uint64_t nexus_analytics_count(const nexus_analytics *analytics);
  * "label"), `tz`
  *   ("UTC" or a fixed offset "+02:00"; names of zones are refused).
  *
- * Fields: event, user, user_id, anonymous_id, session_id, id, and properties.NAME, context.NAME (dots reach
+ * Fields: event, user (user_id, else anonymous_id), user_id, anonymous_id, session_id, and properties.NAME, context.NAME (dots reach
  * into nested objects).
  *
  * The answer:
  * `{"query_id","rows":[{"labels":{},"values":{}}],"series":[{"labels":{},"measure","points":[[ms,v]]}],
  * "totals":{},"other":{},"meta":{"from","to","interval","rows_scanned","rows_matched","took_us","lag_ms","error",…}}`;
  * `series` only with an interval, `other` only when groups were cut off. Uniques are exact up to 4,096 in a
- * cell and HyperLogLog with p = 14 beyond (Flajolet et al. 2007, LogLog-Beta estimate of Qin et al. 2016);
+ * cell and HyperLogLog with p = 14 beyond (Flajolet et al. 2007, estimate of Ertl 2017);
  * meta.error says which.
  *
  * @param query   borrowed for the call; the empty slice counts everything.

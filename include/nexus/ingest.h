@@ -28,7 +28,7 @@ enum {
     NEXUS_IDENTITY_REJECT = 1     /**< the event is refused with the code illegal_identity */
 };
 
-/** When an event counts as accepted. */
+/** When an event counts as accepted. NEXUS_INGEST_OS is reserved: opening with it is NEXUS_ENOTSUP so far. */
 enum {
     NEXUS_INGEST_FSYNC = 0, /**< its record is synced to disk; writers share one sync (group commit) */
     NEXUS_INGEST_OS =
@@ -71,8 +71,9 @@ NEXUS_API void nexus_ingest_opts_init(nexus_ingest_opts *opts);
  * directory.
  *
  * @return NEXUS_OK; NEXUS_EINVAL without a directory or with a limit out of range; NEXUS_EPERM or NEXUS_EIO
- * when the directory cannot be used; NEXUS_ECONFLICT when another process holds it; NEXUS_ECORRUPT when
- * sealed bytes fail their check (a torn tail is not an error: it was never acknowledged).
+ * when the directory cannot be used; NEXUS_ECONFLICT when another process holds it. A log damaged in its
+ * middle opens read-only: questions go on, new events get NEXUS_ECORRUPT. (A torn tail is no damage: it was
+ * never acknowledged.)
  */
 NEXUS_API nexus_status nexus_ingest_open(nexus_ingest **out, const nexus_ingest_opts *opts) NEXUS_MUST_CHECK;
 
@@ -87,8 +88,10 @@ enum {
         4, /**< an unreadable timestamp refuses the event instead of becoming the receive time */
     NEXUS_INGEST_FIX_SKEW = 8, /**< correct `timestamp` by the sender's clock error (sent_at); for browsers */
     NEXUS_INGEST_NDJSON = 16,  /**< the batch is one JSON object a line; each bad line is one refused index */
-    NEXUS_INGEST_NO_WAIT = 32  /**< do not wait for the disk; for events the caller can offer again (a bus
-                                  consumer  that acknowledges after nexus_ingest_sync) */
+    NEXUS_INGEST_NEED_IDENTITY =
+        32,                    /**< an event without user_id and anonymous_id is refused: missing_identity */
+    NEXUS_INGEST_GZIP = 64,    /**< the body is gzip (RFC 1952); over 100 times its size is NEXUS_ETOOBIG */
+    NEXUS_INGEST_DEFLATE = 128 /**< the body is zlib (RFC 1950), HTTP's "deflate" */
 };
 
 /** Circumstances of one call. */
@@ -128,9 +131,6 @@ NEXUS_API nexus_status nexus_ingest_event(nexus_ingest *ingest, nexus_slice body
 NEXUS_API nexus_status nexus_ingest_batch(nexus_ingest *ingest, nexus_slice body,
                                           const nexus_ingest_call *call,
                                           nexus_ingest_result **out) NEXUS_MUST_CHECK;
-
-/** Waits until everything taken before this call is durable. */
-NEXUS_API nexus_status nexus_ingest_sync(nexus_ingest *ingest) NEXUS_MUST_CHECK;
 
 /** How many events of the body met each end. Always filled. */
 typedef struct nexus_ingest_counts {
