@@ -2,6 +2,7 @@
 #include "store/db.h"
 
 #include "base/status.h"
+#include "runtime/loop.h"
 
 static uint32_t or_default(uint32_t value, uint32_t standard)
 {
@@ -104,6 +105,8 @@ nexus_status nexus_db_open(nexus_db **out, const char *url, const nexus_db_opts 
     const char *address = NULL;
     if (!url)
         return nexus__fail(NEXUS_EINVAL, "a database URL is missing");
+    if (nexus__on_loop_thread())
+        return nexus__fail(NEXUS_EDEADLK, "opening a database blocks: not on a loop thread");
     nexus_status status = find_driver(url, &ops, &address);
     if (status != NEXUS_OK)
         return status;
@@ -217,6 +220,9 @@ nexus_status nexus__db_refuse(const nexus_db *db)
 {
     if (!db)
         return nexus__fail(NEXUS_EINVAL, "the database is NULL");
+    if (nexus__on_loop_thread())
+        return nexus__fail(NEXUS_EDEADLK,
+                           "a database call blocks: make it on a worker, not on a loop thread");
     if (db->parent && db->failed != NEXUS_OK)
         return nexus__fail(NEXUS_ECANCELED, "a statement of this transaction failed (%s): roll it back",
                            nexus_status_name(db->failed));
