@@ -262,10 +262,10 @@ static const struct {
     const char *prefix;
     nexus_status status;
 } errors[] = {
-    {"NOAUTH", NEXUS_EAUTH},      {"WRONGPASS", NEXUS_EAUTH}, {"NOPERM", NEXUS_EPERM},
-    {"OOM", NEXUS_ENOSPC},        {"LOADING", NEXUS_EAGAIN},  {"BUSY", NEXUS_EAGAIN},
-    {"TRYAGAIN", NEXUS_EAGAIN},   {"READONLY", NEXUS_EROFS},  {"MISCONF", NEXUS_EROFS},
-    {"MASTERDOWN", NEXUS_EAGAIN}, {"MOVED", NEXUS_ENOTSUP},
+    {"NOAUTH", NEXUS_EAUTH},  {"ERR AUTH", NEXUS_EAUTH},    {"WRONGPASS", NEXUS_EAUTH},
+    {"NOPERM", NEXUS_EPERM},  {"OOM", NEXUS_ENOSPC},        {"LOADING", NEXUS_EAGAIN},
+    {"BUSY", NEXUS_EAGAIN},   {"TRYAGAIN", NEXUS_EAGAIN},   {"READONLY", NEXUS_EROFS},
+    {"MISCONF", NEXUS_EROFS}, {"MASTERDOWN", NEXUS_EAGAIN}, {"MOVED", NEXUS_ENOTSUP},
 };
 
 nexus_status nexus__redis_fail(nexus_slice error)

@@ -12,6 +12,10 @@
 
 #include "base/id.h"
 #include "base/str.h"
+#include "base/time.h"
+#if NEXUS_HAVE_REDIS
+#include "store/redis.h"
+#endif
 
 static const char *redis_url(void)
 {
@@ -342,3 +346,37 @@ Test(redis, a_wrong_password_is_told_and_databases_are_apart)
     nexus_cache_close(cache);
     nexus_cache_close(other);
 }
+
+#if NEXUS_HAVE_REDIS
+static void kill_all_clients(void)
+{
+    nexus__redis_config config = {.connect_timeout_ms = 2000, .timeout_ms = 2000};
+    nexus__redis *link = NULL;
+    nexus__redis_reply reply;
+    nexus__buf out;
+    int64_t deadline = nexus__mono_ns() + 5 * NEXUS__NS_PER_S;
+    OK(nexus__redis_config_parse(&config, redis_url() + strlen("redis://")));
+    OK(nexus__redis_open(&link, &config));
+    nexus__buf_init(&out, NULL, 0);
+    nexus_slice words[] = {NEXUS_S("CLIENT"), NEXUS_S("KILL"), NEXUS_S("TYPE"), NEXUS_S("normal")};
+    nexus__redis_encode(&out, words, 4);
+    OK(nexus__redis_send(link, nexus__buf_slice(&out), deadline));
+    OK(nexus__redis_receive(link, deadline, &reply));
+    cr_assert_geq(reply.number, 1);
+    nexus__redis_reply_free(&reply);
+    nexus__buf_free(&out);
+    nexus__redis_close(link);
+    nexus__redis_config_free(&config);
+}
+
+Test(redis, connections_that_the_server_closed_are_replaced)
+{
+    nexus_cache *cache = NULL;
+    OK(nexus_cache_open(&cache, redis_url(), NULL));
+    OK(nexus_cache_set(cache, NEXUS_S("replaced"), NEXUS_S("1"), 5000));
+    kill_all_clients();
+    OK(nexus_cache_set(cache, NEXUS_S("replaced"), NEXUS_S("2"), 5000));
+    assert_holds(cache, "replaced", NEXUS_S("2"));
+    nexus_cache_close(cache);
+}
+#endif
