@@ -1,0 +1,308 @@
+/*
+ * Sealed values. The key file is the one secret of a state directory: whoever has it and the database reads both.
+ * nx1.<kid>.<nonce>.<ciphertext+tag>; kid is 16 hex digits of the key's SHA-256, so a file edited by hand cannot pair
+ * a name with another key.
+ */
+#include <nexus/secret.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/codec.h"
+#include "base/id.h"
+#include "base/status.h"
+#include "crypto/aead.h"
+#include "crypto/hash.h"
+#include "crypto/wipe.h"
+
+#define KEYS_MAX 32
+#define KID_LEN 16
+
+typedef struct ring_key {
+    char kid[KID_LEN + 1];
+    uint8_t bytes[NEXUS__AEAD_KEY];
+    nexus__aead *aead;
+} ring_key;
+
+struct nexus_secrets {
+    const nexus_alloc *alloc;
+    char *path;
+    ring_key keys[KEYS_MAX]; /* newest first */
+    size_t count;
+};
+
+/* --- the ring ---------------------------------------------------------------------------------------------------- */
+
+static nexus_status set_key(ring_key *key, const uint8_t bytes[static NEXUS__AEAD_KEY])
+{
+    bool same = true;
+    for (size_t i = 1; i < NEXUS__AEAD_KEY; i++)
+        same = same && bytes[i] == bytes[0];
+    if (same)
+        return nexus__fail(NEXUS_EINVAL, "a key of repeated bytes is no secret");
+    uint8_t digest[NEXUS__DIGEST_MAX];
+    nexus_status status = nexus__hash(NEXUS__SHA256, nexus__slice(bytes, NEXUS__AEAD_KEY), digest);
+    for (size_t i = 0; i < KID_LEN / 2; i++)
+        snprintf(key->kid + 2 * i, 3, "%02x", digest[i]);
+    memcpy(key->bytes, bytes, NEXUS__AEAD_KEY);
+    return status == NEXUS_OK ? nexus__aead_new(&key->aead, bytes) : status;
+}
+
+static nexus_status parse_line(nexus_secrets *s, nexus_slice line)
+{
+    nexus_slice kid = nexus__slice_cut(&line, ' ');
+    uint8_t bytes[NEXUS__BASE64_DECODED_MAX(64)];
+    size_t n = 0;
+    if (line.n != 43 || !nexus__base64url_decode(line, bytes, &n) || n != NEXUS__AEAD_KEY)
+        return nexus__fail(NEXUS_EINVAL, "%s: a line is \"<kid> <43 characters of base64url>\"", s->path);
+    if (s->count == KEYS_MAX)
+        return nexus__fail(NEXUS_ETOOBIG, "%s: more than %d keys", s->path, KEYS_MAX);
+    ring_key *key = &s->keys[s->count++];
+    nexus_status status = set_key(key, bytes);
+    nexus__wipe(bytes, sizeof bytes);
+    if (status == NEXUS_OK && !nexus__slice_eq_c(kid, key->kid))
+        return nexus__fail(NEXUS_EINVAL, "%s: the kid does not belong to its key", s->path);
+    return status;
+}
+
+static nexus_status read_ring(nexus_secrets *s, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return nexus__fail_errno(errno, "%s", s->path);
+    if (st.st_mode & 077)
+        return nexus__fail(NEXUS_EPERM, "%s can be read by others: chmod 600 it", s->path);
+    char text[KEYS_MAX * 64];
+    ssize_t n = read(fd, text, sizeof text);
+    if (n < 0)
+        return nexus__fail_errno(errno, "%s", s->path);
+    nexus_slice rest = nexus__slice(text, (size_t)n);
+    nexus_status status = NEXUS_OK;
+    while (rest.n && status == NEXUS_OK) {
+        nexus_slice line = nexus__slice_trim(nexus__slice_cut(&rest, '\n'));
+        if (line.n)
+            status = parse_line(s, line);
+    }
+    nexus__wipe(text, sizeof text);
+    if (status == NEXUS_OK && s->count == 0)
+        return nexus__fail(NEXUS_EINVAL, "%s holds no key", s->path);
+    return status;
+}
+
+static nexus_status write_all(int fd, nexus_slice text)
+{
+    while (text.n) {
+        ssize_t n = write(fd, text.p, text.n);
+        if (n < 0 && errno != EINTR)
+            return nexus__fail_errno(errno, "the key file cannot be written");
+        if (n > 0)
+            text = nexus__slice_from(text, (size_t)n);
+    }
+    return fsync(fd) == 0 ? NEXUS_OK : nexus__fail_errno(errno, "the key file cannot be written");
+}
+
+static void sync_directory(const char *path)
+{
+    char dir[4096];
+    const char *slash = strrchr(path, '/');
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+}
+
+/* Writes the ring beside the file; link() makes it appear whole, or loses to whoever was first; rename() replaces. */
+static nexus_status write_ring(const nexus_secrets *s, bool replace)
+{
+    char temporary[4096];
+    nexus__buf text;
+    nexus__buf_init(&text, NULL, 0);
+    for (size_t i = 0; i < s->count; i++) {
+        nexus__buf_printf(&text, "%s ", s->keys[i].kid);
+        nexus__base64url_append(&text, s->keys[i].bytes, NEXUS__AEAD_KEY);
+        nexus__buf_char(&text, '\n');
+    }
+    snprintf(temporary, sizeof temporary, "%s.%016llx", s->path, (unsigned long long)nexus__random_u64());
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    nexus_status status =
+        fd >= 0 ? write_all(fd, nexus__buf_slice(&text)) : nexus__fail_errno(errno, "%s", temporary);
+    if (fd >= 0)
+        close(fd);
+    if (status == NEXUS_OK && (replace ? rename(temporary, s->path) : link(temporary, s->path)) != 0 &&
+        (replace || errno != EEXIST))
+        status = nexus__fail_errno(errno, "%s", s->path);
+    unlink(temporary);
+    sync_directory(s->path);
+    nexus__wipe(text.p, text.cap);
+    nexus__buf_free(&text);
+    return status;
+}
+
+static void forget_keys(nexus_secrets *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        nexus__aead_free(s->keys[i].aead);
+    nexus__wipe(s->keys, sizeof s->keys);
+    s->count = 0;
+}
+
+static nexus_status random_key(ring_key *key)
+{
+    uint8_t bytes[NEXUS__AEAD_KEY];
+    nexus__random(bytes, sizeof bytes);
+    nexus_status status = set_key(key, bytes);
+    nexus__wipe(bytes, sizeof bytes);
+    return status;
+}
+
+static nexus_status make_file(nexus_secrets *s)
+{
+    s->count = 1;
+    nexus_status status = random_key(&s->keys[0]);
+    if (status == NEXUS_OK)
+        status = write_ring(s, false);
+    forget_keys(s);
+    return status;
+}
+
+static nexus_status load(nexus_secrets *s)
+{
+    int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        nexus_status status = make_file(s); /* of two processes that start at once, one makes it */
+        if (status != NEXUS_OK)
+            return status;
+        fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    }
+    if (fd < 0)
+        return nexus__fail_errno(errno, "%s", s->path);
+    nexus_status status = read_ring(s, fd);
+    close(fd);
+    return status;
+}
+
+nexus_status nexus_secrets_open(nexus_secrets **out, const char *path, const nexus_alloc *alloc)
+{
+    nexus_secrets *s = nexus__calloc(alloc, 1, sizeof *s);
+    if (!s)
+        return nexus__nomem();
+    s->alloc = alloc;
+    s->path = nexus__strndup(alloc, nexus__slice_c(path));
+    nexus_status status = s->path ? load(s) : nexus__nomem();
+    if (status == NEXUS_OK)
+        *out = s;
+    else
+        nexus_secrets_close(s);
+    return status;
+}
+
+nexus_status nexus_secrets_rotate(nexus_secrets *s)
+{
+    if (s->count == KEYS_MAX)
+        return nexus__fail(NEXUS_ETOOBIG, "%s: more than %d keys", s->path, KEYS_MAX);
+    memmove(&s->keys[1], &s->keys[0], s->count * sizeof s->keys[0]);
+    s->keys[0] = (ring_key){0};
+    s->count++;
+    nexus_status status = random_key(&s->keys[0]);
+    if (status == NEXUS_OK)
+        status = write_ring(s, true);
+    if (status == NEXUS_OK)
+        return NEXUS_OK;
+    nexus__aead_free(s->keys[0].aead);
+    memmove(&s->keys[0], &s->keys[1], --s->count * sizeof s->keys[0]);
+    s->keys[s->count] = (ring_key){0};
+    return status;
+}
+
+void nexus_secrets_close(nexus_secrets *s)
+{
+    if (!s)
+        return;
+    forget_keys(s);
+    nexus__free(s->alloc, s->path);
+    nexus__free(s->alloc, s);
+}
+
+/* --- sealing ------------------------------------------------------------------------------------------------------ */
+
+nexus_status nexus_secrets_seal(const nexus_secrets *s, nexus_slice context, nexus_slice plain, char **out,
+                                size_t *n)
+{
+    uint8_t nonce[NEXUS__AEAD_NONCE];
+    nexus__random(nonce, sizeof nonce);
+    uint8_t *sealed = nexus__malloc(NULL, plain.n + NEXUS__AEAD_TAG);
+    if (!sealed)
+        return nexus__nomem();
+    nexus_status status = nexus__aead_seal(s->keys[0].aead, nonce, context, plain, sealed);
+    nexus__buf text;
+    nexus__buf_init(&text, NULL, 0);
+    nexus__buf_printf(&text, "nx1.%s.", s->keys[0].kid);
+    nexus__base64url_append(&text, nonce, sizeof nonce);
+    nexus__buf_char(&text, '.');
+    nexus__base64url_append(&text, sealed, plain.n + NEXUS__AEAD_TAG);
+    nexus__free(NULL, sealed);
+    if (status == NEXUS_OK && (*out = nexus__buf_take(&text, n)))
+        return NEXUS_OK;
+    nexus__buf_free(&text);
+    return status != NEXUS_OK ? status : nexus__nomem();
+}
+
+static const ring_key *key_of(const nexus_secrets *s, nexus_slice kid)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (nexus__slice_eq_c(kid, s->keys[i].kid))
+            return &s->keys[i];
+    return NULL;
+}
+
+nexus_status nexus_secrets_unseal(const nexus_secrets *s, nexus_slice context, nexus_slice sealed, char **out,
+                                  size_t *n)
+{
+    nexus_slice rest = sealed;
+    nexus_slice version = nexus__slice_cut(&rest, '.'), kid = nexus__slice_cut(&rest, '.');
+    nexus_slice nonce_text = nexus__slice_cut(&rest, '.');
+    uint8_t nonce[NEXUS__BASE64_DECODED_MAX(16)];
+    size_t nonce_n, raw_n;
+    if (!nexus__slice_eq_c(version, "nx1") || nonce_text.n != 16 ||
+        !nexus__base64url_decode(nonce_text, nonce, &nonce_n) || nonce_n != NEXUS__AEAD_NONCE)
+        return nexus__fail(NEXUS_EINVAL, "not a sealed value");
+    const ring_key *key = key_of(s, kid);
+    if (!key)
+        return nexus__fail(NEXUS_EMISSING, "the key %.*s of a sealed value is not in %s",
+                           (int)(kid.n > 32 ? 32 : kid.n), kid.p, s->path);
+    char *raw = nexus__malloc(NULL, NEXUS__BASE64_DECODED_MAX(rest.n) + 1);
+    if (!raw)
+        return nexus__nomem();
+    nexus_status status =
+        nexus__base64url_decode(rest, raw, &raw_n)
+            ? nexus__aead_open(key->aead, nonce, context, nexus__slice(raw, raw_n), (uint8_t *)raw)
+            : nexus__fail(NEXUS_ECORRUPT, "a sealed value is not base64url");
+    if (status != NEXUS_OK) {
+        nexus__free(NULL, raw);
+        return status;
+    }
+    *n = raw_n - NEXUS__AEAD_TAG;
+    raw[*n] = 0;
+    *out = raw;
+    return NEXUS_OK;
+}
+
+bool nexus_secrets_is_stale(const nexus_secrets *s, nexus_slice sealed)
+{
+    nexus_slice rest = sealed;
+    nexus__slice_cut(&rest, '.');
+    return !nexus__slice_eq_c(nexus__slice_cut(&rest, '.'), s->keys[0].kid);
+}
+
+void nexus_secret_free(char *secret, size_t n)
+{
+    if (secret)
+        nexus__wipe(secret, n);
+    free(secret);
+}
