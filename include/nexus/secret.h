@@ -18,7 +18,7 @@ extern "C" {
 typedef struct nexus_secrets nexus_secrets;
 
 /**
- * Opens the key file, making it with one random key (mode 0600, directory 0700) when it is not there. A file
+ * Opens the key file, making it with one random key (mode 0600) when it is not there. A file
  * others can read, or with a key of repeated bytes, is refused (NEXUS_EPERM, NEXUS_EINVAL). One key a line,
  * newest first:
  * "<kid> <base64url of 32 bytes>". Close with nexus_secrets_close.

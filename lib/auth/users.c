@@ -1,0 +1,265 @@
+/* Users and their roles. */
+#include "auth/auth_private.h"
+#include "crypto/wipe.h"
+#include "json/write.h"
+
+static const char *const known_roles[] = {"customer", "operator", "admin"};
+
+void nexus__email_key(nexus_slice email, char out[static 256])
+{
+    size_t n = email.n < 255 ? email.n : 255;
+    for (size_t i = 0; i < n; i++)
+        out[i] = nexus__ascii_lower(email.p[i]);
+    out[n] = 0;
+}
+
+nexus_status nexus__subject_gate(const nexus_user *user)
+{
+    if (user->disabled)
+        return nexus__fail(NEXUS_EAUTH, "the account is disabled");
+    return NEXUS_OK;
+}
+
+/* --- loading ------------------------------------------------------------------------------------------------------- */
+
+static nexus_status load_roles(nexus_user *u, nexus_db *db)
+{
+    nexus_rows *rows;
+    nexus_status status =
+        nexus_db_query(&rows, db, "SELECT role FROM auth_roles WHERE user_id = $1 ORDER BY role",
+                       (nexus_value[]){NEXUS_TEXT_C(u->id)}, 1);
+    if (status != NEXUS_OK)
+        return status;
+    while (nexus_rows_next(rows) && u->role_count < NEXUS__USER_ROLES && status == NEXUS_OK) {
+        nexus_slice role;
+        nexus_rows_text(rows, 0, &role);
+        if ((u->roles[u->role_count] = nexus__strndup(NULL, role)))
+            u->role_count++;
+        else
+            status = nexus__nomem();
+    }
+    nexus_rows_free(rows);
+    return status;
+}
+
+static char *cell(nexus_rows *rows, size_t column)
+{
+    nexus_slice text;
+    nexus_rows_text(rows, column, &text);
+    return nexus__strndup(NULL, text);
+}
+
+/* column is one of ours, never input. */
+nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column, nexus_slice value)
+{
+    char sql[256];
+    nexus_rows *rows;
+    snprintf(sql, sizeof sql,
+             "SELECT id, email, name, password, disabled, password_at FROM auth_users WHERE %s = $1", column);
+    if (value.n && memchr(value.p, 0, value.n))
+        return nexus__fail(NEXUS_ENOTFOUND, "no such user");
+    nexus_status status = nexus_db_query_one(&rows, db, sql, (nexus_value[]){NEXUS_TEXT(value)}, 1);
+    if (status != NEXUS_OK)
+        return status == NEXUS_ENOTFOUND ? nexus__fail(status, "no such user") : status;
+    nexus_user *u = nexus__calloc(NULL, 1, sizeof *u);
+    if (u) {
+        nexus_slice hash;
+        nexus_rows_text(rows, 3, &hash);
+        u->id = cell(rows, 0), u->email = cell(rows, 1), u->name = cell(rows, 2);
+        snprintf(u->password, sizeof u->password, "%.*s", (int)hash.n, hash.p);
+        u->disabled = nexus_rows_int(rows, 4) != 0;
+        u->password_at_ns = nexus_rows_int(rows, 5);
+    }
+    nexus_rows_free(rows);
+    status = u && u->id && u->email && u->name ? load_roles(u, db) : nexus__nomem();
+    if (status == NEXUS_OK)
+        *out = u;
+    else
+        nexus_user_free(u);
+    return status;
+}
+
+nexus_status nexus_auth_user(nexus_auth *a, nexus_slice id, nexus_user **out)
+{
+    return nexus__user_load(out, a->db, "id", id);
+}
+
+nexus_status nexus_auth_user_by_email(nexus_auth *a, nexus_slice email, nexus_user **out)
+{
+    char key[256];
+    nexus__email_key(email, key);
+    return nexus__user_load(out, a->db, "email_key", nexus__slice_c(key));
+}
+
+const char *nexus_user_id(const nexus_user *u)
+{
+    return u->id;
+}
+
+const char *nexus_user_email(const nexus_user *u)
+{
+    return u->email;
+}
+
+const char *nexus_user_name(const nexus_user *u)
+{
+    return u->name;
+}
+
+size_t nexus_user_role_count(const nexus_user *u)
+{
+    return u->role_count;
+}
+
+const char *nexus_user_role(const nexus_user *u, size_t index)
+{
+    return index < u->role_count ? u->roles[index] : NULL;
+}
+
+void nexus_user_free(nexus_user *u)
+{
+    if (!u)
+        return;
+    nexus__free(NULL, u->id);
+    nexus__free(NULL, u->email);
+    nexus__free(NULL, u->name);
+    for (size_t i = 0; i < u->role_count; i++)
+        nexus__free(NULL, u->roles[i]);
+    nexus__wipe(u->password, sizeof u->password);
+    nexus__free(NULL, u);
+}
+
+/* --- making -------------------------------------------------------------------------------------------------------- */
+
+static nexus_status add_role(nexus_auth *a, nexus_db *db, const char *user_id, const char *role)
+{
+    return nexus_db_exec(
+        db,
+        "INSERT INTO auth_roles (user_id, role, granted_at) VALUES ($1, $2, $3)"
+        " ON CONFLICT (user_id, role) DO NOTHING",
+        (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_TEXT_C(role), NEXUS_INT(nexus__auth_now_ns(a))}, 3,
+        NULL);
+}
+
+static nexus_status tell_registered(nexus_auth *a, nexus_db *tx, const char *id, nexus_slice email,
+                                    nexus_slice name, const char *role)
+{
+    nexus__buf data;
+    nexus__buf_init(&data, NULL, 0);
+    nexus__json_writer w = nexus__json_writer_on(&data);
+    nexus__json_open(&w, '{');
+    nexus__json_put_text_c(&w, "user_id", id);
+    nexus__json_put_text(&w, "email", email);
+    nexus__json_put_text(&w, "name", name);
+    nexus__json_put_text_c(&w, "role", role);
+    nexus__json_close(&w, '}');
+    nexus_status status = nexus__auth_event(a, tx, "user.registered", id, &data);
+    nexus__buf_free(&data);
+    return status;
+}
+
+nexus_status nexus__user_insert(nexus_user **out, nexus_auth *a, nexus_db *tx, nexus_slice email,
+                                nexus_slice name, const char *password_hash, const char *role)
+{
+    char id[NEXUS__UUID_LEN + 1], key[256];
+    nexus__uuid7(id);
+    nexus__email_key(email, key);
+    int64_t now = nexus__auth_now_ns(a);
+    nexus_status status = nexus_db_exec(
+        tx,
+        "INSERT INTO auth_users (id, email, email_key, name, password, disabled, created_at, password_at)"
+        " VALUES ($1, $2, $3, $4, $5, 0, $6, $6)",
+        (nexus_value[]){NEXUS_TEXT_C(id), NEXUS_TEXT(email), NEXUS_TEXT_C(key), NEXUS_TEXT(name),
+                        NEXUS_TEXT_C(password_hash), NEXUS_INT(now)},
+        6, NULL);
+    if (status == NEXUS_ECONFLICT)
+        return nexus__fail(status, "email: the address is taken");
+    if (status == NEXUS_OK)
+        status = add_role(a, tx, id, role);
+    if (status == NEXUS_OK)
+        status = tell_registered(a, tx, id, email, name, role);
+    return status == NEXUS_OK ? nexus__user_load(out, tx, "id", nexus__slice_c(id)) : status;
+}
+
+nexus_status nexus_auth_register(nexus_auth *a, nexus_slice email, nexus_slice password, nexus_slice name,
+                                 nexus_user **out)
+{
+    char hash[NEXUS__PASSWORD_HASH_MAX];
+    nexus_status status = nexus__check_email(email);
+    if (status == NEXUS_OK)
+        status = nexus__check_password(password);
+    if (status == NEXUS_OK)
+        status = nexus__check_name(name);
+    if (status == NEXUS_OK)
+        status = nexus__hash_gate_enter(a->gate);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus__password_hash(&a->cost, password, hash);
+    nexus__hash_gate_leave(a->gate);
+    nexus_db *tx;
+    if (status == NEXUS_OK)
+        status = nexus_db_begin(&tx, a->db);
+    if (status != NEXUS_OK)
+        return status;
+    nexus_user *user = NULL;
+    status = nexus__finish(tx, nexus__user_insert(&user, a, tx, email, name, hash, "customer"));
+    if (status == NEXUS_OK)
+        *out = user;
+    else
+        nexus_user_free(user);
+    return status;
+}
+
+/* --- changing ------------------------------------------------------------------------------------------------------ */
+
+nexus_status nexus_auth_set_role(nexus_auth *a, nexus_slice user_id, const char *role, bool held)
+{
+    bool known = false;
+    for (size_t i = 0; i < sizeof known_roles / sizeof known_roles[0]; i++)
+        known = known || strcmp(role, known_roles[i]) == 0;
+    if (!known)
+        return nexus__fail(NEXUS_EINVAL, "role: must be customer, operator or admin");
+    nexus_user *user;
+    nexus_status status = nexus_auth_user(a, user_id, &user);
+    if (status != NEXUS_OK)
+        return status;
+    status = held ? add_role(a, a->db, user->id, role)
+                  : nexus_db_exec(a->db, "DELETE FROM auth_roles WHERE user_id = $1 AND role = $2",
+                                  (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(role)}, 2, NULL);
+    nexus_user_free(user);
+    return status;
+}
+
+nexus_status nexus_auth_set_disabled(nexus_auth *a, nexus_slice user_id, bool disabled)
+{
+    int64_t changes = 0;
+    nexus_user *user;
+    nexus_db *tx;
+    nexus_status status = nexus_auth_user(a, user_id, &user);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus_db_begin(&tx, a->db);
+    if (status == NEXUS_OK) {
+        status = nexus_db_exec(tx, "UPDATE auth_users SET disabled = $2 WHERE id = $1",
+                               (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_INT(disabled)}, 2, &changes);
+        if (status == NEXUS_OK && disabled)
+            status = nexus__families_revoke(a, tx, user->id, "disabled");
+        status = nexus__finish(tx, status);
+    }
+    nexus_user_free(user);
+    return status;
+}
+
+nexus_status nexus_auth_has_admin(nexus_auth *a, bool *out)
+{
+    nexus_rows *rows;
+    nexus_status status = nexus_db_query_one(&rows, a->db,
+                                             "SELECT count(*) FROM auth_roles r JOIN auth_users u ON u.id = "
+                                             "r.user_id WHERE r.role = 'admin' AND u.disabled = 0",
+                                             NULL, 0);
+    if (status != NEXUS_OK)
+        return status;
+    *out = nexus_rows_int(rows, 0) > 0;
+    nexus_rows_free(rows);
+    return NEXUS_OK;
+}
