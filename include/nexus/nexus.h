@@ -14,6 +14,7 @@
 #include <nexus/gateway.h>
 #include <nexus/http.h>
 #include <nexus/ingest.h>
+#include <nexus/json.h>
 #include <nexus/jwt.h>
 #include <nexus/limit.h>
 #include <nexus/log.h>

@@ -7,7 +7,7 @@ ROOMS = {  # room: (floor, public headers)
     "base": (0, ["common", "status", "version", "alloc"]),
     "regex": (0, []),
     "crypto": (1, []),
-    "json": (1, ["schema"]),
+    "json": (1, ["json", "schema"]),
     "runtime": (1, ["runtime", "sys/libevent"]),
     "router": (1, ["router"]),
     "limit": (1, ["limit"]),
