@@ -42,10 +42,10 @@ Test(metrics, families_are_sorted_and_text_is_escaped)
     nexus_metric_add(nexus_metric_series(family(m, "zz_total", NEXUS_METRIC_COUNTER, "path"), &value, 1),
                      2.5);
     nexus_metric_set(nexus_metrics_gauge(m, "aa", "A gauge."), -INFINITY);
+    expect(m, NEXUS_METRICS_TEXT, "# HELP aa A gauge.\n# TYPE aa gauge\naa -Inf\n# HELP nexus_metrics_dropped");
     expect(m, NEXUS_METRICS_TEXT,
-           "# HELP aa A gauge.\n# TYPE aa gauge\naa -Inf\n"
-           "# HELP zz_total Help with \\\\ and\\nnewline.\n# TYPE zz_total "
-           "counter\nzz_total{path=\"a\\\"b\\\\c\\nd\"} 2.5\n");
+           "_total 0\n# HELP zz_total Help with \\\\ and\\nnewline.\n# TYPE zz_total counter\n"
+           "zz_total{path=\"a\\\"b\\\\c\\nd\"} 2.5\n");
     expect(m, NEXUS_METRICS_OPENMETRICS,
            "# TYPE zz counter\nzz_total{path=\"a\\\"b\\\\c\\nd\"} 2.5\nzz_created{path=");
     expect(m, NEXUS_METRICS_OPENMETRICS, "# EOF\n");

@@ -1,0 +1,45 @@
+/* What every server can be told. */
+#include "service/settings.h"
+
+static const nexus_setting rows[] = {
+    {"env", NEXUS_SETTING_CHOICE, "production", 0, 0, "production,development",
+     "Development binds 127.0.0.1 and opens the inspection pages; production refuses sample secrets. --dev "
+     "is the same "
+     "as --env=development."},
+    {"port_base", NEXUS_SETTING_INT, "3000", 0, 65500, NULL,
+     "Services listen on this port +0 (gateway) to +5 (copilot). 0: any free ports, for tests."},
+    {"bind", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Address to listen on; unset: 127.0.0.1 in development, 0.0.0.0 in production."},
+    {"state_dir", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Where databases, the bus, keys and secrets live; unset: ./var in the repository, else "
+     "$XDG_STATE_HOME/nexus."},
+    {"log_level", NEXUS_SETTING_CHOICE, "info", 0, 0, "trace,debug,info,warn,error,fatal,off",
+     "Records below this level are not written."},
+    {"log_format", NEXUS_SETTING_CHOICE, "auto", 0, 0, "auto,json,logfmt",
+     "auto: logfmt on a terminal, else JSON."},
+    {"log_file", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Appends the log to this file too; unset: standard error only."},
+    {"database_url", NEXUS_SETTING_URL, NULL, 0, 0, "sqlite,postgresql,postgres",
+     "SQL database; unset: sqlite:$STATE/<service>.db. On PostgreSQL each service has a schema of its own."},
+    {"redis_url", NEXUS_SETTING_URL, NULL, 0, 0, "memory,redis", "Cache and shared limits; unset: memory."},
+    {"bus_url", NEXUS_SETTING_URL, NULL, 0, 0, "file,memory,redis,postgresql,postgres,kafka,nats",
+     "Event bus; unset: file:$STATE/bus."},
+    {"issuer", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
+     "Issuer of access tokens; unset: http://127.0.0.1:PORT of the gateway."},
+    {"jwks_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
+     "Where the keys that verify tokens are published; unset: the backend on this machine."},
+    {"outbound_allow", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "CIDRs, parted by commas, that addresses given by users may reach although they are private."},
+    {"write_key", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL,
+     "Key that ingestion asks for; unset: $STATE/write.key, made at the first start."},
+    {"drain_ms", NEXUS_SETTING_INT, "10000", 0, 600000, NULL,
+     "Time that running requests get to finish when the process is asked to end."},
+    {"loops", NEXUS_SETTING_INT, "0", 0, 256, NULL, "Event loops; 0: one for each core."},
+    {"workers", NEXUS_SETTING_INT, "0", 0, 1024, NULL, "Threads for handlers that block; 0: 8."},
+    {"tls_cert", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "PEM file of the certificate chain; unset: plain HTTP."},
+    {"tls_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "PEM file of the private key that belongs to tls_cert."},
+};
+
+const nexus_settings_table nexus__settings_common = {"common", rows, sizeof rows / sizeof rows[0]};

@@ -1,0 +1,95 @@
+/* One value against its row. */
+#include "service/settings.h"
+
+#include "base/status.h"
+
+static bool is_word_of(const char *words, nexus_slice word)
+{
+    nexus_slice rest = nexus__slice_c(words);
+    while (rest.n > 0)
+        if (nexus__slice_eq(nexus__slice_cut(&rest, ','), word))
+            return true;
+    return false;
+}
+
+static nexus_status put_int(nexus__setting_value *v, nexus_slice text, const char *where)
+{
+    const nexus_setting *r = v->row;
+    int64_t i;
+    if (!nexus__parse_i64(text, &i))
+        return nexus__fail(NEXUS_EINVAL, "%s: \"%.*s\" is no whole number", where, (int)text.n, text.p);
+    if ((r->min != 0 || r->max != 0) && (i < r->min || i > r->max))
+        return nexus__fail(NEXUS_EINVAL, "%s: %lld is not between %lld and %lld", where, (long long)i,
+                           (long long)r->min, (long long)r->max);
+    v->i = i;
+    return NEXUS_OK;
+}
+
+static nexus_status put_bool(nexus__setting_value *v, nexus_slice text, const char *where)
+{
+    bool yes = is_word_of("true,1,on,yes", text);
+    if (!yes && !is_word_of("false,0,off,no", text))
+        return nexus__fail(NEXUS_EINVAL, "%s: \"%.*s\" is neither true nor false", where, (int)text.n,
+                           text.p);
+    v->i = yes;
+    return NEXUS_OK;
+}
+
+static nexus_status put_url(nexus__setting_value *v, nexus_slice text, const char *where)
+{
+    size_t colon = nexus__slice_find(text, ':');
+    nexus_slice scheme = nexus__slice(text.p, colon);
+    if (colon == 0 || colon == text.n)
+        return nexus__fail(NEXUS_EINVAL, "%s: not a URL; it begins with a scheme such as %s:", where,
+                           v->row->choices ? v->row->choices : "https");
+    if (v->row->choices && !is_word_of(v->row->choices, scheme))
+        return nexus__fail(NEXUS_EINVAL, "%s: scheme \"%.*s\" is not one of %s", where, (int)scheme.n,
+                           scheme.p, v->row->choices);
+    return NEXUS_OK;
+}
+
+static nexus_status check(nexus__setting_value *v, nexus_slice text, const char *where)
+{
+    switch (v->row->type) {
+    case NEXUS_SETTING_INT:
+        return put_int(v, text, where);
+    case NEXUS_SETTING_BOOL:
+        return put_bool(v, text, where);
+    case NEXUS_SETTING_URL:
+        return put_url(v, text, where);
+    case NEXUS_SETTING_CHOICE:
+        if (!is_word_of(v->row->choices, text))
+            return nexus__fail(NEXUS_EINVAL, "%s: \"%.*s\" is not one of %s", where, (int)text.n, text.p,
+                               v->row->choices);
+        return NEXUS_OK;
+    case NEXUS_SETTING_DOUBLE:
+        if (!nexus__parse_double(text, &v->d))
+            return nexus__fail(NEXUS_EINVAL, "%s: \"%.*s\" is no number", where, (int)text.n, text.p);
+        return NEXUS_OK;
+    default:
+        if (memchr(text.p ? text.p : "", '\0', text.n))
+            return nexus__fail(NEXUS_EINVAL, "%s: holds a NUL byte", where);
+        return NEXUS_OK;
+    }
+}
+
+nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text,
+                                const char *where)
+{
+    if (text.n == 0 && v->row->type != NEXUS_SETTING_BOOL) { /* NAME= unsets, also what a lower source gave */
+        nexus__free(s->alloc, v->text);
+        v->text = NULL;
+        v->i = 0;
+        v->d = 0;
+        return v->row->initial ? nexus__setting_put(s, v, nexus__slice_c(v->row->initial), where) : NEXUS_OK;
+    }
+    nexus_status status = check(v, text, where);
+    if (status != NEXUS_OK)
+        return status;
+    char *copy = nexus__strndup(s->alloc, text);
+    if (!copy)
+        return nexus__nomem();
+    nexus__free(s->alloc, v->text);
+    v->text = copy;
+    return NEXUS_OK;
+}
