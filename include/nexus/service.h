@@ -57,6 +57,11 @@ typedef struct nexus_service nexus_service;
  * clients. */
 enum { NEXUS_SERVICE_BUS_NONE = 0, NEXUS_SERVICE_BUS_CLIENT = 1, NEXUS_SERVICE_BUS_OWNER = 2 };
 
+enum {
+    NEXUS_SERVICE_NO_DOCS =
+        1 /**< no /api/openapi.json and /api/docs: the service passes /api on, or has none */
+};
+
 /** Adds routes, jobs and checks to a service before it starts. *out is handed to the unmount function. Runs
  * on the thread that opens the service; may block. */
 typedef nexus_status nexus_mount_fn(nexus_service *service, void **out);
@@ -75,6 +80,7 @@ typedef struct nexus_service_module {
     size_t setting_count;
     nexus_mount_fn *mount;
     nexus_unmount_fn *unmount; /**< NULL: nothing to end */
+    uint32_t flags;            /**< NEXUS_SERVICE_… */
 } nexus_service_module;
 
 typedef struct nexus_service_opts {
@@ -101,7 +107,7 @@ NEXUS_API void nexus_service_opts_init(nexus_service_opts *opts);
 NEXUS_API nexus_status nexus_service_open(nexus_service **out,
                                           const nexus_service_opts *opts) NEXUS_MUST_CHECK;
 
-/** Starts the runtime of the host (once) and the jobs, listens, and turns ready. */
+/** Listens, starts the jobs, and turns ready. NEXUS_ECONFLICT: the port is taken; the message says by whom. */
 NEXUS_API nexus_status nexus_service_start(nexus_service *service) NEXUS_MUST_CHECK;
 
 /** Blocks until nexus_service_stop is called on any service of the host, then drains all of them: ready turns

@@ -1,0 +1,124 @@
+/*
+ * A service inside. A host is what services of one process share; it is counted by its services and ends with the
+ * last. Fields are grouped by who may touch them.
+ */
+#ifndef NEXUS_SERVICE_SERVICE_H
+#define NEXUS_SERVICE_SERVICE_H
+
+#include <nexus/bus.h>
+#include <nexus/cache.h>
+#include <nexus/client.h>
+#include <nexus/db.h>
+#include <nexus/http.h>
+#include <nexus/service.h>
+#include <nexus/verifier.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "service/settings.h"
+
+#define NEXUS__STATE_PATH_MAX 4000
+
+typedef struct nexus__host {
+    const nexus_alloc *alloc;
+    const nexus_settings *settings;
+    char *state_dir; /* absolute */
+    char *issuer, *jwks_url, *admin_token;
+    bool dev, exclusive;
+    int lock_fd, wake; /* $STATE/lock; an eventfd that run waits on */
+    nexus_log *log;
+    nexus_runtime *runtime;
+    _Atomic int stop, reload, cycle; /* set by signal handlers */
+    pthread_mutex_t lock;            /* guards what follows */
+    uint32_t refs;
+    nexus__list services; /* in order of opening */
+    nexus_client *client;
+    nexus_bus *bus;
+    nexus_verifier *verifier;     /* our own, from the published keys */
+    nexus_verifier *set_verifier; /* what a service brought; borrowed */
+} nexus__host;
+
+typedef struct nexus__job {
+    nexus__list node;
+    nexus_service *service;
+    const char *name;
+    nexus_service_job_fn *fn;
+    void *user_data;
+    uint32_t interval_ms;
+    nexus_timer *timer; /* loop 0's */
+    bool busy;          /* with a worker; under the service's lock */
+} nexus__job;
+
+typedef struct nexus__check {
+    nexus__list node;
+    const char *name;
+    nexus_service_check_fn *fn;
+    void *user_data;
+} nexus__check;
+
+/* A series of the request histogram, found by what a request has at hand. */
+typedef struct nexus__request_series {
+    _Atomic(nexus_metric *) metric; /* NULL: free */
+    const nexus_route *route;
+    uint32_t key; /* method and status */
+} nexus__request_series;
+
+enum { NEXUS__REQUEST_SERIES_MAX = 512 };
+
+struct nexus_service {
+    const nexus_alloc *alloc;
+    nexus__host *host;
+    const nexus_service_module *module;
+    void *mounted;
+    nexus_log *log;
+    nexus_metrics *metrics;
+    nexus_metric_family *requests;
+    nexus_server *server;
+    int lock_fd;
+    int64_t opened_ns;
+    bool access_log;
+    _Atomic bool ready, draining;
+    _Atomic uint16_t port;
+    nexus__list node; /* of host->services */
+    struct nexus__validator *validator;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t idle;  /* a job has ended, or the timers are gone */
+    nexus__list jobs, reloads, checks;
+    bool started, jobs_stopping, jobs_stopped;
+    nexus_db *db;
+    nexus_cache *cache;
+    nexus__request_series series[NEXUS__REQUEST_SERIES_MAX];
+};
+
+/* host.c */
+nexus_status nexus__host_open(nexus__host **out, const nexus_service_opts *opts);
+void nexus__host_ref(nexus__host *host);
+void nexus__host_unref(nexus__host *host);
+
+/* state.c */
+nexus_status nexus__state_dir(char **out, const nexus_alloc *alloc, const char *setting);
+nexus_status nexus__state_lock(int *fd, const char *state_dir, bool exclusive);
+nexus_status nexus__service_lock(int *fd, const char *state_dir, const char *service);
+nexus_status nexus__state_secret(char **out, const char *state_dir, const char *file, size_t bytes);
+
+/* request.c: filters and the logger that every request passes */
+nexus_status nexus__request_hooks(nexus_service *service);
+bool nexus__request_is_operator(const nexus_service *service,
+                                const nexus_request *request); /* holds admin.token */
+
+/* endpoint.c, docs.c: the routes that every service has */
+nexus_status nexus__endpoint_mount(nexus_service *service);
+nexus_status nexus__docs_mount(nexus_service *service);
+
+/* job.c */
+nexus_status nexus__jobs_start(nexus_service *service);
+void nexus__jobs_stop(nexus_service *service);
+void nexus__jobs_free(nexus_service *service);
+void nexus__reload(nexus_service *service);
+
+/* port.c: "nexus-gateway (pid 123)" for the listener of a port, or "" */
+void nexus__port_holder(uint16_t port, char *out, size_t cap);
+
+#endif

@@ -1,0 +1,177 @@
+#include <criterion/criterion.h>
+#include <nexus/settings.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const nexus_setting rows[] = {
+    {"payment_timeout_ms", NEXUS_SETTING_INT, "2000", 1, 60000, NULL, "How long a payment may take."},
+    {"greeting", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "What is said."},
+    {"verbose", NEXUS_SETTING_BOOL, "false", 0, 0, NULL, "Says more."},
+    {"ratio", NEXUS_SETTING_DOUBLE, "0.5", 0, 0, NULL, "A share."},
+};
+static const nexus_settings_table table = {"backend", rows, sizeof rows / sizeof rows[0]};
+
+static nexus_status load(nexus_settings **out, const char *const *env, const char *const *argv)
+{
+    nexus_settings_opts opts = NEXUS_SETTINGS_OPTS_INIT;
+    opts.program = "nexus-backend";
+    opts.text = "The business.";
+    opts.tables = &table;
+    opts.table_count = 1;
+    opts.env = env;
+    opts.argv = argv;
+    while (argv && argv[opts.argc])
+        opts.argc++;
+    return nexus_settings_load(out, &opts);
+}
+
+#define ARGS(...) ((const char *const[]){"nexus-backend", __VA_ARGS__, NULL})
+#define ENV(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static char *file_with(const char *text)
+{
+    static char path[64];
+    snprintf(path, sizeof path, "/tmp/nexus-settings-XXXXXX");
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    return path;
+}
+
+static void refused(const char *const *env, const char *const *argv, const char *message)
+{
+    nexus_settings *s = NULL;
+    cr_assert_eq(load(&s, env, argv), NEXUS_EINVAL);
+    cr_assert(strstr(nexus_error_message(), message), "\"%s\" is not in \"%s\"", message,
+              nexus_error_message());
+}
+
+Test(settings, defaults_hold_where_nothing_is_set)
+{
+    nexus_settings *s = NULL;
+    cr_assert_eq(load(&s, NULL, NULL), NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(nexus_settings_int(s, "payment_timeout_ms"), 2000);
+    cr_assert_eq(nexus_settings_int(s, "port_base"), 3000);
+    cr_assert_str_eq(nexus_settings_text(s, "env"), "production");
+    cr_assert_str_eq(nexus_settings_text(s, "greeting"), "");
+    cr_assert_float_eq(nexus_settings_double(s, "ratio"), 0.5, 1e-9);
+    cr_assert_not(nexus_settings_is_set(s, "payment_timeout_ms"));
+    nexus_settings_free(s);
+}
+
+Test(settings, flags_win_over_environment_and_that_over_the_file)
+{
+    char config[128];
+    char *path =
+        file_with("{\"greeting\": \"file\", \"ratio\": 0.25,\n \"backend\": {\"payment_timeout_ms\": 7},"
+                  " \"gateway\": {\"of_another_process\": 1}}");
+    snprintf(config, sizeof config, "--config=%s", path);
+    nexus_settings *s = NULL;
+    cr_assert_eq(load(&s, ENV("NEXUS_GREETING=env", "NEXUS_PAYMENT_TIMEOUT_MS=8", "PATH=/bin"),
+                      ARGS(config, "--payment-timeout-ms", "9", "--verbose", "--dev")),
+                 NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(nexus_settings_int(s, "payment_timeout_ms"), 9);
+    cr_assert_str_eq(nexus_settings_text(s, "greeting"), "env");
+    cr_assert_float_eq(nexus_settings_double(s, "ratio"), 0.25, 1e-9);
+    cr_assert(nexus_settings_bool(s, "verbose"));
+    cr_assert_str_eq(nexus_settings_text(s, "env"), "development");
+    nexus_settings_free(s);
+    unlink(path);
+}
+
+Test(settings, a_value_can_stand_in_a_file_of_its_own)
+{
+    char variable[128];
+    char *path = file_with("from a file\n");
+    snprintf(variable, sizeof variable, "NEXUS_GREETING_FILE=%s", path);
+    nexus_settings *s = NULL;
+    cr_assert_eq(load(&s, ENV(variable), NULL), NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_str_eq(nexus_settings_text(s, "greeting"), "from a file");
+    nexus_settings_free(s);
+    refused(ENV(variable, "NEXUS_GREETING=too"), NULL, "both set");
+    unlink(path);
+    refused(ENV("NEXUS_PORT_BASE=x"), NULL, "NEXUS_PORT_BASE: \"x\" is no whole number");
+}
+
+Test(settings, mistakes_are_named_with_their_place_and_remedy)
+{
+    refused(NULL, ARGS("--payment-timeut-ms=1"), "did you mean --payment-timeout-ms?");
+    refused(NULL, ARGS("--payment-timeout-ms=0"), "--payment-timeout-ms: 0 is not between 1 and 60000");
+    refused(NULL, ARGS("--env=prod"), "\"prod\" is not one of production,development");
+    refused(NULL, ARGS("--greeting"), "--greeting needs a value");
+    refused(NULL, ARGS("stray"), "\"stray\" is no flag");
+    refused(NULL, ARGS("--database-url=oracle:x"), "scheme \"oracle\" is not one of");
+    refused(NULL, ARGS("--xyzzyplugh=1"), "unknown flag --xyzzyplugh=1; --help lists");
+    static const struct {
+        const char *text, *message;
+    } files[] = {
+        {"{\n  \"prot_base\": 1}", ":2:3: unknown setting \"prot_base\"; did you mean \"port_base\"?"},
+        {"{\"backend\": {\"port_base\": 1}}", ":1:14: unknown setting \"port_base\""},
+        {"{\"greeting\": [1]}", ":1:14: \"greeting\" takes a string"},
+        {"{\"port_base\": \"x\"}", ":1:15: \"x\" is no whole number"},
+        {"{\"port_base\": 1,}", ":1:1"},
+        {"[]", ":1:1: settings are one JSON object"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char config[128];
+        char *path = file_with(files[i].text);
+        snprintf(config, sizeof config, "--config=%s", path);
+        refused(NULL, ARGS(config), files[i].message);
+        unlink(path);
+    }
+}
+
+Test(settings, production_refuses_sample_secrets)
+{
+    refused(ENV("NEXUS_WRITE_KEY=changeme-please-now"), NULL, "write_key: a sample");
+    refused(ENV("NEXUS_WRITE_KEY=short"), NULL, "write_key");
+    nexus_settings *s = NULL;
+    cr_assert_eq(load(&s, ENV("NEXUS_WRITE_KEY=short"), ARGS("--dev")), NEXUS_OK);
+    nexus_settings_free(s);
+    cr_assert_eq(load(&s, ENV("NEXUS_WRITE_KEY=8f1d6a2c9be04753a1f2"), NULL), NEXUS_OK);
+    nexus_settings_free(s);
+}
+
+Test(settings, pages_are_printed_instead_of_running)
+{
+    static const struct {
+        const char *flag, *holds;
+    } pages[] = {
+        {"--help", "--payment-timeout-ms=2000"},
+        {"--version", "nexus-backend 0."},
+        {"--print-defaults", "\"payment_timeout_ms\":2000"},
+        {"--print-settings=markdown",
+         "| `NEXUS_PAYMENT_TIMEOUT_MS`<br>`--payment-timeout-ms` | integer 1–60000 | `2000` |"},
+        {"--check-config", "settings are fine"},
+    };
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
+        nexus_settings *s = NULL;
+        nexus_slice text;
+        cr_assert_eq(load(&s, NULL, ARGS(pages[i].flag)), NEXUS_OK, "%s", nexus_error_message());
+        cr_assert(nexus_settings_print(s, &text));
+        char *copy = strndup(text.p, text.n);
+        cr_assert(strstr(copy, pages[i].holds), "%s", copy);
+        free(copy);
+        nexus_settings_free(s);
+    }
+    refused(NULL, ARGS("--check-config", "--port-base=x"), "no whole number");
+}
+
+Test(settings, printed_defaults_are_a_valid_file)
+{
+    nexus_settings *s = NULL, *again = NULL;
+    nexus_slice text;
+    cr_assert_eq(load(&s, NULL, ARGS("--print-defaults")), NEXUS_OK);
+    cr_assert(nexus_settings_print(s, &text));
+    char *copy = strndup(text.p, text.n), config[128];
+    char *path = file_with(copy);
+    snprintf(config, sizeof config, "--config=%s", path);
+    cr_assert_eq(load(&again, NULL, ARGS(config)), NEXUS_OK, "%s", nexus_error_message());
+    unlink(path);
+    free(copy);
+    nexus_settings_free(s);
+    nexus_settings_free(again);
+}
