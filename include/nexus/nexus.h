@@ -19,6 +19,7 @@
 #include <nexus/limit.h>
 #include <nexus/log.h>
 #include <nexus/metrics.h>
+#include <nexus/openapi.h>
 #include <nexus/rbac.h>
 #include <nexus/router.h>
 #include <nexus/runtime.h>

@@ -147,6 +147,49 @@ bool nexus__json_double(const nexus__json *doc, uint32_t v, double *out)
     return nexus__parse_double(raw, out);
 }
 
+void nexus__json_token_append(nexus__buf *out, nexus_slice name)
+{
+    nexus__buf_char(out, '/');
+    for (size_t i = 0; i < name.n; i++) {
+        if (name.p[i] == '~' || name.p[i] == '/')
+            nexus__buf_text(out, name.p[i] == '~' ? "~0" : "~1");
+        else
+            nexus__buf_char(out, name.p[i]);
+    }
+}
+
+static void token_of(const nexus__json *doc, const nexus__json_iter *it, nexus__buf *out)
+{
+    if (it->key == NEXUS__JSON_NONE) {
+        nexus__buf_char(out, '/');
+        nexus__buf_u64(out, it->index);
+        return;
+    }
+    nexus__buf name;
+    nexus__buf_init(&name, out->alloc, 0);
+    nexus__json_text_append(doc, it->key, &name);
+    nexus__json_token_append(out, nexus__buf_slice(&name));
+    if (name.status != NEXUS_OK && out->status == NEXUS_OK)
+        out->status = name.status;
+    nexus__buf_free(&name);
+}
+
+void nexus__json_pointer_append(const nexus__json *doc, uint32_t v, nexus__buf *out)
+{
+    uint32_t at = 0;
+    while (at != v) {
+        nexus__json_iter it = nexus__json_each(doc, at);
+        do {
+            if (!nexus__json_step(doc, &it))
+                return;
+        } while (it.at <= v); /* the child that holds v */
+        token_of(doc, &it, out);
+        at = it.value;
+        if (it.key == v)
+            return; /* a member's name is placed where its value is */
+    }
+}
+
 static uint32_t hex4(const char *p)
 {
     uint32_t value = 0;
@@ -190,8 +233,7 @@ static char unescape_letter(char c)
     }
 }
 
-/* Decodes one unit at *at into out; returns its bytes (at most 4). */
-static size_t unescape_step(nexus_slice raw, size_t *at, char out[static 4])
+size_t nexus__json_unescape_step(nexus_slice raw, size_t *at, char out[static 4])
 {
     const char *p = raw.p + *at;
     if (*p != '\\') {
@@ -215,7 +257,7 @@ size_t nexus__json_unescape(nexus_slice raw, char *out)
     size_t n = 0;
     for (size_t at = 0; at < raw.n;) {
         char unit[4];
-        size_t bytes = unescape_step(raw, &at, unit);
+        size_t bytes = nexus__json_unescape_step(raw, &at, unit);
         memcpy(out + n, unit, bytes);
         n += bytes;
     }
@@ -249,7 +291,7 @@ bool nexus__json_text_is(const nexus__json *doc, uint32_t v, nexus_slice text)
     size_t n = 0;
     for (size_t at = 0; at < raw.n;) {
         char unit[4];
-        size_t bytes = unescape_step(raw, &at, unit);
+        size_t bytes = nexus__json_unescape_step(raw, &at, unit);
         if (text.n - n < bytes || memcmp(text.p + n, unit, bytes) != 0)
             return false;
         n += bytes;

@@ -70,6 +70,13 @@ bool nexus__json_text_append(const nexus__json *doc, uint32_t v, nexus__buf *out
  * bytes to out and returns how many. A lone surrogate becomes U+FFFD. */
 size_t nexus__json_unescape(nexus_slice raw, char *out);
 
+/* Decodes one unit of such a text at *at (which moves on) into out; returns its bytes. */
+size_t nexus__json_unescape_step(nexus_slice raw, size_t *at, char out[static 4]);
+/* The RFC 6901 pointer of v from the whole document, appended to out. */
+void nexus__json_pointer_append(const nexus__json *doc, uint32_t v, nexus__buf *out);
+/* One reference token with its slash: "/" and the name with '~' and '/' escaped. */
+void nexus__json_token_append(nexus__buf *out, nexus_slice name);
+
 /* Member look-up and conversion in one step. */
 static inline bool nexus__json_get_text(nexus__json *doc, uint32_t object, const char *name, nexus_slice *out)
 {
