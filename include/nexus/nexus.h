@@ -19,6 +19,7 @@
 #include <nexus/limit.h>
 #include <nexus/log.h>
 #include <nexus/metrics.h>
+#include <nexus/notify.h>
 #include <nexus/openapi.h>
 #include <nexus/rbac.h>
 #include <nexus/router.h>
@@ -34,5 +35,6 @@
 #include <nexus/trace.h>
 #include <nexus/verifier.h>
 #include <nexus/version.h>
+#include <nexus/webhook.h>
 
 #endif
