@@ -90,6 +90,7 @@ enum {
 
 typedef struct nexus__http_limits {
     uint32_t line_max, head_max, fields_max; /* head_max: the fields, without the start line */
+    bool host_optional;                      /* a request without Host is fine: for tests */
 } nexus__http_limits;
 
 typedef struct nexus__http_head {
@@ -112,11 +113,13 @@ typedef struct nexus__http_head {
     uint64_t length;       /* of the body, when framing is FIXED */
     uint32_t field_count;
     uint16_t first[NEXUS__HTTP_NAMES]; /* 1 + index of the first field with this id; 0 = none */
-    nexus__http_field fields[NEXUS__HTTP_FIELDS_MAX];
+    uint8_t error;                     /* enum nexus__http_error, when -1 was returned */
     /* private: how far the parser came */
-    uint32_t at, line_end;
-    uint8_t state;
-    uint8_t error; /* enum nexus__http_error, when it returned -1 */
+    uint8_t state, says, empty_lines;
+    uint32_t at;                                      /* of the line being read */
+    uint32_t looked;                                  /* no LF before this */
+    uint32_t fields_at;                               /* where the start line ended */
+    nexus__http_field fields[NEXUS__HTTP_FIELDS_MAX]; /* last: not cleared */
 } nexus__http_head;
 
 /* Ready for a new message; as cheap as it looks (the fields are not cleared). */
