@@ -31,16 +31,15 @@ typedef struct nexus_metrics_opts {
                    */
 } nexus_metrics_opts;
 
-#define NEXUS_METRICS_OPTS_INIT                                                                              \
-    {                                                                                                        \
-        sizeof(nexus_metrics_opts), 0, 0, false                                                              \
+#define NEXUS_METRICS_OPTS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(nexus_metrics_opts), 0, 0, false                                                                        \
     }
 
 NEXUS_API void nexus_metrics_opts_init(nexus_metrics_opts *opts);
 
 /** Opens an empty registry. opts may be NULL. */
-NEXUS_API nexus_status nexus_metrics_open(nexus_metrics **out,
-                                          const nexus_metrics_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_metrics_open(nexus_metrics **out, const nexus_metrics_opts *opts) NEXUS_MUST_CHECK;
 /** Frees the registry with every family and series. NULL is fine. */
 NEXUS_API void nexus_metrics_close(nexus_metrics *metrics);
 
@@ -49,17 +48,16 @@ typedef struct nexus_metric_desc {
     size_t size;
     const char *name; /**< [a-zA-Z_:][a-zA-Z0-9_:]*; a counter's ends in _total */
     const char *help;
-    uint32_t type;      /**< NEXUS_METRIC_… */
-    const char *labels; /**< label names parted by commas, "method,route,status"; NULL: none. At most 8 */
-    const double
-        *buckets; /**< upper bounds of a histogram, rising, without +Inf; NULL: 1 ms to 10 s, in seconds */
-    size_t bucket_count; /**< at most 32 */
-    const char *unit;    /**< OpenMetrics UNIT, the suffix of the name ("seconds"); NULL: none */
+    uint32_t type;         /**< NEXUS_METRIC_… */
+    const char *labels;    /**< label names parted by commas, "method,route,status"; NULL: none. At most 8 */
+    const double *buckets; /**< upper bounds of a histogram, rising, without +Inf; NULL: 1 ms to 10 s, in seconds */
+    size_t bucket_count;   /**< at most 32 */
+    const char *unit;      /**< OpenMetrics UNIT, the suffix of the name ("seconds"); NULL: none */
 } nexus_metric_desc;
 
-#define NEXUS_METRIC_DESC_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_metric_desc), 0, 0, 0, 0, 0, 0, 0                                                       \
+#define NEXUS_METRIC_DESC_INIT                                                                                         \
+    {                                                                                                                  \
+        sizeof(nexus_metric_desc), 0, 0, 0, 0, 0, 0, 0                                                                 \
     }
 
 NEXUS_API void nexus_metric_desc_init(nexus_metric_desc *desc);
@@ -77,8 +75,7 @@ NEXUS_API nexus_status nexus_metrics_family(nexus_metric_family **out, nexus_met
  * from the registry, never NULL: over the limit or out of memory it is the family's overflow series. Any
  * thread; takes a read lock, so keep the result where the labels do not change.
  */
-NEXUS_API nexus_metric *nexus_metric_series(nexus_metric_family *family, const nexus_slice *values,
-                                            size_t count);
+NEXUS_API nexus_metric *nexus_metric_series(nexus_metric_family *family, const nexus_slice *values, size_t count);
 
 /** The only series of a family without labels, in one call with its family; NULL (and a message) when
  * refused. */
@@ -98,8 +95,7 @@ NEXUS_API double nexus_metric_value(const nexus_metric *series);
 /** Called before each rendering, on the rendering thread, to set gauges that are read on demand. */
 typedef void nexus_metrics_collect_fn(nexus_metrics *metrics, void *user_data);
 /** Adds a collector; user_data is borrowed until close. */
-NEXUS_API nexus_status nexus_metrics_collect(nexus_metrics *metrics, nexus_metrics_collect_fn *fn,
-                                             void *user_data);
+NEXUS_API nexus_status nexus_metrics_collect(nexus_metrics *metrics, nexus_metrics_collect_fn *fn, void *user_data);
 
 enum { NEXUS_METRICS_TEXT = 0, NEXUS_METRICS_OPENMETRICS = 1 };
 

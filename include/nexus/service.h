@@ -58,8 +58,7 @@ typedef struct nexus_service nexus_service;
 enum { NEXUS_SERVICE_BUS_NONE = 0, NEXUS_SERVICE_BUS_CLIENT = 1, NEXUS_SERVICE_BUS_OWNER = 2 };
 
 enum {
-    NEXUS_SERVICE_NO_DOCS =
-        1 /**< no /api/openapi.json and /api/docs: the service passes /api on, or has none */
+    NEXUS_SERVICE_NO_DOCS = 1 /**< no /api/openapi.json and /api/docs: the service passes /api on, or has none */
 };
 
 /** Adds routes, jobs and checks to a service before it starts. *out is handed to the unmount function. Runs
@@ -88,13 +87,13 @@ typedef struct nexus_service_opts {
     const nexus_alloc *alloc;           /**< NULL: the C library's */
     const nexus_service_module *module; /**< borrowed until close */
     const nexus_settings *settings;     /**< borrowed until close; loaded with `common` set */
-    nexus_service *host; /**< shares what that service's process shares; NULL: a host of its own */
-    bool exclusive;      /**< nobody else may use the state directory (nexusd); of a host only */
+    nexus_service *host;                /**< shares what that service's process shares; NULL: a host of its own */
+    bool exclusive;                     /**< nobody else may use the state directory (nexusd); of a host only */
 } nexus_service_opts;
 
-#define NEXUS_SERVICE_OPTS_INIT                                                                              \
-    {                                                                                                        \
-        sizeof(nexus_service_opts), 0, 0, 0, 0, false                                                        \
+#define NEXUS_SERVICE_OPTS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(nexus_service_opts), 0, 0, 0, 0, false                                                                  \
     }
 
 NEXUS_API void nexus_service_opts_init(nexus_service_opts *opts);
@@ -104,8 +103,7 @@ NEXUS_API void nexus_service_opts_init(nexus_service_opts *opts);
  * or this service runs already, or the port is taken; the message says who. Whatever mount returned, when it
  * failed.
  */
-NEXUS_API nexus_status nexus_service_open(nexus_service **out,
-                                          const nexus_service_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_service_open(nexus_service **out, const nexus_service_opts *opts) NEXUS_MUST_CHECK;
 
 /** Listens, starts the jobs, and turns ready. NEXUS_ECONFLICT: the port is taken; the message says by whom. */
 NEXUS_API nexus_status nexus_service_start(nexus_service *service) NEXUS_MUST_CHECK;
@@ -132,14 +130,13 @@ NEXUS_API void nexus_service_close(nexus_service *service);
  * Adds routes (copied, strings borrowed until close) to the server, the OpenAPI document and the validation.
  * `roles` of a route: NULL = any signed-in principal, "public" = no token, else one of the roles named.
  */
-NEXUS_API nexus_status nexus_service_route(nexus_service *service, const struct nexus_route *routes,
-                                           size_t count);
+NEXUS_API nexus_status nexus_service_route(nexus_service *service, const struct nexus_route *routes, size_t count);
 
 /** Readiness of one dependency: true when it works; else writes why into detail (cap bytes, NUL-terminated).
  * Runs on a worker whenever /health/ready is asked for; should answer within a second. */
 typedef bool nexus_service_check_fn(char *detail, size_t cap, void *user_data);
-NEXUS_API nexus_status nexus_service_check(nexus_service *service, const char *name,
-                                           nexus_service_check_fn *fn, void *user_data);
+NEXUS_API nexus_status nexus_service_check(nexus_service *service, const char *name, nexus_service_check_fn *fn,
+                                           void *user_data);
 
 /** Straight-line background work; runs on a worker, never twice at a time. */
 typedef void nexus_service_job_fn(void *user_data);
@@ -148,8 +145,7 @@ typedef void nexus_service_job_fn(void *user_data);
 NEXUS_API nexus_status nexus_service_every(nexus_service *service, const char *name, uint32_t interval_ms,
                                            nexus_service_job_fn *fn, void *user_data);
 /** Runs when the operator asks for a reload; on a worker. */
-NEXUS_API nexus_status nexus_service_on_reload(nexus_service *service, nexus_service_job_fn *fn,
-                                               void *user_data);
+NEXUS_API nexus_status nexus_service_on_reload(nexus_service *service, nexus_service_job_fn *fn, void *user_data);
 
 /** Uses this verifier (borrowed until close) instead of one that fetches the backend's published keys. */
 NEXUS_API void nexus_service_set_verifier(nexus_service *service, struct nexus_verifier *verifier);
@@ -200,6 +196,12 @@ NEXUS_API nexus_status nexus_service_secret(char **out, nexus_service *service, 
 NEXUS_API bool nexus_service_subject(const struct nexus_request *request, nexus_slice *out);
 /** Whether the verified token has the role. */
 NEXUS_API bool nexus_service_has_role(const struct nexus_request *request, const char *role);
+/**
+ * Whether the request comes from the operator of this machine (bearer token of $STATE/admin.token) or from an
+ * administrator. For routes with roles "public" under /admin/v1/, such as the backend's
+ * `POST /admin/v1/bootstrap-token` → `{"token","expires_in"}`, which `nexus admin token` calls on the backend's port.
+ */
+NEXUS_API bool nexus_service_is_operator(const struct nexus_request *request);
 /** The ids of the request for a log record; the slices live as long as the request. */
 NEXUS_API void nexus_service_context(const struct nexus_request *request, nexus_log_context *out);
 /** The trace context of the request: its own span, child of the caller's. Pass it on in events and outbound

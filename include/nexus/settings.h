@@ -22,8 +22,7 @@ enum {
     NEXUS_SETTING_BOOL = 2,   /**< true, false, 1, 0, on, off, yes, no; a flag alone is true */
     NEXUS_SETTING_CHOICE = 3, /**< one of the words in `choices` */
     NEXUS_SETTING_SECRET = 4, /**< text that is never printed; production refuses short or sample values */
-    NEXUS_SETTING_URL =
-        5, /**< SCHEME:…; the schemes in `choices` when there are any; passwords are not printed */
+    NEXUS_SETTING_URL = 5,    /**< SCHEME:…; the schemes in `choices` when there are any; passwords are not printed */
     NEXUS_SETTING_DOUBLE = 6
 };
 
@@ -56,12 +55,12 @@ typedef struct nexus_settings_opts {
     int32_t argc;            /**< flags begin at argv[1]; 0: none */
     const char *const *argv; /**< borrowed for the call */
     const char *const *env;  /**< "NAME=value" and a NULL at the end; NULL: no environment */
-    bool common; /**< adds the common table of servers (port_base, state_dir, database_url, …) */
+    bool common;             /**< adds the common table of servers (port_base, state_dir, database_url, …) */
 } nexus_settings_opts;
 
-#define NEXUS_SETTINGS_OPTS_INIT                                                                             \
-    {                                                                                                        \
-        sizeof(nexus_settings_opts), 0, 0, 0, 0, 0, 0, 0, 0, true                                            \
+#define NEXUS_SETTINGS_OPTS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(nexus_settings_opts), 0, 0, 0, 0, 0, 0, 0, 0, true                                                      \
     }
 
 NEXUS_API void nexus_settings_opts_init(nexus_settings_opts *opts);
@@ -70,8 +69,7 @@ NEXUS_API void nexus_settings_opts_init(nexus_settings_opts *opts);
  * Loads all sources. NEXUS_EINVAL with a message that names flag, variable or file:line:column and the
  * remedy: an unknown name (and the nearest known one), a wrong type, a value out of range.
  */
-NEXUS_API nexus_status nexus_settings_load(nexus_settings **out,
-                                           const nexus_settings_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_settings_load(nexus_settings **out, const nexus_settings_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_settings_free(nexus_settings *settings);
 
 /** Text that --help, --version, --print-defaults, --print-settings=markdown or --check-config ask to print
@@ -86,6 +84,12 @@ NEXUS_API bool nexus_settings_bool(const nexus_settings *settings, const char *n
 NEXUS_API double nexus_settings_double(const nexus_settings *settings, const char *name);
 /** Whether a source other than the default gave the value. */
 NEXUS_API bool nexus_settings_is_set(const nexus_settings *settings, const char *name);
+
+/**
+ * Where the state directory is: the setting state_dir, else ./var in the repository, else $XDG_STATE_HOME/nexus,
+ * else ~/.local/state/nexus. Nothing is made. Copied, at most cap - 1 bytes and a NUL.
+ */
+NEXUS_API void nexus_settings_state_dir(const nexus_settings *settings, char *out, size_t cap);
 
 #ifdef __cplusplus
 }

@@ -68,8 +68,8 @@ static void unready(nexus_request *request, const finding *findings, size_t n)
         if (!findings[i].fine)
             errors[count++] = (nexus_problem_error){findings[i].name, "unready", findings[i].detail};
     (void)nexus_request_set_header(request, "Retry-After", NEXUS_S("1"));
-    nexus_request_problem_errors(request, 503, "unready",
-                                 "Something that the service depends on does not work.", errors, count);
+    nexus_request_problem_errors(request, 503, "unready", "Something that the service depends on does not work.",
+                                 errors, count);
 }
 
 static void ready(nexus_request *request, void *user_data)
@@ -77,8 +77,7 @@ static void ready(nexus_request *request, void *user_data)
     nexus_service *s = user_data;
     if (atomic_load(&s->draining) || !atomic_load(&s->ready)) {
         nexus_request_problem_text(request, 503, atomic_load(&s->draining) ? "draining" : "starting",
-                                   atomic_load(&s->draining) ? "The service is ending."
-                                                             : "The service is starting.");
+                                   atomic_load(&s->draining) ? "The service is ending." : "The service is starting.");
         return;
     }
     finding findings[CHECKS_MAX];
@@ -114,11 +113,10 @@ static bool is_loopback(const nexus_request *request)
 static void metrics(nexus_request *request, void *user_data)
 {
     nexus_service *s = user_data;
-    if (!s->host->dev && !is_loopback(request) && !nexus__request_is_operator(s, request)) {
+    if (!s->host->dev && !is_loopback(request) && !nexus_service_is_operator(request)) {
         (void)nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer realm=\"nexus\""));
-        nexus_request_problem_text(
-            request, 401, "token-missing",
-            "Metrics are for this machine, or with the bearer token of $STATE/admin.token.");
+        nexus_request_problem_text(request, 401, "token-missing",
+                                   "Metrics are for this machine, or with the bearer token of $STATE/admin.token.");
         return;
     }
     nexus_slice accept = {0};
@@ -156,7 +154,7 @@ static nexus_status apply_level(nexus_service *s, nexus__json *doc, int64_t *ttl
 static void put_level(nexus_request *request, void *user_data)
 {
     nexus_service *s = user_data;
-    if (!nexus__request_is_operator(s, request)) {
+    if (!nexus_service_is_operator(request)) {
         (void)nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer realm=\"nexus\""));
         nexus_request_problem_text(request, 401, "token-missing",
                                    "Send the bearer token of $STATE/admin.token, or an administrator's.");
@@ -179,11 +177,11 @@ static void put_level(nexus_request *request, void *user_data)
 
 /* --- all of them -------------------------------------------------------------------------------------------------- */
 
-#define LEVEL_SCHEMA                                                                                         \
-    "{\"type\":\"object\",\"required\":[\"level\"],\"additionalProperties\":false,\"properties\":{"          \
-    "\"module\":{\"type\":\"string\",\"maxLength\":31,\"description\":\"* for all\"},"                       \
-    "\"level\":{\"enum\":[\"trace\",\"debug\",\"info\",\"warn\",\"error\",\"fatal\",\"off\"]},"              \
-    "\"ttl_s\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":86400,\"description\":\"then it reverts; 0: " \
+#define LEVEL_SCHEMA                                                                                                   \
+    "{\"type\":\"object\",\"required\":[\"level\"],\"additionalProperties\":false,\"properties\":{"                    \
+    "\"module\":{\"type\":\"string\",\"maxLength\":31,\"description\":\"* for all\"},"                                 \
+    "\"level\":{\"enum\":[\"trace\",\"debug\",\"info\",\"warn\",\"error\",\"fatal\",\"off\"]},"                        \
+    "\"ttl_s\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":86400,\"description\":\"then it reverts; 0: "           \
     "never\"}}}"
 
 nexus_status nexus__endpoint_mount(nexus_service *service)
@@ -195,14 +193,12 @@ nexus_status nexus__endpoint_mount(nexus_service *service)
     } rows[] = {
         {"GET", "/health", "health", "Whether the service can do its work, and what it depends on", ready, 0},
         {"GET", "/health/ready", "healthReady", "The same: for load balancers", ready, 0},
-        {"GET", "/health/live", "healthLive", "Whether the process answers at all", live,
-         NEXUS_ROUTE_ON_LOOP},
+        {"GET", "/health/live", "healthLive", "Whether the process answers at all", live, NEXUS_ROUTE_ON_LOOP},
         {"GET", "/readyz", NULL, NULL, ready, 0},
         {"GET", "/livez", NULL, NULL, live, NEXUS_ROUTE_ON_LOOP},
         {"GET", "/startupz", NULL, NULL, ready, 0},
         {"GET", "/metrics", "metrics", "Prometheus text, or OpenMetrics when asked for", metrics, 0},
-        {"PUT", "/admin/v1/loglevel", "setLogLevel", "Changes what is logged, for a while or for good",
-         put_level, 0},
+        {"PUT", "/admin/v1/loglevel", "setLogLevel", "Changes what is logged, for a while or for good", put_level, 0},
     };
     nexus_status status = NEXUS_OK;
     for (size_t i = 0; status == NEXUS_OK && i < sizeof rows / sizeof rows[0]; i++) {

@@ -41,8 +41,8 @@ static char *text_or_url(const nexus__host *h, const char *name, uint16_t offset
     char url[128];
     const char *setting = nexus_settings_text(h->settings, name);
     if (!*setting)
-        snprintf(url, sizeof url, "http://127.0.0.1:%d%s",
-                 (int)nexus_settings_int(h->settings, "port_base") + offset, path);
+        snprintf(url, sizeof url, "http://127.0.0.1:%d%s", (int)nexus_settings_int(h->settings, "port_base") + offset,
+                 path);
     return nexus__strndup(h->alloc, nexus__slice_c(*setting ? setting : url));
 }
 
@@ -56,8 +56,7 @@ static nexus_status fill(nexus__host *h, const nexus_service_opts *o)
     h->wake = eventfd(0, EFD_CLOEXEC);
     if (h->wake < 0)
         return nexus__fail_errno(errno, "eventfd");
-    nexus_status status =
-        nexus__state_dir(&h->state_dir, h->alloc, nexus_settings_text(h->settings, "state_dir"));
+    nexus_status status = nexus__state_dir(&h->state_dir, h->alloc, h->settings);
     if (status == NEXUS_OK)
         status = nexus__state_lock(&h->lock_fd, h->state_dir, h->exclusive);
     if (status == NEXUS_OK)
@@ -153,8 +152,7 @@ nexus_bus *nexus_service_bus(nexus_service *service)
 {
     nexus__host *h = service->host;
     if (service->module->bus == NEXUS_SERVICE_BUS_NONE) {
-        (void)nexus__fail(NEXUS_EINVAL, "the module %s has no role on the bus; set `bus` in it",
-                          service->module->name);
+        (void)nexus__fail(NEXUS_EINVAL, "the module %s has no role on the bus; set `bus` in it", service->module->name);
         return NULL;
     }
     pthread_mutex_lock(&h->lock);
@@ -222,8 +220,7 @@ nexus_cache *nexus_service_cache(nexus_service *service)
     opts.loop = nexus_runtime_loop(service->host->runtime, 0);
     opts.prefix = "nexus:";
     pthread_mutex_lock(&service->lock);
-    if (!service->cache &&
-        nexus_cache_open(&service->cache, *setting ? setting : "memory:", &opts) != NEXUS_OK)
+    if (!service->cache && nexus_cache_open(&service->cache, *setting ? setting : "memory:", &opts) != NEXUS_OK)
         service->cache = NULL;
     nexus_cache *cache = service->cache;
     pthread_mutex_unlock(&service->lock);

@@ -166,8 +166,7 @@ void nexus__reload(nexus_service *service) /* on a thread that may block */
     }
 }
 
-nexus_status nexus_service_check(nexus_service *service, const char *name, nexus_service_check_fn *fn,
-                                 void *user_data)
+nexus_status nexus_service_check(nexus_service *service, const char *name, nexus_service_check_fn *fn, void *user_data)
 {
     nexus__check *check = nexus__malloc(service->alloc, sizeof *check);
     if (!check)

@@ -17,8 +17,8 @@ static unsigned long inode_in(const char *path, uint16_t port)
     while (f && !found && fgets(line, sizeof line, f)) {
         unsigned local = 0, state = 0;
         unsigned long inode = 0;
-        if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %lu", &local,
-                   &state, &inode) == 3 &&
+        if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %lu", &local, &state,
+                   &inode) == 3 &&
             local == port && state == LISTEN_STATE)
             found = inode;
     }

@@ -41,8 +41,7 @@ static int32_t context_filter(nexus_request *request, void *user_data)
     }
     *c = (context){.service = user_data, .checked = NEXUS_ENOTFOUND};
     nexus_slice parent;
-    if (nexus_request_header(request, "traceparent", &parent) &&
-        nexus_trace_parse(&c->trace, parent) == NEXUS_OK)
+    if (nexus_request_header(request, "traceparent", &parent) && nexus_trace_parse(&c->trace, parent) == NEXUS_OK)
         nexus_trace_child(&c->trace, &c->trace);
     else
         nexus_trace_start(&c->trace, true);
@@ -143,23 +142,12 @@ static int32_t role_filter(nexus_request *request, void *user_data)
         return refuse(request, 401, "token-missing",
                       "Send \"Authorization: Bearer TOKEN\"; POST /api/v1/auth/login gives one.");
     if (c->checked == NEXUS_EAGAIN)
-        return refuse(request, 503, "keys-unavailable",
-                      "The keys that verify tokens cannot be fetched yet; try again.");
+        return refuse(request, 503, "keys-unavailable", "The keys that verify tokens cannot be fetched yet; try again.");
     if (c->checked != NEXUS_OK)
         return refuse(request, 401, "token-invalid", "The token is wrong, expired or revoked; log in again.");
     if (route->roles && !has_one_of(c->principal, route->roles))
         return refuse(request, 403, "role-missing", "Your account lacks the role that this call needs.");
     return NEXUS_FILTER_NEXT;
-}
-
-bool nexus__request_is_operator(const nexus_service *service, const nexus_request *request)
-{
-    nexus_slice token, own = nexus__slice_c(service->host->admin_token);
-    if (!bearer(request, &token))
-        return false;
-    if (token.n == own.n && nexus__equal_ct(token.p, own.p, own.n))
-        return true;
-    return nexus_service_has_role(request, "admin");
 }
 
 /* --- what is recorded --------------------------------------------------------------------------------------------- */
@@ -188,8 +176,8 @@ static nexus_metric *series_make(nexus_service *s, const nexus_route *route, uin
 {
     char code[8];
     int n = snprintf(code, sizeof code, "%u", status);
-    const nexus_slice values[] = {nexus__slice_c(method < METHOD_COUNT ? methods[method] : "other"),
-                                  route_label(route), nexus__slice(code, (size_t)n)};
+    const nexus_slice values[] = {nexus__slice_c(method < METHOD_COUNT ? methods[method] : "other"), route_label(route),
+                                  nexus__slice(code, (size_t)n)};
     return nexus_metric_series(s->requests, values, 3);
 }
 
@@ -235,15 +223,14 @@ static void access_log(nexus_service *s, const nexus_request *request, double se
     int32_t level = status >= 500 ? NEXUS_LOG_WARN : is_probe(path) ? NEXUS_LOG_DEBUG : NEXUS_LOG_INFO;
     if (!nexus_log_enabled(s->log, level, "access"))
         return;
-    const nexus_log_field fields[] = {
-        NEXUS_LOG_S("method", method),
-        NEXUS_LOG_S("path", path),
-        NEXUS_LOG_I("status", status),
-        NEXUS_LOG_D("ms", round(seconds * 1e6) / 1e3),
-        NEXUS_LOG_I("bytes", nexus_request_bytes_out(request)),
-        NEXUS_LOG_S("ip", ip),
-        NEXUS_LOG_S("user", subject),
-        NEXUS_LOG_S("problem", nexus__slice_c(nexus_request_problem_code(request)))};
+    const nexus_log_field fields[] = {NEXUS_LOG_S("method", method),
+                                      NEXUS_LOG_S("path", path),
+                                      NEXUS_LOG_I("status", status),
+                                      NEXUS_LOG_D("ms", round(seconds * 1e6) / 1e3),
+                                      NEXUS_LOG_I("bytes", nexus_request_bytes_out(request)),
+                                      NEXUS_LOG_S("ip", ip),
+                                      NEXUS_LOG_S("user", subject),
+                                      NEXUS_LOG_S("problem", nexus__slice_c(nexus_request_problem_code(request)))};
     const nexus_log_record record = {.size = sizeof record,
                                      .level = level,
                                      .module = "access",
@@ -314,6 +301,18 @@ bool nexus_service_has_role(const nexus_request *request, const char *role)
 {
     const nexus_principal *principal = principal_of(request);
     return principal && nexus_principal_has_role(principal, role);
+}
+
+bool nexus_service_is_operator(const nexus_request *request)
+{
+    context *c = context_of(request);
+    nexus_slice token;
+    if (!c || !bearer(request, &token))
+        return false;
+    nexus_slice own = nexus__slice_c(c->service->host->admin_token);
+    if (token.n == own.n && nexus__equal_ct(token.p, own.p, own.n))
+        return true;
+    return nexus_service_has_role(request, "admin");
 }
 
 void nexus_service_context(const nexus_request *request, nexus_log_context *out)

@@ -100,8 +100,7 @@ nexus_status nexus_service_open(nexus_service **out, const nexus_service_opts *o
 {
     if (!opts || opts->size != sizeof *opts || !opts->module || opts->module->size != sizeof *opts->module ||
         !opts->module->name || !opts->module->mount || !opts->settings)
-        return nexus__fail(NEXUS_EINVAL,
-                           "service: options need their size, a module with a mount, and settings");
+        return nexus__fail(NEXUS_EINVAL, "service: options need their size, a module with a mount, and settings");
     nexus_service *s = service_new(opts);
     if (!s)
         return nexus__nomem();
@@ -139,9 +138,8 @@ static nexus_status listen_on(nexus_service *s, const char *host, uint16_t *boun
         return status;
     char holder[128];
     nexus__port_holder(port, holder, sizeof holder);
-    return nexus__fail(NEXUS_ECONFLICT,
-                       "port %u, which %s listens on, is taken%s%s; stop that, or set NEXUS_PORT_BASE", port,
-                       s->module->name, *holder ? " by " : "", holder);
+    return nexus__fail(NEXUS_ECONFLICT, "port %u, which %s listens on, is taken%s%s; stop that, or set NEXUS_PORT_BASE",
+                       port, s->module->name, *holder ? " by " : "", holder);
 }
 
 nexus_status nexus_service_start(nexus_service *s)
@@ -202,12 +200,9 @@ static void reload_all(nexus__host *h)
 static void cycle_level(nexus__host *h)
 {
     int32_t level = nexus_log_level(h->log, NULL);
-    level = level == NEXUS_LOG_INFO    ? NEXUS_LOG_DEBUG
-            : level == NEXUS_LOG_DEBUG ? NEXUS_LOG_TRACE
-                                       : NEXUS_LOG_INFO;
+    level = level == NEXUS_LOG_INFO ? NEXUS_LOG_DEBUG : level == NEXUS_LOG_DEBUG ? NEXUS_LOG_TRACE : NEXUS_LOG_INFO;
     if (nexus_log_set_level(h->log, NULL, level, 0) == NEXUS_OK)
-        nexus_log_printf(h->log, NEXUS_LOG_INFO, "service", NULL, "log level is now %s",
-                         nexus_log_level_name(level));
+        nexus_log_printf(h->log, NEXUS_LOG_INFO, "service", NULL, "log level is now %s", nexus_log_level_name(level));
 }
 
 /* The last one opened leads in requests for the others: it drains first. All share one deadline. */

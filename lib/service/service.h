@@ -98,15 +98,14 @@ void nexus__host_ref(nexus__host *host);
 void nexus__host_unref(nexus__host *host);
 
 /* state.c */
-nexus_status nexus__state_dir(char **out, const nexus_alloc *alloc, const char *setting);
+nexus_status nexus__state_dir(char **out, const nexus_alloc *alloc, const nexus_settings *settings);
 nexus_status nexus__state_lock(int *fd, const char *state_dir, bool exclusive);
 nexus_status nexus__service_lock(int *fd, const char *state_dir, const char *service);
 nexus_status nexus__state_secret(char **out, const char *state_dir, const char *file, size_t bytes);
 
 /* request.c: filters and the logger that every request passes */
 nexus_status nexus__request_hooks(nexus_service *service);
-bool nexus__request_is_operator(const nexus_service *service,
-                                const nexus_request *request); /* holds admin.token */
+bool nexus__request_is_operator(const nexus_service *service, const nexus_request *request); /* holds admin.token */
 
 /* endpoint.c, docs.c: the routes that every service has */
 nexus_status nexus__endpoint_mount(nexus_service *service);

@@ -6,6 +6,8 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <nexus/version.h>
 
@@ -70,9 +72,7 @@ static size_t distance(nexus_slice a, const char *b)
             size_t change = diagonal + (nexus__ascii_lower(a.p[i] == '-' ? '_' : a.p[i]) != b[j]);
             size_t insert = row[j] + 1, remove = row[j + 1] + 1;
             diagonal = row[j + 1];
-            row[j + 1] = change < insert   ? (change < remove ? change : remove)
-                         : insert < remove ? insert
-                                           : remove;
+            row[j + 1] = change < insert ? (change < remove ? change : remove) : insert < remove ? insert : remove;
         }
     }
     return row[n];
@@ -110,8 +110,7 @@ static const char *env_get(const char *const *env, const char *name)
     return NULL;
 }
 
-static nexus_status put_from_file(nexus_settings *s, nexus__setting_value *v, const char *name,
-                                  const char *path)
+static nexus_status put_from_file(nexus_settings *s, nexus__setting_value *v, const char *name, const char *path)
 {
     char *text = NULL;
     size_t n = 0;
@@ -219,14 +218,12 @@ static nexus_status add_table(nexus_settings *s, const nexus_settings_table *t)
     for (size_t i = 0; i < t->count; i++) {
         nexus__setting_value *v = &s->values[s->count];
         if (nexus__settings_find(s, nexus__slice_c(t->rows[i].name)))
-            return nexus__fail(NEXUS_EINVAL,
-                               "settings: \"%s\" is in two tables; names are unique in a program",
+            return nexus__fail(NEXUS_EINVAL, "settings: \"%s\" is in two tables; names are unique in a program",
                                t->rows[i].name);
         *v = (nexus__setting_value){.row = &t->rows[i], .module = t->module};
         s->count++;
         if (t->rows[i].initial) {
-            nexus_status status =
-                nexus__setting_put(s, v, nexus__slice_c(t->rows[i].initial), t->rows[i].name);
+            nexus_status status = nexus__setting_put(s, v, nexus__slice_c(t->rows[i].initial), t->rows[i].name);
             if (status != NEXUS_OK)
                 return status;
         }
@@ -276,13 +273,11 @@ static nexus_status refuse_samples(const nexus_settings *s)
     if (strcmp(nexus_settings_text(s, "env"), "production") != 0)
         return NEXUS_OK;
     for (size_t i = 0; i < s->count; i++)
-        if (s->values[i].row->type == NEXUS_SETTING_SECRET && s->values[i].text &&
-            is_sample(s->values[i].text))
-            return nexus__fail(
-                NEXUS_EINVAL,
-                "%s: a sample or shorter than %d bytes, which production refuses; make one with "
-                "\"openssl rand -base64 32\", or use --dev on your own machine",
-                s->values[i].row->name, SECRET_MIN);
+        if (s->values[i].row->type == NEXUS_SETTING_SECRET && s->values[i].text && is_sample(s->values[i].text))
+            return nexus__fail(NEXUS_EINVAL,
+                               "%s: a sample or shorter than %d bytes, which production refuses; make one with "
+                               "\"openssl rand -base64 32\", or use --dev on your own machine",
+                               s->values[i].row->name, SECRET_MIN);
     return NEXUS_OK;
 }
 
@@ -373,4 +368,20 @@ bool nexus_settings_is_set(const nexus_settings *s, const char *name)
 {
     const nexus__setting_value *v = nexus__settings_find(s, nexus__slice_c(name));
     return v && v->set;
+}
+
+void nexus_settings_state_dir(const nexus_settings *settings, char *out, size_t cap)
+{
+    const char *setting = nexus_settings_text(settings, "state_dir");
+    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (*setting)
+        snprintf(out, cap, "%s", setting);
+    else if (access("scripts/start-microservices.sh", F_OK) == 0 && access("include/nexus", F_OK) == 0)
+        snprintf(out, cap, "var");
+    else if (xdg && *xdg)
+        snprintf(out, cap, "%s/nexus", xdg);
+    else if (home && *home && strcmp(home, "/") != 0)
+        snprintf(out, cap, "%s/.local/state/nexus", home);
+    else
+        snprintf(out, cap, "/var/lib/nexus");
 }

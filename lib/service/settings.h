@@ -33,8 +33,7 @@ nexus__setting_value *nexus__settings_find(const nexus_settings *s, nexus_slice 
 const char *nexus__settings_nearest(const nexus_settings *s, nexus_slice name);
 
 /* Checks text against the row and puts it in. `where` ("--port-base", "nexus.json:3:7") begins the message. */
-nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text,
-                                const char *where);
+nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where);
 
 /* Reads the JSON file into the values. */
 nexus_status nexus__settings_file(nexus_settings *s, const char *path);

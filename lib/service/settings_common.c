@@ -15,10 +15,8 @@ static const nexus_setting rows[] = {
      "$XDG_STATE_HOME/nexus."},
     {"log_level", NEXUS_SETTING_CHOICE, "info", 0, 0, "trace,debug,info,warn,error,fatal,off",
      "Records below this level are not written."},
-    {"log_format", NEXUS_SETTING_CHOICE, "auto", 0, 0, "auto,json,logfmt",
-     "auto: logfmt on a terminal, else JSON."},
-    {"log_file", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
-     "Appends the log to this file too; unset: standard error only."},
+    {"log_format", NEXUS_SETTING_CHOICE, "auto", 0, 0, "auto,json,logfmt", "auto: logfmt on a terminal, else JSON."},
+    {"log_file", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "Appends the log to this file too; unset: standard error only."},
     {"database_url", NEXUS_SETTING_URL, NULL, 0, 0, "sqlite,postgresql,postgres",
      "SQL database; unset: sqlite:$STATE/<service>.db. On PostgreSQL each service has a schema of its own."},
     {"redis_url", NEXUS_SETTING_URL, NULL, 0, 0, "memory,redis", "Cache and shared limits; unset: memory."},
@@ -36,10 +34,8 @@ static const nexus_setting rows[] = {
      "Time that running requests get to finish when the process is asked to end."},
     {"loops", NEXUS_SETTING_INT, "0", 0, 256, NULL, "Event loops; 0: one for each core."},
     {"workers", NEXUS_SETTING_INT, "0", 0, 1024, NULL, "Threads for handlers that block; 0: 8."},
-    {"tls_cert", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
-     "PEM file of the certificate chain; unset: plain HTTP."},
-    {"tls_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
-     "PEM file of the private key that belongs to tls_cert."},
+    {"tls_cert", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the certificate chain; unset: plain HTTP."},
+    {"tls_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the private key that belongs to tls_cert."},
 };
 
 const nexus_settings_table nexus__settings_common = {"common", rows, sizeof rows / sizeof rows[0]};

@@ -37,8 +37,7 @@ nexus_status nexus__file_read(const nexus_alloc *alloc, const char *path, size_t
         return got < 0 ? nexus__fail_errno(error, "cannot read %s", path)
                        : nexus__fail(status, "%s is larger than %zu bytes, or memory is out", path, max);
     }
-    nexus__buf_char(&buf,
-                    '\0'); /* so that an empty file is not an empty buffer, which take() hands over as NULL */
+    nexus__buf_char(&buf, '\0'); /* so that an empty file is not an empty buffer, which take() hands over as NULL */
     size_t len = 0;
     char *text = nexus__buf_take(&buf, &len);
     if (!text)
@@ -69,8 +68,8 @@ static nexus_status unknown(reader *r, uint32_t key, nexus_slice name)
     if (near)
         return nexus__fail(NEXUS_EINVAL, "%s: unknown setting \"%.*s\"; did you mean \"%s\"?", where(r, key),
                            (int)name.n, name.p, near);
-    return nexus__fail(NEXUS_EINVAL, "%s: unknown setting \"%.*s\"; --help lists the known ones",
-                       where(r, key), (int)name.n, name.p);
+    return nexus__fail(NEXUS_EINVAL, "%s: unknown setting \"%.*s\"; --help lists the known ones", where(r, key),
+                       (int)name.n, name.p);
 }
 
 static bool is_service(nexus_slice name)
@@ -99,8 +98,8 @@ static nexus_status put(reader *r, uint32_t key, uint32_t value, const char *mod
         return unknown(r, key, name);
     nexus__json_type type = nexus__json_type_of(&r->doc, value);
     if (type == NEXUS__JSON_ARRAY || type == NEXUS__JSON_OBJECT)
-        return nexus__fail(NEXUS_EINVAL, "%s: \"%s\" takes a string, a number, true or false",
-                           where(r, value), v->row->name);
+        return nexus__fail(NEXUS_EINVAL, "%s: \"%s\" takes a string, a number, true or false", where(r, value),
+                           v->row->name);
     if (type == NEXUS__JSON_NULL)
         return NEXUS_OK;
     if (type != NEXUS__JSON_STRING)
@@ -118,8 +117,7 @@ static nexus_status put_section(reader *r, uint32_t section, nexus_slice module)
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)module.n, module.p);
     nexus_status status = NEXUS_OK;
-    for (nexus__json_iter it = nexus__json_each(&r->doc, section);
-         status == NEXUS_OK && nexus__json_step(&r->doc, &it);)
+    for (nexus__json_iter it = nexus__json_each(&r->doc, section); status == NEXUS_OK && nexus__json_step(&r->doc, &it);)
         status = put(r, it.key, it.value, name);
     return status;
 }
@@ -129,8 +127,7 @@ static nexus_status put_all(reader *r)
     if (!nexus__json_is(&r->doc, 0, NEXUS__JSON_OBJECT))
         return nexus__fail(NEXUS_EINVAL, "%s:1:1: settings are one JSON object", r->path);
     nexus_status status = NEXUS_OK;
-    for (nexus__json_iter it = nexus__json_each(&r->doc, 0);
-         status == NEXUS_OK && nexus__json_step(&r->doc, &it);) {
+    for (nexus__json_iter it = nexus__json_each(&r->doc, 0); status == NEXUS_OK && nexus__json_step(&r->doc, &it);) {
         nexus_slice name;
         if (!nexus__json_text(&r->doc, it.key, &name))
             return nexus__nomem();

@@ -147,23 +147,22 @@ static void markdown_row(nexus__buf *out, const nexus_setting *r)
 void nexus__settings_markdown(nexus_settings *s)
 {
     nexus__buf *out = &s->page;
-    nexus__buf_text(
-        out, "# Settings\n\n"
-             "Generated from the tables in the code by `nexusd --print-settings=markdown`; edit those.\n\n"
-             "A setting comes from a flag, else from the environment, else from one JSON file (`--config "
-             "FILE` or\n"
-             "`NEXUS_CONFIG`), else it has its default. `NEXUS_X_FILE` names a file that holds the value of "
-             "`NEXUS_X`.\n"
-             "In the JSON file the key is the name in lower case without `NEXUS_`, at the top or inside an "
-             "object\n"
-             "named after its section below. An unknown flag or key is an error that names the nearest known "
-             "one.\n");
+    nexus__buf_text(out,
+                    "# Settings\n\n"
+                    "Generated from the tables in the code by `nexusd --print-settings=markdown`; edit those.\n\n"
+                    "A setting comes from a flag, else from the environment, else from one JSON file (`--config "
+                    "FILE` or\n"
+                    "`NEXUS_CONFIG`), else it has its default. `NEXUS_X_FILE` names a file that holds the value of "
+                    "`NEXUS_X`.\n"
+                    "In the JSON file the key is the name in lower case without `NEXUS_`, at the top or inside an "
+                    "object\n"
+                    "named after its section below. An unknown flag or key is an error that names the nearest known "
+                    "one.\n");
     const char *module = "";
     for (size_t i = 0; i < s->count; i++) {
         if (strcmp(module, s->values[i].module) != 0) {
             module = s->values[i].module;
-            nexus__buf_printf(out, "\n## %s\n\n| setting | type | default | meaning |\n|---|---|---|---|\n",
-                              module);
+            nexus__buf_printf(out, "\n## %s\n\n| setting | type | default | meaning |\n|---|---|---|---|\n", module);
         }
         markdown_row(out, s->values[i].row);
     }

@@ -29,8 +29,7 @@ static nexus_status put_bool(nexus__setting_value *v, nexus_slice text, const ch
 {
     bool yes = is_word_of("true,1,on,yes", text);
     if (!yes && !is_word_of("false,0,off,no", text))
-        return nexus__fail(NEXUS_EINVAL, "%s: \"%.*s\" is neither true nor false", where, (int)text.n,
-                           text.p);
+        return nexus__fail(NEXUS_EINVAL, "%s: \"%.*s\" is neither true nor false", where, (int)text.n, text.p);
     v->i = yes;
     return NEXUS_OK;
 }
@@ -43,8 +42,8 @@ static nexus_status put_url(nexus__setting_value *v, nexus_slice text, const cha
         return nexus__fail(NEXUS_EINVAL, "%s: not a URL; it begins with a scheme such as %s:", where,
                            v->row->choices ? v->row->choices : "https");
     if (v->row->choices && !is_word_of(v->row->choices, scheme))
-        return nexus__fail(NEXUS_EINVAL, "%s: scheme \"%.*s\" is not one of %s", where, (int)scheme.n,
-                           scheme.p, v->row->choices);
+        return nexus__fail(NEXUS_EINVAL, "%s: scheme \"%.*s\" is not one of %s", where, (int)scheme.n, scheme.p,
+                           v->row->choices);
     return NEXUS_OK;
 }
 
@@ -73,8 +72,7 @@ static nexus_status check(nexus__setting_value *v, nexus_slice text, const char 
     }
 }
 
-nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text,
-                                const char *where)
+nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
 {
     if (text.n == 0 && v->row->type != NEXUS_SETTING_BOOL) { /* NAME= unsets, also what a lower source gave */
         nexus__free(s->alloc, v->text);

@@ -31,26 +31,10 @@ static nexus_status make_path(char *path)
     return NEXUS_OK;
 }
 
-/* Contract: the setting, else ./var in the repository, else $XDG_STATE_HOME/nexus. */
-static void choose(const char *setting, char out[static NEXUS__STATE_PATH_MAX])
-{
-    const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    if (setting && *setting)
-        snprintf(out, NEXUS__STATE_PATH_MAX, "%s", setting);
-    else if (access("scripts/start-microservices.sh", F_OK) == 0 && access("include/nexus", F_OK) == 0)
-        snprintf(out, NEXUS__STATE_PATH_MAX, "var");
-    else if (xdg && *xdg)
-        snprintf(out, NEXUS__STATE_PATH_MAX, "%s/nexus", xdg);
-    else if (home && *home && strcmp(home, "/") != 0)
-        snprintf(out, NEXUS__STATE_PATH_MAX, "%s/.local/state/nexus", home);
-    else
-        snprintf(out, NEXUS__STATE_PATH_MAX, "/var/lib/nexus");
-}
-
-nexus_status nexus__state_dir(char **out, const nexus_alloc *alloc, const char *setting)
+nexus_status nexus__state_dir(char **out, const nexus_alloc *alloc, const nexus_settings *settings)
 {
     char path[NEXUS__STATE_PATH_MAX], whole[PATH_MAX];
-    choose(setting, path);
+    nexus_settings_state_dir(settings, path, sizeof path);
     nexus_status status = make_path(path);
     if (status != NEXUS_OK)
         return status;
@@ -100,11 +84,10 @@ nexus_status nexus__state_lock(int *fd, const char *state_dir, bool exclusive)
     close(*fd);
     *fd = -1;
     if (exclusive)
-        return nexus__fail(
-            NEXUS_ECONFLICT,
-            "the state directory %s is in use by separate services or another nexusd; stop them or set "
-            "NEXUS_STATE_DIR",
-            state_dir);
+        return nexus__fail(NEXUS_ECONFLICT,
+                           "the state directory %s is in use by separate services or another nexusd; stop them or set "
+                           "NEXUS_STATE_DIR",
+                           state_dir);
     return nexus__fail(NEXUS_ECONFLICT,
                        "the state directory %s is in use by nexusd (pid %s); stop it or set "
                        "NEXUS_STATE_DIR",
@@ -123,8 +106,8 @@ nexus_status nexus__service_lock(int *fd, const char *state_dir, const char *ser
     read_line(*fd, holder, sizeof holder);
     close(*fd);
     *fd = -1;
-    return nexus__fail(NEXUS_ECONFLICT, "%s runs already on the state directory %s (pid %s)", service,
-                       state_dir, holder);
+    return nexus__fail(NEXUS_ECONFLICT, "%s runs already on the state directory %s (pid %s)", service, state_dir,
+                       holder);
 }
 
 /* Writes the secret under a name of its own and links it into place: whoever links first has made it. */
@@ -155,8 +138,7 @@ nexus_status nexus__state_secret(char **out, const char *state_dir, const char *
 {
     char path[NEXUS__STATE_PATH_MAX + 64];
     if (bytes < 16 || bytes > SECRET_BYTES_MAX || strchr(file, '/') || strlen(file) > 60)
-        return nexus__fail(NEXUS_EINVAL, "a secret has 16 to %d bytes and a plain file name",
-                           SECRET_BYTES_MAX);
+        return nexus__fail(NEXUS_EINVAL, "a secret has 16 to %d bytes and a plain file name", SECRET_BYTES_MAX);
     snprintf(path, sizeof path, "%s/%s", state_dir, file);
     if (access(path, F_OK) != 0) {
         nexus_status status = make_secret(path, bytes);
@@ -172,8 +154,7 @@ nexus_status nexus__state_secret(char **out, const char *state_dir, const char *
         text[--n] = '\0';
     if (n < 16) {
         nexus__free(NULL, text);
-        return nexus__fail(NEXUS_ECORRUPT, "%s is shorter than 16 bytes; remove it to have a new one made",
-                           path);
+        return nexus__fail(NEXUS_ECORRUPT, "%s is shorter than 16 bytes; remove it to have a new one made", path);
     }
     *out = text;
     return NEXUS_OK;
