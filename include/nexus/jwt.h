@@ -82,9 +82,9 @@ typedef struct nexus_keyset_opts {
     uint32_t keys_max;        /**< 0 = 100 */
 } nexus_keyset_opts;
 
-#define NEXUS_KEYSET_OPTS_INIT                                                                                         \
-    {                                                                                                                  \
-        sizeof(nexus_keyset_opts), NULL, false, 0                                                                      \
+#define NEXUS_KEYSET_OPTS_INIT                                                                               \
+    {                                                                                                        \
+        sizeof(nexus_keyset_opts), NULL, false, 0                                                            \
     }
 NEXUS_API void nexus_keyset_opts_init(nexus_keyset_opts *opts);
 
@@ -131,18 +131,18 @@ NEXUS_API nexus_status nexus_jws_verify(const nexus_keyset *set, const char *tok
 /** What a token must satisfy besides its signature. */
 typedef struct nexus_jwt_rules {
     size_t size;
-    const char *issuer;      /**< required; compared exactly */
-    const char *audience;    /**< required; must be the "aud" string or one of its strings */
-    const char *typ;         /**< NULL = "at+jwt" (RFC 9068); compared ignoring case and an "application/" prefix */
-    int64_t now_s;           /**< seconds since 1970; 0 = the system clock */
-    uint32_t skew_s;         /**< 0 = 30; at most 120; NEXUS_JWT_NO_SKEW = none */
+    const char *issuer;   /**< required; compared exactly */
+    const char *audience; /**< required; must be the "aud" string or one of its strings */
+    const char *typ; /**< NULL = "at+jwt" (RFC 9068); compared ignoring case and an "application/" prefix */
+    int64_t now_s;   /**< seconds since 1970; 0 = the system clock */
+    uint32_t skew_s; /**< 0 = 30; at most 120; NEXUS_JWT_NO_SKEW = none */
     uint32_t max_lifetime_s; /**< exp - iat at most this; 0 = 24 h */
 } nexus_jwt_rules;
 
 #define NEXUS_JWT_NO_SKEW UINT32_MAX
-#define NEXUS_JWT_RULES_INIT                                                                                           \
-    {                                                                                                                  \
-        sizeof(nexus_jwt_rules), NULL, NULL, NULL, 0, 0, 0                                                             \
+#define NEXUS_JWT_RULES_INIT                                                                                 \
+    {                                                                                                        \
+        sizeof(nexus_jwt_rules), NULL, NULL, NULL, 0, 0, 0                                                   \
     }
 NEXUS_API void nexus_jwt_rules_init(nexus_jwt_rules *rules);
 
@@ -170,7 +170,8 @@ NEXUS_API bool nexus_claims_text(const nexus_claims *claims, const char *name, n
 /** An integer claim; false when it is absent, no number, fractional or over 2^53. */
 NEXUS_API bool nexus_claims_int(const nexus_claims *claims, const char *name, int64_t *out);
 /** The index-th string of an array claim (a plain string counts as an array of one); false past the end. */
-NEXUS_API bool nexus_claims_item(const nexus_claims *claims, const char *name, size_t index, nexus_slice *out);
+NEXUS_API bool nexus_claims_item(const nexus_claims *claims, const char *name, size_t index,
+                                 nexus_slice *out);
 /** The whole claims object as JSON text; borrowed. */
 NEXUS_API void nexus_claims_json(const nexus_claims *claims, nexus_slice *out);
 NEXUS_API void nexus_claims_free(nexus_claims *claims); /**< NULL is fine */

@@ -16,9 +16,10 @@ extern "C" {
 /** What a limit decided, with what the RateLimit fields of a reply need. */
 typedef struct nexus_limit_result {
     bool allowed;
-    uint32_t remaining;     /**< how many more would pass now */
-    int64_t reset_ns;       /**< until `remaining` is full again */
-    int64_t retry_after_ns; /**< when refused: until the same cost would pass; -1 = never (cost over the burst) */
+    uint32_t remaining; /**< how many more would pass now */
+    int64_t reset_ns;   /**< until `remaining` is full again */
+    int64_t
+        retry_after_ns; /**< when refused: until the same cost would pass; -1 = never (cost over the burst) */
 } nexus_limit_result;
 
 /* --- rate ------------------------------------------------------------------------------------------------------- */
@@ -59,8 +60,8 @@ typedef struct nexus_quota_state {
     uint64_t word;
 } nexus_quota_state;
 
-NEXUS_API bool nexus_quota_take(nexus_quota_state *state, uint32_t limit, int64_t window_ns, uint32_t cost, int64_t now,
-                                nexus_limit_result *result);
+NEXUS_API bool nexus_quota_take(nexus_quota_state *state, uint32_t limit, int64_t window_ns, uint32_t cost,
+                                int64_t now, nexus_limit_result *result);
 
 /* --- circuit breaker -------------------------------------------------------------------------------------------- */
 
@@ -76,15 +77,16 @@ typedef struct nexus_breaker_rule {
     uint32_t probes;           /**< at once when half open, and successes that close it; 0 = 3 */
 } nexus_breaker_rule;
 
-#define NEXUS_BREAKER_RULE_INIT                                                                                        \
-    {                                                                                                                  \
-        sizeof(nexus_breaker_rule), 0, 0, 0, 0, 0, 0                                                                   \
+#define NEXUS_BREAKER_RULE_INIT                                                                              \
+    {                                                                                                        \
+        sizeof(nexus_breaker_rule), 0, 0, 0, 0, 0, 0                                                         \
     }
 
 typedef struct nexus_breaker nexus_breaker;
 
 /** rule may be NULL; copied. */
-NEXUS_API nexus_status nexus_breaker_new(nexus_breaker **out, const nexus_breaker_rule *rule) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_breaker_new(nexus_breaker **out,
+                                         const nexus_breaker_rule *rule) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_breaker_free(nexus_breaker *breaker);
 /** Whether a call may go. When it may, exactly one nexus_breaker_done must follow. retry_after_ns may be NULL. */
 NEXUS_API bool nexus_breaker_enter(nexus_breaker *breaker, int64_t now, int64_t *retry_after_ns);

@@ -22,10 +22,7 @@ typedef struct nexus_openapi_opts {
     const char *server_url;   /**< NULL = "/" */
 } nexus_openapi_opts;
 
-#define NEXUS_OPENAPI_OPTS_INIT                                                                                        \
-    {                                                                                                                  \
-        sizeof(nexus_openapi_opts)                                                                                     \
-    }
+#define NEXUS_OPENAPI_OPTS_INIT {sizeof(nexus_openapi_opts)}
 NEXUS_API void nexus_openapi_opts_init(nexus_openapi_opts *opts);
 
 /**
@@ -54,21 +51,18 @@ NEXUS_API int32_t nexus_openapi_filter(nexus_request *request, void *user_data);
 
 /** One request, for callers without a server. All borrowed for the call. */
 typedef struct nexus_openapi_input {
-    size_t size;                   /**< sizeof(nexus_openapi_input) */
-    const char *method;            /**< "POST" */
-    const char *path;              /**< the row's template: "/orders/{id}" */
-    const nexus_pair *path_params; /**< decoded */
+    size_t size;                    /**< sizeof(nexus_openapi_input) */
+    const char *method;             /**< "POST" */
+    const char *path;               /**< the row's template: "/orders/{id}" */
+    const nexus_pair *path_params;  /**< decoded */
     size_t path_param_count;
-    nexus_slice query; /**< as received, without "?" */
+    nexus_slice query;              /**< as received, without "?" */
     const nexus_pair *headers;
     size_t header_count;
     nexus_slice body;
 } nexus_openapi_input;
 
-#define NEXUS_OPENAPI_INPUT_INIT                                                                                       \
-    {                                                                                                                  \
-        sizeof(nexus_openapi_input)                                                                                    \
-    }
+#define NEXUS_OPENAPI_INPUT_INIT {sizeof(nexus_openapi_input)}
 NEXUS_API void nexus_openapi_input_init(nexus_openapi_input *input);
 
 /**

@@ -76,7 +76,8 @@ NEXUS_API size_t nexus_method_allow(uint32_t methods, char *out, size_t size);
 typedef struct nexus_router nexus_router;
 
 enum {
-    NEXUS_ROUTER_PREFIX = 1 /**< the path is a segment-safe prefix: "/api" meets "/api" and "/api/x", not "/apix" */
+    NEXUS_ROUTER_PREFIX =
+        1 /**< the path is a segment-safe prefix: "/api" meets "/api" and "/api/x", not "/apix" */
 };
 
 /** One rule. Texts are copied. */
@@ -94,9 +95,9 @@ typedef struct nexus_router_rule {
     void *value;            /**< what a match returns; borrowed */
 } nexus_router_rule;
 
-#define NEXUS_ROUTER_RULE_INIT                                                                                         \
-    {                                                                                                                  \
-        sizeof(nexus_router_rule), 0, 0, 0, 0, 0, 0, 0, 0, 0                                                           \
+#define NEXUS_ROUTER_RULE_INIT                                                                               \
+    {                                                                                                        \
+        sizeof(nexus_router_rule), 0, 0, 0, 0, 0, 0, 0, 0, 0                                                 \
     }
 NEXUS_API void nexus_router_rule_init(nexus_router_rule *rule);
 

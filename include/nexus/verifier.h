@@ -18,15 +18,16 @@ struct nexus_client;
 typedef struct nexus_principal nexus_principal;
 
 NEXUS_API void nexus_principal_subject(const nexus_principal *principal, nexus_slice *out);
-NEXUS_API void nexus_principal_tenant(const nexus_principal *principal, nexus_slice *out);   /**< "" without */
-NEXUS_API void nexus_principal_token_id(const nexus_principal *principal, nexus_slice *out); /**< jti, or "" */
+NEXUS_API void nexus_principal_tenant(const nexus_principal *principal, nexus_slice *out); /**< "" without */
+NEXUS_API void nexus_principal_token_id(const nexus_principal *principal,
+                                        nexus_slice *out); /**< jti, or "" */
 NEXUS_API int64_t nexus_principal_expires_s(const nexus_principal *principal);
 /** Role names; borrowed. */
 NEXUS_API const nexus_slice *nexus_principal_roles(const nexus_principal *principal, size_t *count);
 NEXUS_API bool nexus_principal_has_role(const nexus_principal *principal, const char *role);
 NEXUS_API const nexus_claims *nexus_principal_claims(const nexus_principal *principal); /**< borrowed */
-NEXUS_API nexus_principal *nexus_principal_ref(const nexus_principal *principal);       /**< one more to free */
-NEXUS_API void nexus_principal_free(nexus_principal *principal);                        /**< NULL is fine */
+NEXUS_API nexus_principal *nexus_principal_ref(const nexus_principal *principal); /**< one more to free */
+NEXUS_API void nexus_principal_free(nexus_principal *principal);                  /**< NULL is fine */
 
 typedef struct nexus_verifier nexus_verifier;
 
@@ -45,14 +46,15 @@ typedef struct nexus_verifier_opts {
     void *user_data;
 } nexus_verifier_opts;
 
-#define NEXUS_VERIFIER_OPTS_INIT                                                                                       \
-    {                                                                                                                  \
-        sizeof(nexus_verifier_opts), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL                           \
+#define NEXUS_VERIFIER_OPTS_INIT                                                                             \
+    {                                                                                                        \
+        sizeof(nexus_verifier_opts), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL                 \
     }
 NEXUS_API void nexus_verifier_opts_init(nexus_verifier_opts *opts);
 
 /** Makes the verifier; keys are fetched in the background. Close with nexus_verifier_close. */
-NEXUS_API nexus_status nexus_verifier_open(nexus_verifier **out, const nexus_verifier_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_verifier_open(nexus_verifier **out,
+                                           const nexus_verifier_opts *opts) NEXUS_MUST_CHECK;
 
 /**
  * Checks a token (the text after "Bearer "). Never blocks. NEXUS_EAUTH: refused, 401. NEXUS_EAGAIN: the keys
@@ -82,7 +84,8 @@ NEXUS_API nexus_status nexus_verifier_revoke_token(nexus_verifier *verifier, nex
 NEXUS_API nexus_status nexus_verifier_revoke_subject(nexus_verifier *verifier, nexus_slice subject,
                                                      int64_t issued_before_s) NEXUS_MUST_CHECK;
 
-NEXUS_API void nexus_verifier_close(nexus_verifier *verifier); /**< a fetch under way ends unheard; NULL is fine */
+NEXUS_API void
+nexus_verifier_close(nexus_verifier *verifier); /**< a fetch under way ends unheard; NULL is fine */
 
 #ifdef __cplusplus
 }
