@@ -13,6 +13,7 @@
 #include <nexus/event.h>
 #include <nexus/gateway.h>
 #include <nexus/http.h>
+#include <nexus/id.h>
 #include <nexus/ingest.h>
 #include <nexus/json.h>
 #include <nexus/jwt.h>
@@ -32,6 +33,7 @@
 #include <nexus/status.h>
 #include <nexus/stream.h>
 #include <nexus/template.h>
+#include <nexus/time.h>
 #include <nexus/trace.h>
 #include <nexus/verifier.h>
 #include <nexus/version.h>

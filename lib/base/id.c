@@ -1,5 +1,7 @@
 #include "base/id.h"
 
+#include <nexus/id.h>
+
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
@@ -90,4 +92,9 @@ void nexus__uuid7(char out[static NEXUS__UUID_LEN + 1])
     uint8_t bytes[16];
     nexus__uuid7_bytes(bytes);
     nexus__uuid_format(bytes, out);
+}
+
+void nexus_id_make(char *out)
+{
+    nexus__uuid7(out);
 }

@@ -1,5 +1,7 @@
 #include "base/time.h"
 
+#include <nexus/time.h>
+
 #include <stdio.h>
 #include <time.h>
 
@@ -185,4 +187,19 @@ bool nexus__parse_http_date(nexus_slice text, int64_t *real_ns)
     *real_ns = (nexus__days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) *
                NEXUS__NS_PER_S;
     return true;
+}
+
+int64_t nexus_time_now_ns(void)
+{
+    return nexus__real_ns();
+}
+
+size_t nexus_time_format(int64_t time_ns, char *out)
+{
+    return nexus__format_rfc3339(time_ns, out);
+}
+
+bool nexus_time_parse(nexus_slice text, int64_t *time_ns)
+{
+    return nexus__parse_rfc3339(text, time_ns);
 }

@@ -4,7 +4,7 @@ docs/architecture.md tells the same in words; test_layers.py holds the code agai
 """
 
 ROOMS = {  # room: (floor, public headers)
-    "base": (0, ["common", "status", "version", "alloc"]),
+    "base": (0, ["common", "status", "version", "alloc", "id", "time"]),
     "regex": (0, []),
     "crypto": (1, []),
     "json": (1, ["json", "schema"]),

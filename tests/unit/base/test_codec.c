@@ -1,6 +1,9 @@
 /* base/: text forms of bytes, instants and ids. */
 #include <criterion/criterion.h>
 
+#include <nexus/id.h>
+#include <nexus/time.h>
+
 #include "base/backoff.h"
 #include "base/codec.h"
 #include "base/id.h"
@@ -119,4 +122,16 @@ Test(backoff, stays_within_its_ceiling)
     cr_assert_eq(nexus__backoff_ms(&b, 60, 0), 0);
     b.exact = true;
     cr_assert_eq(nexus__backoff_ms(&b, 2, 0), 200);
+}
+
+Test(public, ids_sort_and_instants_read_back)
+{
+    char a[NEXUS_ID_LEN + 1], b[NEXUS_ID_LEN + 1], text[32];
+    nexus_id_make(a);
+    nexus_id_make(b);
+    cr_assert_lt(strcmp(a, b), 0);
+    int64_t back;
+    cr_assert_eq(nexus_time_format(1800000000123000000, text), NEXUS_TIME_LEN);
+    cr_assert(nexus_time_parse(nexus__slice_c(text), &back) && back == 1800000000123000000);
+    cr_assert_gt(nexus_time_now_ns(), 1700000000000000000);
 }
