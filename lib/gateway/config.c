@@ -495,6 +495,7 @@ nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, ne
     if (!c)
         return nexus__nomem();
     c->alloc = alloc;
+    c->refs = 1;
     nexus__arena_init(&c->arena, alloc, 16384);
     nexus__json_init(&doc, alloc);
     nexus__loader l = {.file = file, .doc = &doc, .arena = &c->arena};
@@ -519,9 +520,15 @@ nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, ne
     return NEXUS_OK;
 }
 
+nexus__gw_config *nexus__gw_config_ref(nexus__gw_config *config)
+{
+    atomic_fetch_add(&config->refs, 1);
+    return config;
+}
+
 void nexus__gw_config_free(nexus__gw_config *config)
 {
-    if (!config)
+    if (!config || atomic_fetch_sub(&config->refs, 1) != 1)
         return;
     nexus__arena_free(&config->arena);
     nexus__free(config->alloc, config);

@@ -2,6 +2,8 @@
 #ifndef NEXUS_GATEWAY_CONFIG_H
 #define NEXUS_GATEWAY_CONFIG_H
 
+#include <stdatomic.h>
+
 #include "gateway/loader.h"
 
 enum { NEXUS__BALANCE_P2C = 0, NEXUS__BALANCE_WRR = 1 };
@@ -72,6 +74,7 @@ typedef struct nexus__gw_route_conf {
 
 typedef struct nexus__gw_config {
     const nexus_alloc *alloc;
+    atomic_uint refs;
     nexus__arena arena;
     struct {
         nexus__gw_upstream_conf *items;
@@ -86,7 +89,8 @@ typedef struct nexus__gw_config {
 /* file names the text in errors. NEXUS_EINVAL with "FILE:LINE:COLUMN: /pointer: …"; NEXUS_ECONFLICT: equal routes. */
 nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, nexus_slice text,
                                     const nexus_alloc *alloc) NEXUS_MUST_CHECK;
-void nexus__gw_config_free(nexus__gw_config *config);
+nexus__gw_config *nexus__gw_config_ref(nexus__gw_config *config);
+void nexus__gw_config_free(nexus__gw_config *config); /* gives back one reference */
 const nexus__gw_upstream_conf *nexus__gw_config_upstream(const nexus__gw_config *config, nexus_slice name);
 
 #endif

@@ -1,0 +1,318 @@
+/* A connection to a target and the pool it rests in. One loop owns both; nothing here is shared. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "gateway/gateway.h"
+
+/* --- pools -------------------------------------------------------------------------------------------------------- */
+
+nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__upstream *u)
+{
+    const nexus_alloc *alloc = u->alloc;
+    nexus__pool *p = nexus__calloc(alloc, 1, sizeof *p);
+    if (!p)
+        return nexus__nomem();
+    *p = (nexus__pool){.refs = 1, .home = home, .upstream = nexus__upstream_ref(u)};
+    p->wrr = nexus__calloc(alloc, u->count, sizeof *p->wrr);
+    p->idle = nexus__calloc(alloc, u->count, sizeof *p->idle);
+    p->idle_count = nexus__calloc(alloc, u->count, sizeof *p->idle_count);
+    bool ok = p->wrr && p->idle && p->idle_count;
+    for (uint32_t i = 0; p->idle && i < u->count; i++)
+        nexus__list_init(&p->idle[i]);
+    if (!ok) {
+        nexus__pool_unref(p);
+        return nexus__nomem();
+    }
+    *out = p;
+    return NEXUS_OK;
+}
+
+static void conn_free(nexus__conn *c)
+{
+    nexus__pool *pool = c->pool;
+    if (pool->home->live == c)
+        pool->home->live = NULL;
+    nexus__watch_stop(&c->watch);
+    nexus__timeout_remove(&c->timeout, pool->home->loop);
+    close(c->watch.fd);
+    nexus__buf_free(&c->in);
+    nexus__buf_free(&c->out);
+    atomic_fetch_sub_explicit(&pool->upstream->targets[c->target].shared.connections, 1,
+                              memory_order_relaxed);
+    nexus__free(pool->upstream->alloc, c);
+}
+
+void nexus__pool_unref(nexus__pool *p)
+{
+    if (!p || --p->refs > 0)
+        return;
+    nexus__upstream *u = p->upstream;
+    for (uint32_t i = 0; p->idle && i < u->count; i++)
+        while (!nexus__list_empty(&p->idle[i])) {
+            nexus__conn *c = NEXUS__CONTAINER(p->idle[i].prev, nexus__conn, node);
+            nexus__list_remove(&c->node);
+            conn_free(c);
+        }
+    nexus__free(u->alloc, p->wrr);
+    nexus__free(u->alloc, p->idle);
+    nexus__free(u->alloc, p->idle_count);
+    nexus__free(u->alloc, p);
+    nexus__upstream_unref(u);
+}
+
+static void leave_pool(nexus__conn *c)
+{
+    nexus__list_remove(&c->node);
+    c->pool->idle_count[c->target]--;
+}
+
+nexus__conn *nexus__conn_take(nexus__pool *pool, uint32_t target)
+{
+    if (nexus__list_empty(&pool->idle[target]))
+        return NULL;
+    nexus__conn *c = NEXUS__CONTAINER(pool->idle[target].prev, nexus__conn, node); /* the warmest */
+    leave_pool(c);
+    pool->refs++;
+    c->state = NEXUS__CONN_BUSY;
+    return c;
+}
+
+void nexus__conn_close(nexus__conn *c)
+{
+    nexus__pool *pool = c->pool;
+    bool idle = c->state == NEXUS__CONN_IDLE;
+    if (idle)
+        leave_pool(c);
+    conn_free(c);
+    if (!idle)
+        nexus__pool_unref(pool);
+}
+
+void nexus__conn_release(nexus__conn *c)
+{
+    nexus__pool *pool = c->pool;
+    const nexus__gw_upstream_conf *conf = pool->upstream->conf;
+    c->call = NULL;
+    c->used = true;
+    if (pool->refs == 1 ||
+        pool->idle_count[c->target] >= conf->pool_idle_max) { /* 1: no view wants it any more */
+        nexus__conn_close(c);
+        return;
+    }
+    c->state = NEXUS__CONN_IDLE;
+    nexus__list_push(&pool->idle[c->target], &c->node);
+    pool->idle_count[c->target]++;
+    nexus__timeout_set(&c->timeout, pool->home->loop, conf->pool_idle_ms);
+    pool->refs--;
+}
+
+/* --- events ------------------------------------------------------------------------------------------------------- */
+
+static void on_timeout(nexus__timeout *timeout)
+{
+    nexus__conn *c = NEXUS__CONTAINER(timeout, nexus__conn, timeout);
+    if (c->state == NEXUS__CONN_IDLE)
+        nexus__conn_close(c);
+    else if (c->state == NEXUS__CONN_TUNNEL)
+        nexus__tunnel_end(c);
+    else
+        nexus__call_lost(c, NEXUS__LOST_TIMEOUT);
+}
+
+static void on_connected(nexus__conn *c)
+{
+    int error = 0;
+    socklen_t n = sizeof error;
+    if (getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &error, &n) || error) {
+        nexus__call_lost(c, NEXUS__LOST_CONNECT);
+        return;
+    }
+    c->state = NEXUS__CONN_BUSY;
+    nexus__call_connected(c);
+}
+
+/* Sends what waits. */
+static void flush(nexus__conn *c)
+{
+    while (c->out.len > 0) {
+        ssize_t n = send(c->watch.fd, c->out.p, c->out.len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return;
+        nexus__buf_consume(&c->out,
+                           n < 0 ? c->out.len : (size_t)n); /* broken: an answer may be there all the same */
+    }
+}
+
+static void on_writable(nexus__conn *c)
+{
+    flush(c);
+    if (c->out.len > 0)
+        return;
+    if (c->state == NEXUS__CONN_TUNNEL)
+        nexus__tunnel_writable(c);
+    else if (c->call->blocked)
+        nexus__call_writable(c);
+}
+
+static void on_eof(nexus__conn *c)
+{
+    if (c->state == NEXUS__CONN_TUNNEL)
+        nexus__tunnel_eof(c);
+    else
+        nexus__reply_eof(c);
+}
+
+static bool client_is_slow(nexus__conn *c)
+{
+    nexus_request *request = c->state == NEXUS__CONN_TUNNEL ? c->tunnel : c->call->request;
+    return nexus__exchange_unsent(request) > 0;
+}
+
+static void on_drained(nexus_request *request, void *user_data)
+{
+    (void)request;
+    nexus__conn *c = user_data;
+    nexus__conn_resume(c);
+}
+
+/* What was received is handed on before more is read: one buffer serves all connections of the loop. */
+static void receive(nexus__conn *c)
+{
+    nexus__gw_loop *home = c->pool->home;
+    for (;;) {
+        bool replied = c->state == NEXUS__CONN_TUNNEL || c->call->replied;
+        if (replied && client_is_slow(c)) {
+            c->paused = true;
+            nexus__exchange_on_drained(c->tunnel ? c->tunnel : c->call->request, on_drained, c);
+            return;
+        }
+        ssize_t n = recv(c->watch.fd, home->buffer, NEXUS__GW_BUFFER, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return;
+        if (n <= 0) {
+            on_eof(c);
+            return;
+        }
+        bool more = n == NEXUS__GW_BUFFER;
+        if (c->state == NEXUS__CONN_TUNNEL)
+            nexus__tunnel_bytes(c, home->buffer, (size_t)n);
+        else if (!nexus__reply_bytes(c, home->buffer, (size_t)n))
+            return;
+        if (!more || home->live != c)
+            return; /* the socket is empty; the edge comes again */
+    }
+}
+
+void nexus__conn_resume(nexus__conn *c)
+{
+    if (!c->paused)
+        return;
+    c->paused = false;
+    nexus__watch_again(&c->watch, NEXUS__WATCH_READ);
+}
+
+static void on_ready(nexus__watch *watch, uint32_t ready)
+{
+    nexus__conn *c = NEXUS__CONTAINER(watch, nexus__conn, watch);
+    if (c->state == NEXUS__CONN_CONNECTING) {
+        on_connected(c);
+        return; /* an edge for what there is to read comes by itself, or is found by the first try */
+    }
+    if (c->state == NEXUS__CONN_IDLE) {
+        if (ready & NEXUS__WATCH_READ)
+            nexus__conn_close(c); /* closed by the peer, or spoke out of turn */
+        return;
+    }
+    nexus__gw_loop *home = c->pool->home;
+    home->live = c;
+    if (ready & NEXUS__WATCH_WRITE && (c->out.len > 0 || c->state == NEXUS__CONN_TUNNEL || c->call->blocked))
+        on_writable(c);
+    if (home->live == c && ready & NEXUS__WATCH_READ && !c->paused && c->state != NEXUS__CONN_IDLE)
+        receive(c);
+    home->live = NULL;
+}
+
+/* --- opening and sending ------------------------------------------------------------------------------------------ */
+
+nexus_status nexus__conn_open(nexus__conn **out, nexus__pool *pool, uint32_t target)
+{
+    nexus__upstream *u = pool->upstream;
+    nexus__target *t = &u->targets[target];
+    if (atomic_fetch_add(&t->shared.connections, 1) >= u->conf->max_connections) {
+        atomic_fetch_sub(&t->shared.connections, 1);
+        return NEXUS_ELIMIT;
+    }
+    int fd = socket(t->address.sa.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    nexus__conn *c = fd >= 0 ? nexus__calloc(u->alloc, 1, sizeof *c) : NULL;
+    if (!c)
+        goto failed;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    c->pool = pool;
+    c->target = target;
+    c->watch.fd = fd;
+    nexus__list_init(&c->node);
+    nexus__timeout_init(&c->timeout, on_timeout);
+    nexus__buf_init(&c->in, u->alloc, 0);
+    nexus__buf_init(&c->out, u->alloc, 0);
+    if (connect(fd, &t->address.sa.any, t->address.len) != 0 && errno != EINPROGRESS)
+        goto failed;
+    if (nexus__watch_start(&c->watch, pool->home->loop, fd, on_ready))
+        goto failed;
+    nexus__timeout_set(&c->timeout, pool->home->loop, u->conf->connect_ms);
+    pool->refs++;
+    *out = c;
+    return NEXUS_OK;
+failed:
+    if (fd >= 0)
+        close(fd);
+    nexus__free(u->alloc, c);
+    atomic_fetch_sub(&t->shared.connections, 1);
+    return NEXUS_EUNREACH;
+}
+
+static void keep_rest(nexus__buf *out, const struct iovec *iov, int n, size_t sent)
+{
+    for (int i = 0; i < n; i++) {
+        size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
+        nexus__buf_append(out, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+        sent -= skip;
+    }
+}
+
+bool nexus__conn_send(nexus__conn *c, struct iovec *iov, int n)
+{
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+    ssize_t sent = 0;
+    if (c->out.len == 0) {
+        do
+            sent = n == 1 ? send(c->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                          : sendmsg(c->watch.fd, &msg, MSG_NOSIGNAL);
+        while (sent < 0 && errno == EINTR);
+        if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+            return false;
+    }
+    size_t total = 0;
+    for (int i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    if (sent < 0 || (size_t)sent < total)
+        keep_rest(&c->out, iov, n, sent < 0 ? 0 : (size_t)sent);
+    return c->out.status == NEXUS_OK;
+}
+
+ssize_t nexus__conn_send_some(nexus__conn *c, nexus_slice data)
+{
+    ssize_t sent;
+    do
+        sent = send(c->watch.fd, data.p, data.n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : sent;
+}

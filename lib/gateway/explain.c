@@ -1,0 +1,221 @@
+/* Answers without traffic: what would happen to a request, and how the upstreams are. */
+#include <nexus/version.h>
+
+#include "base/status.h"
+#include "gateway/gateway.h"
+#include "json/write.h"
+
+static nexus__snapshot *current(nexus_gateway *g)
+{
+    pthread_mutex_lock(&g->locked.mutex);
+    nexus__snapshot *s = g->locked.current ? nexus__snapshot_ref(g->locked.current) : NULL;
+    pthread_mutex_unlock(&g->locked.mutex);
+    return s;
+}
+
+static void put_target(nexus__json_writer *w, nexus__target *t, int64_t now)
+{
+    bool down = atomic_load(&t->shared.down), out = atomic_load(&t->shared.ejected_until) > now;
+    nexus__json_open(w, '{');
+    nexus__json_put_text(w, "url", t->conf->url);
+    nexus__json_put_u64(w, "weight", t->conf->weight);
+    nexus__json_put_text_c(w, "state", down ? "down" : out ? "ejected" : "up");
+    nexus__json_put_u64(w, "active", atomic_load(&t->shared.active));
+    nexus__json_put_u64(w, "connections", atomic_load(&t->shared.connections));
+    nexus__json_put_u64(w, "failures", atomic_load(&t->shared.failures));
+    nexus__json_close(w, '}');
+}
+
+static void put_upstream(nexus__json_writer *w, nexus__upstream *u)
+{
+    int64_t now = nexus__mono_ns();
+    nexus__json_open(w, '{');
+    nexus__json_put_text(w, "name", u->conf->name);
+    nexus__json_put_text_c(w, "balance", u->conf->balance == NEXUS__BALANCE_WRR ? "wrr" : "p2c");
+    nexus__json_key(w, "targets");
+    nexus__json_open(w, '[');
+    for (uint32_t i = 0; i < u->count; i++)
+        put_target(w, &u->targets[i], now);
+    nexus__json_close(w, ']');
+    nexus__json_close(w, '}');
+}
+
+static nexus_status hand_over(nexus__buf *buf, char **out, size_t *n)
+{
+    size_t len;
+    char *text = nexus__buf_take(buf, &len);
+    if (!text)
+        return nexus__nomem();
+    *out = text;
+    *n = len;
+    return NEXUS_OK;
+}
+
+nexus_status nexus_gateway_status(nexus_gateway *g, char **out, size_t *n)
+{
+    nexus__buf buf;
+    nexus__buf_init(&buf, NULL, 0);
+    nexus__json_writer w = nexus__json_writer_on(&buf);
+    nexus__snapshot *s = current(g);
+    char error[512];
+    nexus_gateway_last_error(g, error, sizeof error);
+    nexus__json_open(&w, '{');
+    nexus__json_put_u64(&w, "version", s ? s->version : 0);
+    nexus__json_put_text_c(&w, "last_error", error[0] ? error : NULL);
+    nexus__json_put_u64(&w, "limit_evictions", nexus__limit_table_evictions(g->limits));
+    nexus__json_key(&w, "upstreams");
+    nexus__json_open(&w, '[');
+    for (uint32_t i = 0; s && i < s->config->upstreams.count; i++)
+        put_upstream(&w, s->upstreams[i]);
+    nexus__json_close(&w, ']');
+    nexus__json_close(&w, '}');
+    nexus__snapshot_unref(s);
+    return hand_over(&buf, out, n);
+}
+
+static void put_limits(nexus__json_writer *w, const nexus__gw_route_conf *conf)
+{
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } keys[] = {{NEXUS__KEY_IP, "ip"}, {NEXUS__KEY_PRINCIPAL, "principal"}, {NEXUS__KEY_ROUTE, "route"}};
+    for (uint32_t i = 0; i < conf->limits.count; i++) {
+        const nexus__gw_limit_conf *l = &conf->limits.items[i];
+        nexus__json_open(w, '{');
+        nexus__json_put_text_c(w, "filter", "limit");
+        nexus__json_put_text(w, "name", l->name);
+        nexus__json_put_u64(w, "rate", l->rate);
+        nexus__json_put_u64(w, "period_s", l->period_s);
+        nexus__json_put_u64(w, "burst", l->burst);
+        nexus__json_put_bool(w, "shadow", l->shadow);
+        nexus__json_key(w, "key");
+        nexus__json_open(w, '[');
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            if (l->key & keys[k].bit)
+                nexus__json_text_c_value(w, keys[k].name);
+        nexus__json_close(w, ']');
+        nexus__json_close(w, '}');
+    }
+}
+
+/* In the order in which call.c goes through them. */
+static void put_chain(nexus__json_writer *w, const nexus__gw_route_conf *conf)
+{
+    nexus__json_key(w, "chain");
+    nexus__json_open(w, '[');
+    if (conf->cors.on) {
+        nexus__json_open(w, '{');
+        nexus__json_put_text_c(w, "filter", "cors");
+        nexus__json_close(w, '}');
+    }
+    if (conf->token.on) {
+        nexus__json_open(w, '{');
+        nexus__json_put_text_c(w, "filter", "token");
+        nexus__json_key(w, "roles");
+        nexus__json_open(w, '[');
+        for (uint32_t i = 0; i < conf->token.roles.count; i++)
+            nexus__json_text_value(w, conf->token.roles.items[i]);
+        nexus__json_close(w, ']');
+        nexus__json_close(w, '}');
+    }
+    put_limits(w, conf);
+    nexus__json_close(w, ']');
+}
+
+static const char *why(const nexus__gw_route_conf *conf)
+{
+    if (conf->prefix.n)
+        return conf->host.n ? "longest prefix on this host" : "longest prefix";
+    bool template = nexus__slice_find(conf->path, '{') < conf->path.n;
+    if (conf->host.n)
+        return template ? "template on this host" : "exact path on this host";
+    return template ? "template" : "exact path";
+}
+
+static void put_route(nexus__json_writer *w, nexus__snapshot *s, const nexus_router_match *m)
+{
+    const nexus__gw_route *route = m->value;
+    nexus__json_put_text(w, "route", route->conf->id);
+    nexus__json_put_text_c(w, "pattern", m->path);
+    nexus__json_put_text_c(w, "why", why(route->conf));
+    nexus__json_key(w, "params");
+    nexus__json_open(w, '{');
+    for (uint32_t i = 0; i < m->capture_count; i++) {
+        nexus__json_key_slice(w, m->captures[i].name);
+        nexus__json_text_value(w, m->captures[i].value);
+    }
+    nexus__json_close(w, '}');
+    put_chain(w, route->conf);
+    nexus__json_key(w, "upstream");
+    put_upstream(w, s->upstreams[route->upstream]);
+}
+
+/* "http://host/path?query" or "/path?query" into host and path. */
+static void split_target(nexus_slice target, nexus_slice *host, nexus_slice *path)
+{
+    size_t scheme = nexus__slice_search(target, NEXUS_S("://"));
+    if (target.n > 0 && target.p[0] != '/' && scheme < target.n) {
+        nexus_slice rest = nexus__slice_from(target, scheme + 3);
+        size_t slash = nexus__slice_find(rest, '/');
+        *host = nexus__slice(rest.p, slash);
+        target = slash < rest.n ? nexus__slice_from(rest, slash) : NEXUS_S("/");
+    }
+    *path = nexus__slice(target.p, nexus__slice_find(target, '?'));
+}
+
+static void put_outcome(nexus__json_writer *w, nexus__snapshot *s, nexus_slice host, nexus_slice path,
+                        uint32_t method, bool ambiguous)
+{
+    nexus_router_match m;
+    nexus_status status = nexus_router_find(s->router, host, path, method, NULL, NULL, &m);
+    char allow[96];
+    const nexus__gw_route *route = m.value;
+    nexus__json_put_text(w, "path", path);
+    if (ambiguous && (status || !route->conf->ambiguous_pass)) {
+        nexus__json_put_i64(w, "status", 400);
+        nexus__json_put_text_c(w, "code", "ambiguous-path");
+    } else if (status == NEXUS_EPERM) {
+        nexus__json_put_i64(w, "status", 405);
+        nexus_method_allow(m.methods, allow, sizeof allow);
+        nexus__json_put_text_c(w, "allow", allow);
+    } else if (status) {
+        nexus__json_put_i64(w, "status", 404);
+    } else {
+        put_route(w, s, &m);
+    }
+}
+
+nexus_status nexus_gateway_explain(nexus_gateway *g, const char *method, nexus_slice target,
+                                   const nexus_pair *headers, size_t header_count, char **out, size_t *n)
+{
+    nexus_slice host = {0}, raw, path;
+    nexus__buf buf, space;
+    split_target(target, &host, &raw);
+    for (size_t i = 0; i < header_count; i++)
+        if (nexus__slice_ieq(headers[i].name, NEXUS_S("host")))
+            host = headers[i].value;
+    nexus__snapshot *s = current(g);
+    if (!s)
+        return nexus__fail(NEXUS_ENOTFOUND, "gateway: nothing is loaded");
+    nexus__buf_init(&buf, NULL, 0);
+    nexus__buf_init(&space, NULL, 0);
+    nexus__json_writer w = nexus__json_writer_on(&buf);
+    char *room = nexus__buf_reserve(&space, raw.n + 1);
+    nexus__json_open(&w, '{');
+    nexus__json_put_text_c(&w, "method", method);
+    nexus__json_put_text(&w, "host", host);
+    nexus_status status = room ? nexus_path_canonical(raw, 0, room, &path) : NEXUS_ENOMEM;
+    bool ambiguous = status == NEXUS_EPERM;
+    if (ambiguous)
+        status = nexus_path_canonical(raw, NEXUS_PATH_AMBIGUOUS_PASS, room, &path);
+    if (status) {
+        nexus__json_put_i64(&w, "status", 400);
+        nexus__json_put_text_c(&w, "detail", nexus_error_message());
+    } else {
+        put_outcome(&w, s, host, path, nexus_method_parse(nexus__slice_c(method)), ambiguous);
+    }
+    nexus__json_close(&w, '}');
+    nexus__buf_free(&space);
+    nexus__snapshot_unref(s);
+    return hand_over(&buf, out, n);
+}

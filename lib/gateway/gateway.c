@@ -1,0 +1,373 @@
+/* Opening, loading, watching, closing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <nexus/client.h>
+#include <nexus/version.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/id.h"
+#include "base/status.h"
+#include "gateway/gateway.h"
+
+enum { FILE_MAX = 64 * 1024 * 1024, WATCH_MS = 1000 };
+
+void nexus_gateway_opts_init(nexus_gateway_opts *opts)
+{
+    *opts = (nexus_gateway_opts)NEXUS_GATEWAY_OPTS_INIT;
+}
+
+/* --- loading ------------------------------------------------------------------------------------------------------ */
+
+static void swap_task(nexus__task *task)
+{
+    nexus__gw_loop *home = NEXUS__CONTAINER(task, nexus__gw_loop, swap);
+    atomic_store(&home->swap_posted, false);
+    nexus__view_swap(home);
+}
+
+static void publish(nexus_gateway *g, nexus__snapshot *s)
+{
+    pthread_mutex_lock(&g->locked.mutex);
+    nexus__snapshot *old = g->locked.current;
+    s->version = ++g->locked.loads;
+    g->locked.current = s;
+    g->locked.error[0] = 0;
+    pthread_mutex_unlock(&g->locked.mutex);
+    nexus__snapshot_unref(old);
+    for (uint32_t i = 0; i < g->loop_count; i++)
+        if (!atomic_exchange(&g->loops[i].swap_posted, true))
+            nexus__loop_post_task(g->loops[i].loop, &g->loops[i].swap);
+}
+
+static nexus__snapshot *current(nexus_gateway *g)
+{
+    pthread_mutex_lock(&g->locked.mutex);
+    nexus__snapshot *s = g->locked.current ? nexus__snapshot_ref(g->locked.current) : NULL;
+    pthread_mutex_unlock(&g->locked.mutex);
+    return s;
+}
+
+static nexus_status remember(nexus_gateway *g, nexus_status status)
+{
+    pthread_mutex_lock(&g->locked.mutex);
+    snprintf(g->locked.error, sizeof g->locked.error, "%s", nexus_error_message());
+    pthread_mutex_unlock(&g->locked.mutex);
+    return status;
+}
+
+nexus_status nexus_gateway_load(nexus_gateway *g, const char *name, nexus_slice text)
+{
+    if (nexus__on_loop_thread())
+        return nexus__fail(NEXUS_EDEADLK, "gateway: loading resolves names and may block; not on a loop");
+    nexus__snapshot *s;
+    pthread_mutex_lock(&g->load_mutex);
+    nexus__snapshot *old = current(g);
+    nexus_status status = nexus__snapshot_build(&s, g, name ? name : "routes", text, old);
+    nexus__snapshot_unref(old);
+    if (!status)
+        publish(g, s);
+    pthread_mutex_unlock(&g->load_mutex);
+    return status ? remember(g, status) : NEXUS_OK;
+}
+
+static nexus_status read_file(const char *path, nexus__buf *out, struct stat *info)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, info) != 0) {
+        int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return nexus__fail_errno(error, "routes file %s", path);
+    }
+    for (;;) {
+        char *at = nexus__buf_reserve(out, 65536);
+        ssize_t n = at ? read(fd, at, 65536) : -1;
+        if (n <= 0)
+            break;
+        out->len += (size_t)n;
+    }
+    close(fd);
+    return out->status ? nexus__fail(out->status, "routes file %s is over %d bytes", path, FILE_MAX)
+                       : NEXUS_OK;
+}
+
+static int64_t mtime_of(const struct stat *info)
+{
+    return info->st_mtim.tv_sec * NEXUS__NS_PER_S + info->st_mtim.tv_nsec;
+}
+
+static nexus_status load_path(nexus_gateway *g, const char *path)
+{
+    nexus__buf text;
+    struct stat info = {0};
+    nexus__buf_init(&text, g->alloc, FILE_MAX);
+    nexus_status status = read_file(path, &text, &info);
+    if (status)
+        remember(g, status);
+    pthread_mutex_lock(&g->locked.mutex);
+    g->locked.mtime_ns = mtime_of(&info);
+    g->locked.size = info.st_size;
+    g->locked.inode = (int64_t)info.st_ino;
+    pthread_mutex_unlock(&g->locked.mutex);
+    if (!status)
+        status = nexus_gateway_load(g, path, nexus__buf_slice(&text));
+    nexus__buf_free(&text);
+    return status;
+}
+
+static char *watched_path(nexus_gateway *g)
+{
+    pthread_mutex_lock(&g->locked.mutex);
+    char *path = g->locked.path ? nexus__strndup(g->alloc, nexus__slice_c(g->locked.path)) : NULL;
+    pthread_mutex_unlock(&g->locked.mutex);
+    return path;
+}
+
+nexus_status nexus_gateway_load_file(nexus_gateway *g, const char *path)
+{
+    char *copy = nexus__strndup(g->alloc, nexus__slice_c(path));
+    if (!copy)
+        return nexus__nomem();
+    pthread_mutex_lock(&g->locked.mutex);
+    nexus__free(g->alloc, g->locked.path);
+    g->locked.path = copy;
+    pthread_mutex_unlock(&g->locked.mutex);
+    return load_path(g, path);
+}
+
+nexus_status nexus_gateway_reload(nexus_gateway *g)
+{
+    char *path = watched_path(g);
+    if (!path)
+        return nexus__fail(NEXUS_ENOTFOUND, "gateway: no routes file was loaded");
+    nexus_status status = load_path(g, path);
+    nexus__free(g->alloc, path);
+    return status;
+}
+
+/* --- the clock of loop 0: file and health ------------------------------------------------------------------------- */
+
+static void reload_job(void *user_data)
+{
+    nexus_gateway *g = user_data;
+    char *path = watched_path(g);
+    struct stat info;
+    if (path && stat(path, &info) == 0) {
+        pthread_mutex_lock(&g->locked.mutex);
+        bool changed = mtime_of(&info) != g->locked.mtime_ns || info.st_size != g->locked.size ||
+                       (int64_t)info.st_ino != g->locked.inode;
+        pthread_mutex_unlock(&g->locked.mutex);
+        if (changed)
+            (void)load_path(g, path); /* what went wrong is in last_error */
+    }
+    nexus__free(g->alloc, path);
+    pthread_mutex_lock(&g->locked.mutex);
+    g->locked.busy = false;
+    pthread_cond_broadcast(&g->locked.idle);
+    pthread_mutex_unlock(&g->locked.mutex);
+}
+
+static void watch_file(nexus_gateway *g, nexus__gw_loop *home, int64_t now)
+{
+    uint32_t ms = g->opts.watch_ms ? g->opts.watch_ms : WATCH_MS;
+    if (g->opts.watch_ms == UINT32_MAX || now < home->next_look)
+        return;
+    home->next_look = now + ms * NEXUS__NS_PER_MS;
+    pthread_mutex_lock(&g->locked.mutex);
+    bool go = g->locked.path && !g->locked.busy;
+    if (go)
+        g->locked.busy = true;
+    pthread_mutex_unlock(&g->locked.mutex);
+    if (go && nexus_runtime_submit(g->runtime, reload_job, g)) {
+        pthread_mutex_lock(&g->locked.mutex);
+        g->locked.busy = false;
+        pthread_mutex_unlock(&g->locked.mutex);
+    }
+}
+
+static void on_tick(void *user_data)
+{
+    nexus__gw_loop *home = user_data;
+    nexus_gateway *g = home->gateway;
+    int64_t now = nexus_loop_now_ns(home->loop);
+    watch_file(g, home, now);
+    uint32_t ms = nexus__health_tick(g, home->view ? home->view->snapshot : NULL, now);
+    uint32_t watch = g->opts.watch_ms && g->opts.watch_ms < WATCH_MS ? g->opts.watch_ms : WATCH_MS;
+    nexus_timer_start(home->timer, ms < watch ? ms : watch);
+}
+
+/* --- opening and closing ------------------------------------------------------------------------------------------ */
+
+static nexus_status open_loop(nexus_gateway *g, uint32_t i)
+{
+    nexus__gw_loop *home = &g->loops[i];
+    home->gateway = g;
+    home->loop = nexus_runtime_loop(g->runtime, i);
+    home->random = nexus__random_u64();
+    home->swap.fn = swap_task;
+    nexus__buf_init(&home->head, g->alloc, 1024 * 1024);
+    home->buffer = nexus__malloc(g->alloc, NEXUS__GW_BUFFER);
+    return home->buffer ? NEXUS_OK : nexus__nomem();
+}
+
+static nexus_status open_metrics(nexus_gateway *g)
+{
+    nexus_metric_desc desc = NEXUS_METRIC_DESC_INIT;
+    if (!g->opts.metrics)
+        return NEXUS_OK;
+    desc.name = "nexus_gateway_requests_total";
+    desc.help = "Requests by route and class of the answer; none: the client went, or got half of one.";
+    desc.type = NEXUS_METRIC_COUNTER;
+    desc.labels = "route,class";
+    return nexus_metrics_family(&g->replies, g->opts.metrics, &desc);
+}
+
+static void start_timer(void *user_data)
+{
+    nexus__gw_loop *home = user_data;
+    nexus_timer_start(home->timer, 1);
+}
+
+nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, const nexus_gateway_opts *opts)
+{
+    nexus_gateway_opts o = NEXUS_GATEWAY_OPTS_INIT;
+    if (opts)
+        memcpy(&o, opts, opts->size < sizeof o ? opts->size : sizeof o);
+    uint32_t n = nexus_runtime_loop_count(runtime);
+    nexus_gateway *g = nexus__calloc(o.alloc, 1, sizeof *g + n * sizeof *g->loops);
+    if (!g)
+        return nexus__nomem();
+    g->alloc = o.alloc;
+    g->runtime = runtime;
+    g->opts = o;
+    g->loop_count = n;
+    pthread_mutex_init(&g->locked.mutex, NULL);
+    pthread_cond_init(&g->locked.idle, NULL);
+    pthread_mutex_init(&g->load_mutex, NULL);
+    nexus_client_opts client = NEXUS_CLIENT_OPTS_INIT;
+    client.alloc = o.alloc;
+    client.user_agent = "nexus-gateway-health/" NEXUS_VERSION;
+    nexus_status status = NEXUS_OK;
+    for (uint32_t i = 0; i < n && !status; i++)
+        status = open_loop(g, i);
+    if (status || (status = nexus__limit_table_new(&g->limits, o.limit_keys, o.alloc)) ||
+        (status = nexus_client_open(&g->client, NULL, &client)) || (status = open_metrics(g)) ||
+        (status = nexus_timer_open(&g->loops[0].timer, g->loops[0].loop, on_tick, &g->loops[0])) ||
+        (status = nexus_loop_post(g->loops[0].loop, start_timer, &g->loops[0]))) {
+        nexus_gateway_close(g);
+        return status;
+    }
+    *out = g;
+    return NEXUS_OK;
+}
+
+nexus_status nexus_gateway_mount(nexus_gateway *g, nexus_server *server)
+{
+    nexus_route route = NEXUS_ROUTE_INIT;
+    route.path = "/";
+    route.method = "*";
+    route.handler = nexus__call_handle;
+    route.user_data = g;
+    route.flags = NEXUS_ROUTE_ON_LOOP | NEXUS_ROUTE_STREAM_BODY | NEXUS_ROUTE_GET_BODY | NEXUS_ROUTE_FALLBACK;
+    route.body_max = g->opts.body_max_bytes ? g->opts.body_max_bytes : 64ULL * 1024 * 1024;
+    route.roles = "public";
+    return nexus_server_route(server, &route, 1);
+}
+
+/* --- what is in force --------------------------------------------------------------------------------------------- */
+
+nexus_status nexus_gateway_config(nexus_gateway *g, char **out, size_t *n, uint64_t *version)
+{
+    nexus__snapshot *s = current(g);
+    if (!s)
+        return nexus__fail(NEXUS_ENOTFOUND, "gateway: nothing is loaded");
+    char *text = malloc(s->text_len + 1);
+    if (text) {
+        memcpy(text, s->text, s->text_len + 1);
+        *out = text;
+        *n = s->text_len;
+        if (version)
+            *version = s->version;
+    }
+    nexus__snapshot_unref(s);
+    return text ? NEXUS_OK : nexus__nomem();
+}
+
+void nexus_gateway_last_error(nexus_gateway *g, char *out, size_t cap)
+{
+    pthread_mutex_lock(&g->locked.mutex);
+    snprintf(out, cap, "%s", g->locked.error);
+    pthread_mutex_unlock(&g->locked.mutex);
+}
+
+nexus_status nexus_config_validate(const char *name, nexus_slice text)
+{
+    nexus__gw_config *config;
+    nexus_status status = nexus__gw_config_parse(&config, name ? name : "routes", text, NULL);
+    if (!status)
+        nexus__gw_config_free(config);
+    return status;
+}
+
+/* --- closing ------------------------------------------------------------------------------------------------------ */
+
+typedef struct closing {
+    nexus__gw_loop *home;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool done;
+} closing;
+
+static void close_loop(void *user_data)
+{
+    closing *c = user_data;
+    nexus_timer_close(c->home->timer);
+    nexus__view_unref(c->home->view);
+    c->home->view = NULL;
+    pthread_mutex_lock(&c->mutex);
+    c->done = true;
+    pthread_cond_signal(&c->cond);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void close_on_loop(nexus__gw_loop *home)
+{
+    closing c = {.home = home, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    if (!nexus__loop_running(home->loop) || nexus_loop_is_current(home->loop) ||
+        nexus_loop_post(home->loop, close_loop, &c)) {
+        close_loop(&c);
+        return;
+    }
+    pthread_mutex_lock(&c.mutex);
+    while (!c.done)
+        pthread_cond_wait(&c.cond, &c.mutex);
+    pthread_mutex_unlock(&c.mutex);
+}
+
+void nexus_gateway_close(nexus_gateway *g)
+{
+    if (!g)
+        return;
+    nexus_client_close(g->client); /* no check comes back after this */
+    g->opts.watch_ms = UINT32_MAX;
+    pthread_mutex_lock(&g->locked.mutex);
+    while (g->locked.busy)
+        pthread_cond_wait(&g->locked.idle, &g->locked.mutex);
+    pthread_mutex_unlock(&g->locked.mutex);
+    for (uint32_t i = 0; i < g->loop_count; i++) {
+        if (g->loops[i].loop)
+            close_on_loop(&g->loops[i]);
+        nexus__buf_free(&g->loops[i].head);
+        nexus__free(g->alloc, g->loops[i].buffer);
+    }
+    nexus__snapshot_unref(g->locked.current);
+    nexus__limit_table_free(g->limits);
+    nexus__free(g->alloc, g->locked.path);
+    pthread_cond_destroy(&g->locked.idle);
+    pthread_mutex_destroy(&g->locked.mutex);
+    pthread_mutex_destroy(&g->load_mutex);
+    nexus__free(g->alloc, g);
+}

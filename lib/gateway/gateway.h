@@ -1,0 +1,256 @@
+/*
+ * The gateway inside. Vocabulary:
+ *
+ *   config    what a routes file says; immutable, reference counted
+ *   upstream  a named group of targets with its health; shared by all loops, outlives reloads that do not change it
+ *   snapshot  config + router + upstreams; immutable, one in force
+ *   view      one loop's hold on a snapshot, with a pool for each upstream; counted without atomics
+ *   pool      one loop's connections to one upstream
+ *   conn      one connection to a target, on one loop: connecting, busy with a call, idle in its pool, or a tunnel
+ *   call      one request on its way; lives in the request's own memory
+ *
+ * A reload makes a snapshot and posts to every loop, which swaps its view. Requests hold the view they started on;
+ * tunnels let go of it and keep only their conn. Counts: gateway -> snapshot <- view <- call; view -> pool <- conn.
+ */
+#ifndef NEXUS_GATEWAY_GATEWAY_H
+#define NEXUS_GATEWAY_GATEWAY_H
+
+#include <nexus/gateway.h>
+#include <nexus/limit.h>
+#include <nexus/router.h>
+#include <nexus/verifier.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "gateway/config.h"
+#include "gateway/filters/limit.h"
+#include "http/exchange.h"
+#include "runtime/loop.h"
+#include "runtime/resolve.h"
+
+typedef struct nexus__target {
+    const nexus__gw_target *conf;
+    nexus__address address;
+    struct {
+        _Alignas(64) atomic_uint active; /* requests under way */
+        atomic_uint connections;
+        atomic_uint failures;       /* in a row */
+        atomic_uint ejections;      /* how often, for the growing pause */
+        atomic_llong ejected_until; /* 0 = not */
+        atomic_bool down;           /* by active checks */
+    } shared;
+} nexus__target;
+
+typedef struct nexus__upstream {
+    const nexus_alloc *alloc;
+    nexus_gateway *gateway;
+    atomic_uint refs;
+    nexus__gw_config *config; /* keeps conf alive */
+    const nexus__gw_upstream_conf *conf;
+    nexus_retry_budget budget;
+    struct nexus__health *health;
+    uint32_t count;
+    nexus__target targets[];
+} nexus__upstream;
+
+typedef struct nexus__gw_route {
+    const nexus__gw_route_conf *conf;
+    uint32_t upstream; /* index */
+    uint32_t body_max_set;
+    nexus_rate *rates;        /* one for each limit */
+    nexus_metric *replies[6]; /* by status class, [0] = none */
+} nexus__gw_route;
+
+typedef struct nexus__snapshot {
+    const nexus_alloc *alloc;
+    atomic_uint refs;
+    nexus__gw_config *config;
+    nexus_router *router;
+    nexus__upstream **upstreams; /* config->upstreams.count */
+    nexus__gw_route *routes;     /* config->routes.count */
+    char *text;
+    size_t text_len;
+    uint64_t version;
+} nexus__snapshot;
+
+typedef struct nexus__pool nexus__pool;
+typedef struct nexus__gw_loop nexus__gw_loop;
+typedef struct nexus__conn nexus__conn;
+
+typedef struct nexus__view {
+    uint32_t refs;
+    nexus__gw_loop *home;
+    nexus__snapshot *snapshot;
+    nexus__pool *pools[]; /* one for each upstream of the snapshot */
+} nexus__view;
+
+enum { NEXUS__GW_BUFFER = 64 * 1024 };
+
+struct nexus__gw_loop {
+    nexus_gateway *gateway;
+    nexus_loop *loop;
+    nexus__view *view;
+    uint64_t random;
+    nexus__buf head;           /* scratch: the request head being written */
+    nexus__http_head response; /* scratch: the response head being read */
+    char *buffer;              /* scratch: NEXUS__GW_BUFFER bytes received */
+    nexus__task swap;          /* posted on a reload */
+    atomic_bool swap_posted;
+    int64_t next_look;  /* at the watched file */
+    nexus__conn *live;  /* whose event is handled; NULL once it was freed meanwhile */
+    nexus_timer *timer; /* loop 0: watches the file, runs the health checks */
+};
+
+struct nexus_gateway {
+    const nexus_alloc *alloc;
+    nexus_runtime *runtime;
+    nexus_gateway_opts opts;
+    nexus__limit_table *limits;
+    struct nexus_client *client; /* health checks */
+    nexus_metric_family *replies, *failures;
+    struct {
+        pthread_mutex_t mutex;
+        pthread_cond_t idle;
+        nexus__snapshot *current;
+        uint64_t loads;
+        char *path; /* of the file that is watched */
+        int64_t mtime_ns, size, inode;
+        char error[512];
+        bool busy; /* a worker is loading */
+    } locked;
+    pthread_mutex_t load_mutex; /* one load at a time */
+    uint32_t loop_count;
+    nexus__gw_loop loops[];
+};
+
+/* --- snapshot.c --------------------------------------------------------------------------------------------------- */
+
+nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name,
+                                   nexus_slice text, const nexus__snapshot *old) NEXUS_MUST_CHECK;
+nexus__snapshot *nexus__snapshot_ref(nexus__snapshot *s);
+void nexus__snapshot_unref(nexus__snapshot *s);
+
+/* On the loop. */
+void nexus__view_swap(nexus__gw_loop *home);
+void nexus__view_unref(nexus__view *view);
+
+/* --- upstream.c --------------------------------------------------------------------------------------------------- */
+
+nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus__gw_config *config,
+                                 const nexus__gw_upstream_conf *conf) NEXUS_MUST_CHECK;
+nexus__upstream *nexus__upstream_ref(nexus__upstream *u);
+void nexus__upstream_unref(nexus__upstream *u);
+/* The target for the next request, not `avoid` when there is another. Never none: with every target down all are tried. */
+uint32_t nexus__upstream_pick(nexus__upstream *u, int64_t *wrr, uint64_t random, int64_t now, uint32_t avoid);
+bool nexus__target_usable(const nexus__target *t, int64_t now);
+/* What became of a request: a failure is a connection error or a 5xx. */
+void nexus__upstream_report(nexus__upstream *u, uint32_t target, bool failed, int64_t now);
+
+/* --- health.c ----------------------------------------------------------------------------------------------------- */
+
+/* Runs the checks that are due, on loop 0; returns in how many ms to come again. */
+uint32_t nexus__health_tick(nexus_gateway *g, nexus__snapshot *s, int64_t now);
+void nexus__health_free(nexus__upstream *u);
+
+/* --- conn.c ------------------------------------------------------------------------------------------------------- */
+
+typedef struct nexus__call nexus__call;
+
+enum nexus__conn_state { NEXUS__CONN_CONNECTING, NEXUS__CONN_BUSY, NEXUS__CONN_IDLE, NEXUS__CONN_TUNNEL };
+
+struct nexus__conn {
+    nexus__list node; /* in its pool, idle only; the most recently used last */
+    nexus__watch watch;
+    nexus__timeout timeout;
+    nexus__pool *pool;
+    nexus__call *call; /* busy; NULL while idle */
+    nexus_request *tunnel;
+    uint32_t target;
+    enum nexus__conn_state state;
+    bool used;       /* carried a request before this one */
+    bool paused;     /* what the socket has is left there until the client took more */
+    bool peer_ended; /* tunnel: upstream shut down its side */
+    nexus__buf in;   /* the beginning of a response head that came in pieces */
+    nexus__buf out;  /* what the socket did not take */
+};
+
+struct nexus__pool {
+    uint32_t refs; /* views and connections in use */
+    nexus__gw_loop *home;
+    nexus__upstream *upstream;
+    int64_t *wrr;      /* one for each target */
+    nexus__list *idle; /* one for each target */
+    uint32_t *idle_count;
+};
+
+nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__upstream *u) NEXUS_MUST_CHECK;
+void nexus__pool_unref(nexus__pool *pool);
+
+/* An idle connection to the target, or NULL. */
+nexus__conn *nexus__conn_take(nexus__pool *pool, uint32_t target);
+/* Starts to connect: nexus__call_connected follows. */
+nexus_status nexus__conn_open(nexus__conn **out, nexus__pool *pool, uint32_t target) NEXUS_MUST_CHECK;
+/* Back into the pool, or closed when it is full. */
+void nexus__conn_release(nexus__conn *conn);
+void nexus__conn_close(nexus__conn *conn);
+/* Sends, keeping what the socket does not take in conn->out. False: the connection is broken (errno). */
+bool nexus__conn_send(nexus__conn *conn, struct iovec *iov, int n);
+/* Sends from body without keeping the rest: returns what was taken, -1 = broken. Only while conn->out is empty. */
+ssize_t nexus__conn_send_some(nexus__conn *conn, nexus_slice data);
+/* Goes on reading after a pause. */
+void nexus__conn_resume(nexus__conn *conn);
+
+/* --- call.c, reply.c: what a conn tells its call ------------------------------------------------------------------ */
+
+enum nexus__lost { NEXUS__LOST_CONNECT, NEXUS__LOST_CLOSED, NEXUS__LOST_TIMEOUT };
+
+struct nexus__call {
+    nexus_request *request;
+    nexus__view *view;
+    const nexus__gw_route *route;
+    nexus__pool *pool;
+    nexus__conn *conn;
+    nexus_principal *principal;
+    nexus_slice path; /* canonical, as upstream gets it */
+    nexus_slice body; /* when it was there at once */
+    int64_t deadline; /* of the head of the reply */
+    uint64_t sent;    /* bytes of body given to upstream */
+    uint32_t target, tries, interims;
+    uint32_t method;
+    bool whole;    /* body is all of it */
+    bool reading;  /* the body is streamed up */
+    bool blocked;  /* and waits for upstream's socket */
+    bool uploaded; /* nothing more to send */
+    bool chunked;  /* how it is sent */
+    bool upgrade;
+    bool replied; /* the head of the reply has gone out */
+    bool waiting; /* for keys of the verifier */
+    bool gone;    /* the client went while waiting */
+    uint16_t status;
+    nexus__http_body reply_body;
+    bool reusable;
+};
+
+void nexus__call_handle(nexus_request *request, void *user_data); /* the server's fallback route */
+void nexus__call_connected(nexus__conn *conn);
+void nexus__call_writable(nexus__conn *conn);
+void nexus__call_lost(nexus__conn *conn, enum nexus__lost how); /* the conn is closed by it */
+/* Bytes from upstream; false when the conn is not this call's any more. */
+bool nexus__reply_bytes(nexus__conn *conn, const char *p, size_t n);
+void nexus__reply_eof(nexus__conn *conn);
+/* Ends the call's hold on everything but the exchange, which the caller ends. */
+void nexus__call_release(nexus__call *call, bool reuse);
+/* Answers with a problem document and ends the call. */
+void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, const char *detail);
+void nexus__call_count(nexus__call *call, uint16_t status);
+
+/* --- tunnel.c ----------------------------------------------------------------------------------------------------- */
+
+/* The upstream answered 101; rest are the bytes after its head. Takes the conn, ends the call. */
+void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const char *base, nexus_slice rest);
+void nexus__tunnel_bytes(nexus__conn *conn, const char *p, size_t n);
+void nexus__tunnel_eof(nexus__conn *conn);
+void nexus__tunnel_writable(nexus__conn *conn);
+void nexus__tunnel_end(nexus__conn *conn);
+
+#endif

@@ -1,0 +1,243 @@
+/* What upstream answers: head, body, end. Bodies go from the receive buffer to the client's socket without a copy. */
+#include "gateway/forward.h"
+#include "gateway/gateway.h"
+
+enum { HEAD_MAX = 64 * 1024, INTERIMS_MAX = 10, PIECES = 16 };
+
+static const nexus__http_limits limits = {
+    .line_max = 8192, .head_max = 32768, .fields_max = NEXUS__HTTP_FIELDS_MAX};
+
+static nexus__gw_loop *home_of(const nexus__call *call)
+{
+    return call->pool->home;
+}
+
+/* The exchange is over for the client too: half an answer is told apart from a whole one by a broken connection. */
+static void abort_call(nexus__call *call)
+{
+    nexus_request *request = call->request;
+    nexus__call_count(call, 0);
+    nexus__call_release(call, false);
+    nexus_request_on_close(request, NULL, NULL);
+    nexus__exchange_abort(request);
+}
+
+static void broken(nexus__call *call, const char *detail)
+{
+    nexus__upstream_report(call->pool->upstream, call->conn->target, true,
+                           nexus_loop_now_ns(home_of(call)->loop));
+    if (call->replied)
+        abort_call(call);
+    else
+        nexus__call_problem(call, 502, "upstream-protocol", detail);
+}
+
+/* --- the body ----------------------------------------------------------------------------------------------------- */
+
+typedef struct pieces {
+    struct iovec iov[PIECES];
+    size_t n, used;
+    bool bad;
+} pieces;
+
+/* Cuts as many pieces of body out of the bytes as fit. */
+static void cut(nexus__call *call, const char *p, size_t n, pieces *out)
+{
+    out->n = 0;
+    out->bad = false;
+    while (out->used < n && out->n < PIECES && !call->reply_body.done) {
+        nexus_slice data;
+        int64_t took = nexus__http_body_next(&call->reply_body, p + out->used, n - out->used, &data);
+        if (took < 0) {
+            out->bad = true;
+            return;
+        }
+        out->used += (size_t)took;
+        if (data.n > 0)
+            out->iov[out->n++] = (struct iovec){(char *)(uintptr_t)data.p, data.n};
+    }
+}
+
+static bool may_reuse(const nexus__call *call, const pieces *piece, size_t n)
+{
+    return call->reusable && call->uploaded && piece->used == n;
+}
+
+/* The last write: afterwards request and call are gone. What the call holds is given back before, while the bytes still
+ * stand in the loop's buffer. */
+static void finish(nexus__call *call, const pieces *piece, size_t n, const nexus__exchange_reply *head)
+{
+    nexus_request *request = call->request;
+    nexus__call_count(call, call->status);
+    nexus_request_on_close(request, NULL, NULL);
+    nexus__call_release(call, may_reuse(call, piece, n));
+    if (head)
+        (void)nexus__exchange_begin(request, head, piece->iov, piece->n, true);
+    else
+        (void)nexus__exchange_write(request, piece->iov, piece->n, true);
+}
+
+/* false: the call is over. */
+static bool body_bytes(nexus__call *call, const char *p, size_t n, pieces *piece)
+{
+    while (piece->used < n || call->reply_body.done) {
+        cut(call, p, n, piece);
+        if (piece->bad) {
+            broken(call, "");
+            return false;
+        }
+        if (call->reply_body.done) {
+            finish(call, piece, n, NULL);
+            return false;
+        }
+        if (piece->n > 0 && nexus__exchange_write(call->request, piece->iov, piece->n, false)) {
+            abort_call(call);
+            return false;
+        }
+    }
+    nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, call->pool->upstream->conf->idle_ms);
+    return true;
+}
+
+/* --- the head ----------------------------------------------------------------------------------------------------- */
+
+static bool has_length(const nexus__http_head *head, const char *base, uint64_t *length)
+{
+    const nexus__http_field *f = nexus__http_first(head, NEXUS__HTTP_CONTENT_LENGTH);
+    return f && nexus__parse_u64(nexus__http_field_value(f, base), length);
+}
+
+static uint64_t length_of(const nexus__http_head *head, const char *base)
+{
+    uint64_t length;
+    if (head->framing == NEXUS__HTTP_LENGTH_FIXED)
+        return head->length;
+    if (head->framing == NEXUS__HTTP_LENGTH_NONE) /* of a HEAD or 304: what the body would be */
+        return has_length(head, base, &length) ? length : 0;
+    return NEXUS__LENGTH_UNKNOWN;
+}
+
+/* false: the call is over. */
+static bool reply_head(nexus__call *call, const nexus__http_head *head, const char *base, size_t n)
+{
+    struct iovec fields[NEXUS__FORWARD_IOVS];
+    bool has_date;
+    nexus__buf *space = &home_of(call)->head;
+    nexus__buf_clear(space);
+    size_t count = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, &has_date);
+    nexus__exchange_reply reply = {.status = head->status,
+                                   .reason = nexus__slice(base + head->reason, head->reason_len),
+                                   .length = length_of(head, base),
+                                   .has_date = has_date,
+                                   .fields = fields,
+                                   .field_iovs = count};
+    pieces piece = {.used = 0};
+    const char *rest = base + head->bytes;
+    size_t rest_n = n - head->bytes;
+    call->status = head->status;
+    call->reusable = head->keep_alive && head->framing != NEXUS__HTTP_LENGTH_CLOSE;
+    nexus__http_body_init(&call->reply_body, head->framing, head->length);
+    call->replied = true;
+    nexus__upstream_report(call->pool->upstream, call->conn->target, head->status >= 500,
+                           nexus_loop_now_ns(home_of(call)->loop));
+    if (head->framing == NEXUS__HTTP_LENGTH_NONE ||
+        (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
+        call->reply_body.done = true;
+    cut(call, rest, rest_n, &piece);
+    if (piece.bad) {
+        call->replied = false;
+        broken(call, "The upstream's body is malformed.");
+        return false;
+    }
+    if (call->reply_body.done) {
+        finish(call, &piece, rest_n, &reply);
+        return false;
+    }
+    if (nexus__exchange_begin(call->request, &reply, piece.iov, piece.n, false)) {
+        abort_call(call);
+        return false;
+    }
+    return body_bytes(call, rest, rest_n, &piece);
+}
+
+/* 1xx before the answer. 100 was said to the client by ourselves already; others pass. */
+static bool interim(nexus__call *call, const nexus__http_head *head, const char *base)
+{
+    struct iovec fields[NEXUS__FORWARD_IOVS];
+    bool has_date;
+    static const nexus__gw_headers_conf nothing;
+    if (++call->interims > INTERIMS_MAX)
+        return false;
+    if (head->status == 100)
+        return true;
+    nexus__buf *space = &home_of(call)->head;
+    nexus__buf_clear(space);
+    size_t n = nexus__forward_reply(fields, space, head, base, &nothing, &has_date);
+    (void)nexus__exchange_interim(call->request, head->status, fields, n);
+    return true;
+}
+
+/* Bytes of which none has been understood yet; false: the conn is not this call's any more. */
+static bool head_bytes(nexus__conn *conn, const char *p, size_t n)
+{
+    nexus__call *call = conn->call;
+    nexus__http_head *head = &home_of(call)->response;
+    while (n > 0) {
+        nexus__http_head_init(head);
+        int32_t took = nexus__http_parse_response(head, &limits, call->method == NEXUS_METHOD_HEAD, p, n);
+        if (took < 0 || (took == 0 && n > HEAD_MAX)) {
+            broken(call, "The upstream's answer is not valid HTTP/1.1.");
+            return false;
+        }
+        if (took == 0)
+            break;
+        if (head->status == 101) {
+            nexus__tunnel_start(call, head, p, nexus__slice(p + took, n - (size_t)took));
+            return false;
+        }
+        if (head->status >= 200)
+            return reply_head(call, head, p, n);
+        if (!interim(call, head, p)) {
+            broken(call, "The upstream sent too many interim answers.");
+            return false;
+        }
+        p += took;
+        n -= (size_t)took;
+    }
+    if (p != conn->in.p) {
+        nexus__buf_clear(&conn->in);
+        nexus__buf_append(&conn->in, p, n);
+    }
+    return true;
+}
+
+bool nexus__reply_bytes(nexus__conn *conn, const char *p, size_t n)
+{
+    nexus__call *call = conn->call;
+    if (call->replied) {
+        pieces piece = {.used = 0};
+        return body_bytes(call, p, n, &piece);
+    }
+    if (conn->in.len == 0)
+        return head_bytes(conn, p, n);
+    nexus__buf whole = conn->in; /* the head came in pieces: rare, and copied */
+    nexus__buf_init(&conn->in, whole.alloc, 0);
+    nexus__buf_append(&whole, p, n);
+    bool ours = whole.status == NEXUS_OK && head_bytes(conn, whole.p, whole.len);
+    nexus__buf_free(&whole);
+    return ours;
+}
+
+void nexus__reply_eof(nexus__conn *conn)
+{
+    nexus__call *call = conn->call;
+    pieces piece = {.used = 0};
+    if (!call->replied) {
+        nexus__call_lost(conn, NEXUS__LOST_CLOSED);
+    } else if (call->reply_body.framing == NEXUS__HTTP_LENGTH_CLOSE) {
+        call->reusable = false;
+        finish(call, &piece, 0, NULL);
+    } else {
+        abort_call(call);
+    }
+}

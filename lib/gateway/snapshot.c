@@ -1,0 +1,204 @@
+#include "base/status.h"
+#include "gateway/gateway.h"
+
+/* --- building: on a thread that may block ------------------------------------------------------------------------- */
+
+static nexus__upstream *find_old(const nexus__snapshot *old, const nexus__gw_upstream_conf *conf)
+{
+    for (uint32_t i = 0; old && i < old->config->upstreams.count; i++) {
+        const nexus__gw_upstream_conf *was = &old->config->upstreams.items[i];
+        if (nexus__slice_eq(was->name, conf->name) && nexus__slice_eq(was->text, conf->text))
+            return old->upstreams[i];
+    }
+    return NULL;
+}
+
+static nexus_status build_upstreams(nexus__snapshot *s, nexus_gateway *g, const nexus__snapshot *old)
+{
+    uint32_t n = s->config->upstreams.count;
+    s->upstreams = nexus__calloc(s->alloc, n + 1, sizeof *s->upstreams);
+    if (!s->upstreams)
+        return nexus__nomem();
+    for (uint32_t i = 0; i < n; i++) {
+        const nexus__gw_upstream_conf *conf = &s->config->upstreams.items[i];
+        nexus__upstream *same = find_old(old, conf);
+        if (same) {
+            s->upstreams[i] = nexus__upstream_ref(same);
+            continue;
+        }
+        nexus_status status = nexus__upstream_new(&s->upstreams[i], g, s->config, conf);
+        if (status)
+            return status;
+    }
+    return NEXUS_OK;
+}
+
+static nexus_status build_limits(nexus__snapshot *s, nexus__gw_route *route)
+{
+    uint32_t n = route->conf->limits.count;
+    nexus_status status = NEXUS_OK;
+    if (n > 0 && !(route->rates = nexus__arena_get(&s->config->arena, n * sizeof *route->rates)))
+        return nexus__nomem();
+    for (uint32_t i = 0; i < n && !status; i++) {
+        const nexus__gw_limit_conf *limit = &route->conf->limits.items[i];
+        status =
+            nexus_rate_init(&route->rates[i], limit->rate, limit->period_s * NEXUS__NS_PER_S, limit->burst);
+    }
+    return status;
+}
+
+static nexus_status add_rule(nexus__snapshot *s, nexus__gw_route *route)
+{
+    const nexus__gw_route_conf *conf = route->conf;
+    nexus_router_rule rule = NEXUS_ROUTER_RULE_INIT;
+    rule.id = conf->id.p;
+    rule.host = conf->host.p;
+    rule.path = conf->path.n ? conf->path.p : conf->prefix.p;
+    rule.flags = conf->prefix.n ? NEXUS_ROUTER_PREFIX : 0;
+    rule.methods = conf->methods;
+    rule.priority = conf->priority;
+    rule.value = route;
+    return nexus_router_add(s->router, &rule);
+}
+
+static void find_metrics(nexus__gw_route *route, nexus_gateway *g)
+{
+    static const nexus_slice classes[6] = {{"none", 4}, {"1xx", 3}, {"2xx", 3},
+                                           {"3xx", 3},  {"4xx", 3}, {"5xx", 3}};
+    for (int i = 0; i < 6 && g->replies; i++)
+        route->replies[i] = nexus_metric_series(g->replies, (nexus_slice[]){route->conf->id, classes[i]}, 2);
+}
+
+static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g)
+{
+    nexus_status status = nexus_router_new(&s->router, s->alloc);
+    s->routes = status ? NULL : nexus__calloc(s->alloc, s->config->routes.count + 1, sizeof *s->routes);
+    if (!s->routes)
+        return nexus__nomem();
+    for (uint32_t i = 0; i < s->config->routes.count && !status; i++) {
+        nexus__gw_route *route = &s->routes[i];
+        route->conf = &s->config->routes.items[i];
+        const nexus__gw_upstream_conf *u = nexus__gw_config_upstream(s->config, route->conf->upstream);
+        route->upstream = (uint32_t)(u - s->config->upstreams.items);
+        if (route->conf->token.on && !g->opts.verifier)
+            return nexus__fail(NEXUS_ENOTSUP,
+                               "route %s wants a token, but this gateway was opened without a verifier",
+                               route->conf->id.p);
+        if ((status = build_limits(s, route)))
+            return status;
+        find_metrics(route, g);
+        status = add_rule(s, route);
+    }
+    return status;
+}
+
+nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name,
+                                   nexus_slice text, const nexus__snapshot *old)
+{
+    nexus__gw_config *config;
+    nexus_status status = nexus__gw_config_parse(&config, name, text, g->alloc);
+    if (status)
+        return status;
+    nexus__snapshot *s = nexus__calloc(g->alloc, 1, sizeof *s);
+    if (!s) {
+        nexus__gw_config_free(config);
+        return nexus__nomem();
+    }
+    s->alloc = g->alloc;
+    s->refs = 1;
+    s->config = config;
+    s->text = nexus__strndup(g->alloc, text);
+    s->text_len = text.n;
+    status = s->text ? build_upstreams(s, g, old) : nexus__nomem();
+    if (!status)
+        status = build_routes(s, g);
+    if (status)
+        nexus__snapshot_unref(s);
+    else
+        *out = s;
+    return status;
+}
+
+nexus__snapshot *nexus__snapshot_ref(nexus__snapshot *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+void nexus__snapshot_unref(nexus__snapshot *s)
+{
+    if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+        return;
+    for (uint32_t i = 0; s->upstreams && i < s->config->upstreams.count; i++)
+        nexus__upstream_unref(s->upstreams[i]);
+    nexus_router_free(s->router);
+    nexus__free(s->alloc, s->upstreams);
+    nexus__free(s->alloc, s->routes);
+    nexus__free(s->alloc, s->text);
+    nexus__gw_config_free(s->config);
+    nexus__free(s->alloc, s);
+}
+
+/* --- views: on their loop ----------------------------------------------------------------------------------------- */
+
+static nexus__pool *find_pool(const nexus__view *view, const nexus__upstream *u)
+{
+    for (uint32_t i = 0; view && i < view->snapshot->config->upstreams.count; i++)
+        if (view->pools[i]->upstream == u)
+            return view->pools[i];
+    return NULL;
+}
+
+/* Takes the reference to the snapshot. */
+static nexus__view *view_new(nexus__gw_loop *home, nexus__snapshot *s)
+{
+    uint32_t n = s->config->upstreams.count;
+    nexus__view *view = nexus__calloc(s->alloc, 1, sizeof *view + n * sizeof *view->pools);
+    if (!view) {
+        nexus__snapshot_unref(s);
+        return NULL;
+    }
+    *view = (nexus__view){.refs = 1, .home = home, .snapshot = s};
+    for (uint32_t i = 0; i < n; i++) {
+        nexus__pool *same = find_pool(home->view, s->upstreams[i]);
+        if (same) {
+            same->refs++;
+            view->pools[i] = same;
+        } else if (nexus__pool_new(&view->pools[i], home, s->upstreams[i])) {
+            nexus__view_unref(view);
+            return NULL;
+        }
+    }
+    return view;
+}
+
+void nexus__view_unref(nexus__view *view)
+{
+    if (!view || --view->refs > 0)
+        return;
+    nexus__snapshot *s = view->snapshot;
+    for (uint32_t i = 0; i < s->config->upstreams.count; i++)
+        nexus__pool_unref(view->pools[i]);
+    nexus__free(s->alloc, view);
+    nexus__snapshot_unref(s);
+}
+
+void nexus__view_swap(nexus__gw_loop *home)
+{
+    nexus_gateway *g = home->gateway;
+    pthread_mutex_lock(&g->locked.mutex);
+    nexus__snapshot *s = g->locked.current ? nexus__snapshot_ref(g->locked.current) : NULL;
+    pthread_mutex_unlock(&g->locked.mutex);
+    if (!s)
+        return;
+    if (home->view && home->view->snapshot == s) {
+        nexus__snapshot_unref(s);
+        return;
+    }
+    nexus__view *view = view_new(home, s);
+    if (!view)
+        return; /* out of memory: the old one goes on */
+    nexus__view *old = home->view;
+    home->view = view;
+    nexus__view_unref(old);
+}

@@ -1,0 +1,126 @@
+/*
+ * After 101 both sides speak bytes. A tunnel has let go of its call and its view: a reload neither ends it nor is held
+ * up by it. It keeps its connection, and through it the pool's upstream.
+ */
+#include "base/codec.h"
+#include "crypto/hash.h"
+#include "gateway/forward.h"
+#include "gateway/gateway.h"
+
+static uint32_t idle_ms(const nexus__conn *conn)
+{
+    return conn->pool->upstream->conf->idle_ms;
+}
+
+/* RFC 6455 4.2.2: proof that upstream understood the handshake. */
+static bool accept_ok(const nexus__call *call, const nexus__http_head *head, const char *base)
+{
+    static const char magic[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    char text[24 + sizeof magic], space[40];
+    uint8_t digest[NEXUS__DIGEST_MAX];
+    nexus_slice key;
+    const nexus__http_field *f = nexus__http_find(head, base, NEXUS_S("sec-websocket-accept"));
+    if (!f || !nexus_request_header(call->request, "sec-websocket-key", &key) || key.n != 24)
+        return false;
+    memcpy(text, key.p, 24);
+    memcpy(text + 24, magic, sizeof magic - 1);
+    if (nexus__hash(NEXUS__SHA1, nexus__slice(text, 24 + sizeof magic - 1), digest))
+        return false;
+    nexus__buf expected = {.p = space, .cap = sizeof space, .max = sizeof space};
+    nexus__base64_append(&expected, digest, 20);
+    return nexus__slice_eq(nexus__buf_slice(&expected), nexus__http_field_value(f, base));
+}
+
+void nexus__tunnel_end(nexus__conn *conn)
+{
+    nexus_request *request = conn->tunnel;
+    conn->tunnel = NULL;
+    nexus__target *t = &conn->pool->upstream->targets[conn->target];
+    atomic_fetch_sub_explicit(&t->shared.active, 1, memory_order_relaxed);
+    nexus__conn_close(conn);
+    if (!request)
+        return;
+    nexus_request_on_close(request, NULL, NULL);
+    nexus__exchange_abort(request);
+}
+
+static void on_client_gone(nexus_request *request, void *user_data)
+{
+    (void)request;
+    nexus__tunnel_end(user_data);
+}
+
+/* From the client. */
+static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus_status status,
+                       void *user_data)
+{
+    nexus__conn *conn = user_data;
+    (void)request;
+    if (status || (end && conn->peer_ended)) {
+        nexus__tunnel_end(conn);
+        return data.n;
+    }
+    nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
+    if (conn->out.len > 0)
+        return 0;
+    ssize_t n = data.n > 0 ? nexus__conn_send_some(conn, data) : 0;
+    if (n < 0) {
+        nexus__tunnel_end(conn);
+        return data.n;
+    }
+    if (end && (size_t)n == data.n)
+        shutdown(conn->watch.fd, SHUT_WR);
+    return (size_t)n;
+}
+
+void nexus__tunnel_writable(nexus__conn *conn)
+{
+    nexus__exchange_read_again(conn->tunnel);
+}
+
+void nexus__tunnel_bytes(nexus__conn *conn, const char *p, size_t n)
+{
+    struct iovec iov = {(char *)(uintptr_t)p, n};
+    nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
+    if (nexus__exchange_write(conn->tunnel, &iov, 1, false))
+        nexus__tunnel_end(conn);
+}
+
+void nexus__tunnel_eof(nexus__conn *conn)
+{
+    nexus__tunnel_end(conn); /* what was written before is still sent by the exchange */
+}
+
+void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const char *base, nexus_slice rest)
+{
+    struct iovec fields[NEXUS__FORWARD_IOVS + 1];
+    bool has_date;
+    nexus__conn *conn = call->conn;
+    nexus_request *request = call->request;
+    if (!call->upgrade || !accept_ok(call, head, base)) {
+        nexus__call_problem(call, 502, "upstream-protocol",
+                            "The upstream switched protocols without being asked.");
+        return;
+    }
+    nexus__buf *space = &conn->pool->home->head;
+    nexus__buf_clear(space);
+    size_t n = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, &has_date);
+    fields[n++] = (struct iovec){(char *)(uintptr_t) "Upgrade: websocket\r\n", 20};
+    nexus__call_count(call, 101);
+    conn->state = NEXUS__CONN_TUNNEL;
+    conn->tunnel = request;
+    conn->call = NULL;
+    call->conn = NULL;
+    nexus__call_release(call, false); /* the view goes, the conn stays */
+    nexus_request_on_close(request, on_client_gone, conn);
+    nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
+    if (nexus__exchange_tunnel(request, 101, fields, n)) {
+        nexus__tunnel_end(conn);
+        return;
+    }
+    nexus__gw_loop *home = conn->pool->home;
+    if (rest.n > 0)
+        nexus__tunnel_bytes(conn, rest.p, rest.n);
+    if (home->live == conn)
+        nexus__exchange_read(request, on_bytes, conn);
+}
