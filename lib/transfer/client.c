@@ -26,9 +26,16 @@ static void client_free(nexus_client *c)
     nexus__guard_free(&c->guard, c->alloc);
     nexus__free(c->alloc, c->user_agent);
     nexus__free(c->alloc, c->ca_file);
+    pthread_cond_destroy(&c->locked.idle);
     pthread_mutex_destroy(&c->locked.mutex);
     nexus__free(c->alloc, c);
     curl_global_cleanup();
+}
+
+void nexus__client_unref(nexus_client *c)
+{
+    if (atomic_fetch_sub(&c->refs, 1) == 1)
+        client_free(c);
 }
 
 static void finish(nexus__transfer *t, nexus_status status)
@@ -107,11 +114,7 @@ static void *thread_main(void *user_data)
         curl_multi_poll(c->multi, NULL, 0, 1000, NULL);
     }
     cancel_all(c);
-    pthread_mutex_lock(&c->locked.mutex);
-    bool orphan = c->locked.orphan;
-    pthread_mutex_unlock(&c->locked.mutex);
-    if (orphan)
-        client_free(c);
+    nexus__client_unref(c);
     return NULL;
 }
 
@@ -135,8 +138,7 @@ static nexus_status set_up(nexus_client *c, const nexus_client_opts *o)
 {
     nexus_status status;
     if ((status = nexus__guard_init(&c->guard, o->allow_cidrs, c->alloc)) ||
-        (status = copy_option(c->alloc, o->user_agent ? o->user_agent : "libnexus/" NEXUS_VERSION,
-                              &c->user_agent)) ||
+        (status = copy_option(c->alloc, o->user_agent ? o->user_agent : "libnexus/" NEXUS_VERSION, &c->user_agent)) ||
         (status = copy_option(c->alloc, o->ca_file, &c->ca_file)))
         return status;
     if (!(c->multi = curl_multi_init()))
@@ -145,13 +147,11 @@ static nexus_status set_up(nexus_client *c, const nexus_client_opts *o)
     curl_multi_setopt(c->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
     curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, connections);
     curl_multi_setopt(c->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
-                      o->host_connections_max ? (long)o->host_connections_max
-                                              : (long)HOST_CONNECTIONS_DEFAULT);
+                      o->host_connections_max ? (long)o->host_connections_max : (long)HOST_CONNECTIONS_DEFAULT);
     return start_thread(c);
 }
 
-nexus_status nexus_client_open(nexus_client **out, struct nexus_runtime *runtime,
-                               const nexus_client_opts *opts)
+nexus_status nexus_client_open(nexus_client **out, struct nexus_runtime *runtime, const nexus_client_opts *opts)
 {
     nexus_client_opts o = NEXUS_CLIENT_OPTS_INIT;
     if (opts)
@@ -167,7 +167,9 @@ nexus_status nexus_client_open(nexus_client **out, struct nexus_runtime *runtime
     c->runtime = runtime;
     c->insecure = o.insecure;
     c->queue_max = o.queue_max ? o.queue_max : QUEUE_DEFAULT;
+    c->refs = 2; /* the handle's and the thread's */
     pthread_mutex_init(&c->locked.mutex, NULL);
+    pthread_cond_init(&c->locked.idle, NULL);
     nexus__list_init(&c->locked.queue);
     nexus__list_init(&c->on_thread.running);
     nexus_status status = set_up(c, &o);
@@ -187,15 +189,18 @@ void nexus_client_close(nexus_client *c)
     pthread_t thread = c->thread;
     pthread_mutex_lock(&c->locked.mutex);
     c->locked.closing = true;
-    c->locked.orphan = own;
     pthread_mutex_unlock(&c->locked.mutex);
     if (own) {
         pthread_detach(thread);
-        return;
+    } else {
+        curl_multi_wakeup(c->multi);
+        pthread_join(thread, NULL);
+        pthread_mutex_lock(&c->locked.mutex);
+        while (c->locked.posted > 0 && !nexus__on_loop_thread())
+            pthread_cond_wait(&c->locked.idle, &c->locked.mutex);
+        pthread_mutex_unlock(&c->locked.mutex);
     }
-    curl_multi_wakeup(c->multi);
-    pthread_join(thread, NULL);
-    client_free(c);
+    nexus__client_unref(c);
 }
 
 nexus_status nexus__client_submit(nexus__transfer *t)

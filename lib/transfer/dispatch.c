@@ -20,16 +20,38 @@ static void deliver(void *user_data)
     nexus__transfer_free(t);
 }
 
+static void deliver_task(nexus__task *task)
+{
+    nexus__transfer *t = NEXUS__CONTAINER(task, nexus__transfer, task);
+    nexus_client *c = t->client;
+    deliver(t);
+    pthread_mutex_lock(&c->locked.mutex);
+    if (--c->locked.posted == 0)
+        pthread_cond_broadcast(&c->locked.idle);
+    pthread_mutex_unlock(&c->locked.mutex);
+    nexus__client_unref(c);
+}
+
 void nexus__client_dispatch(nexus__transfer *t)
 {
-    deliver(t);
+    if (!t->client->runtime || t->here) {
+        deliver(t);
+        return;
+    }
+    curl_easy_cleanup(t->easy); /* on this thread, like all that is libcurl's */
+    t->easy = NULL;
+    t->task.fn = deliver_task;
+    pthread_mutex_lock(&t->client->locked.mutex);
+    t->client->locked.posted++;
+    pthread_mutex_unlock(&t->client->locked.mutex);
+    atomic_fetch_add(&t->client->refs, 1);
+    nexus__loop_post_task(nexus_runtime_loop(t->client->runtime, 0), &t->task);
 }
 
 nexus_status nexus__client_may_block(const nexus_client *c)
 {
     if (pthread_equal(pthread_self(), c->thread))
-        return nexus__fail(NEXUS_EDEADLK,
-                           "client: a blocking call on the client's own thread; use the async form");
+        return nexus__fail(NEXUS_EDEADLK, "client: a blocking call on the client's own thread; use the async form");
     return NEXUS_OK;
 }
 
@@ -93,8 +115,7 @@ nexus_status nexus_client_fetch_async(nexus_client *client, const nexus_fetch *f
     return nexus__client_submit(t);
 }
 
-nexus_status nexus_client_mail_async(nexus_client *client, const nexus_mail *mail, nexus_mail_fn *done,
-                                     void *user_data)
+nexus_status nexus_client_mail_async(nexus_client *client, const nexus_mail *mail, nexus_mail_fn *done, void *user_data)
 {
     nexus__transfer *t;
     nexus_status status = nexus__transfer_mail(&t, client, mail);

@@ -19,8 +19,7 @@ static curl_socket_t open_socket(void *user_data, curlsocktype purpose, struct c
     nexus__transfer *t = user_data;
     uint8_t bytes[16];
     (void)purpose;
-    if (t->guard &&
-        (!nexus__address_bytes(&address->addr, bytes) || !nexus__guard_allows(&t->client->guard, bytes))) {
+    if (t->guard && (!nexus__address_bytes(&address->addr, bytes) || !nexus__guard_allows(&t->client->guard, bytes))) {
         t->refused = true;
         getnameinfo(&address->addr, address->addrlen, t->refused_address, sizeof t->refused_address, NULL, 0,
                     NI_NUMERICHOST);
@@ -70,6 +69,7 @@ nexus_status nexus__transfer_new(nexus__transfer **out, nexus_client *client)
     if (!t)
         return nexus__nomem();
     t->client = client;
+    t->alloc = client->alloc;
     nexus__list_init(&t->node);
     nexus__buf_init(&t->body, client->alloc, 0);
     t->report.size = sizeof t->report;
@@ -99,11 +99,12 @@ void nexus__transfer_free(nexus__transfer *t)
 {
     if (!t)
         return;
-    curl_easy_cleanup(t->easy);
+    if (t->easy)
+        curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->list);
     nexus__buf_free(&t->body);
     nexus_reply_free(t->reply);
-    nexus__free(t->client->alloc, t);
+    nexus__free(t->alloc, t);
 }
 
 static bool field_ok(const nexus_pair *field)
@@ -174,8 +175,8 @@ static nexus_status set_url(nexus__transfer *t, nexus_slice url)
     bool ok = scheme && strlen(text) == url.n && curl_easy_setopt(t->easy, CURLOPT_URL, text) == CURLE_OK;
     nexus__free(t->client->alloc, text);
     return ok ? NEXUS_OK
-              : nexus__fail(NEXUS_EINVAL, "fetch: \"%.*s\" is no http or https URL",
-                            url.n > 200 ? 200 : (int)url.n, url.p);
+              : nexus__fail(NEXUS_EINVAL, "fetch: \"%.*s\" is no http or https URL", url.n > 200 ? 200 : (int)url.n,
+                            url.p);
 }
 
 static nexus_status set_reply(nexus__transfer *t, uint64_t body_max)
@@ -214,12 +215,10 @@ nexus_status nexus__transfer_fetch(nexus__transfer **out, nexus_client *client, 
     curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->list);
     curl_easy_setopt(e, CURLOPT_USERAGENT, client->user_agent);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR,
-                     strncasecmp(f.url.p, "https", 5) == 0 ? "https" : "http,https");
+    curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, strncasecmp(f.url.p, "https", 5) == 0 ? "https" : "http,https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, f.follow ? 1L : 0L);
     curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
-                     f.http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, f.http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, f.timeout_ms ? (long)f.timeout_ms : (long)TIMEOUT_MS);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
                      f.connect_timeout_ms ? (long)f.connect_timeout_ms : (long)CONNECT_TIMEOUT_MS);
@@ -235,8 +234,7 @@ static nexus_status failed(nexus__transfer *t, CURLcode code)
     char *url = NULL;
     curl_easy_getinfo(t->easy, CURLINFO_EFFECTIVE_URL, &url);
     if (t->refused)
-        return nexus__fail(NEXUS_EPERM, "%s leads to %s, which is not a public address", url,
-                           t->refused_address);
+        return nexus__fail(NEXUS_EPERM, "%s leads to %s, which is not a public address", url, t->refused_address);
     if (t->reply->body.status == NEXUS_ETOOBIG || t->reply->head.status == NEXUS_ETOOBIG)
         return nexus__fail(NEXUS_ETOOBIG, "%s: the reply is over its limit", url);
     switch (code) {
@@ -339,8 +337,7 @@ nexus_status nexus_client_check_url(nexus_client *client, nexus_slice url)
     if (strlen(text) != url.n || curl_url_set(u, CURLUPART_URL, text, 0) ||
         curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0) ||
         (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)) {
-        status = nexus__fail(NEXUS_EINVAL, "\"%.*s\" is no http or https URL", url.n > 200 ? 200 : (int)url.n,
-                             url.p);
+        status = nexus__fail(NEXUS_EINVAL, "\"%.*s\" is no http or https URL", url.n > 200 ? 200 : (int)url.n, url.p);
         goto out;
     }
     size_t n = strlen(host);

@@ -84,8 +84,7 @@ nexus_status nexus__guard_init(nexus__guard *guard, const char *allow, const nex
             continue;
         if (!nexus__cidr_parse(one, &guard->allow[guard->count++])) {
             nexus__guard_free(guard, alloc);
-            return nexus__fail(NEXUS_EINVAL,
-                               "allow list: \"%.*s\" is no address range; write 10.0.0.0/8 or fd00::/8",
+            return nexus__fail(NEXUS_EINVAL, "allow list: \"%.*s\" is no address range; write 10.0.0.0/8 or fd00::/8",
                                (int)one.n, one.p);
         }
     }

@@ -25,8 +25,7 @@ typedef struct nexus__guard {
 } nexus__guard;
 
 /* List parted by commas or spaces; text may be NULL. */
-nexus_status nexus__guard_init(nexus__guard *guard, const char *allow,
-                               const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+nexus_status nexus__guard_init(nexus__guard *guard, const char *allow, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 void nexus__guard_free(nexus__guard *guard, const nexus_alloc *alloc);
 
 /* Public, or on the allow list. An IPv4 address inside an IPv6 one (mapped, NAT64, 6to4) is judged as itself. */

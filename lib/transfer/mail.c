@@ -81,8 +81,7 @@ static int on_said(CURL *easy, curl_infotype type, char *data, size_t n, void *u
 static bool address_ok(nexus_slice address)
 {
     for (size_t i = 0; i < address.n; i++)
-        if ((uint8_t)address.p[i] <= ' ' || address.p[i] == 0x7f || address.p[i] == '<' ||
-            address.p[i] == '>')
+        if ((uint8_t)address.p[i] <= ' ' || address.p[i] == 0x7f || address.p[i] == '<' || address.p[i] == '>')
             return false;
     return address.n <= 320;
 }
@@ -114,8 +113,8 @@ static nexus_status set_url(nexus__transfer *t, const nexus_mail *m)
     else if (strlen(text) != m->url.n || curl_url_set(u, CURLUPART_URL, text, 0) ||
              curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0) ||
              (strcmp(scheme, "smtp") != 0 && strcmp(scheme, "smtps") != 0))
-        status = nexus__fail(NEXUS_EINVAL,
-                             "mail: the server's address must be smtp://host[:port] or smtps://host[:port]");
+        status =
+            nexus__fail(NEXUS_EINVAL, "mail: the server's address must be smtp://host[:port] or smtps://host[:port]");
     else if (curl_easy_setopt(t->easy, CURLOPT_URL, text) != CURLE_OK)
         status = nexus__nomem();
     if (!status) {
@@ -139,8 +138,8 @@ static nexus_status set_envelope(nexus__transfer *t, const nexus_mail *m)
     for (size_t i = 0; i <= m->to_count; i++) {
         nexus_slice address = i < m->to_count ? m->to[i] : m->from;
         if (!address_ok(address) || (i < m->to_count && address.n == 0))
-            return nexus__fail(NEXUS_EINVAL, "mail: \"%.*s\" is no address",
-                               address.n > 100 ? 100 : (int)address.n, address.p);
+            return nexus__fail(NEXUS_EINVAL, "mail: \"%.*s\" is no address", address.n > 100 ? 100 : (int)address.n,
+                               address.p);
         snprintf(line, sizeof line, "<%.*s>", (int)address.n, address.p);
         struct curl_slist *list = i < m->to_count ? curl_slist_append(t->list, line) : t->list;
         if (!list || (i == m->to_count && curl_easy_setopt(t->easy, CURLOPT_MAIL_FROM, line)))
@@ -191,8 +190,8 @@ static nexus_status no_answer(nexus__transfer *t, CURLcode code)
     snprintf(r->text, sizeof r->text, "%s", why);
     if (r->stage == NEXUS_MAIL_FINAL)
         return nexus__fail(NEXUS_EUNKNOWN, "mail: lost after the message was sent: %s", why);
-    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR ||
-        code == CURLE_LOGIN_DENIED || code == CURLE_USE_SSL_FAILED)
+    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR || code == CURLE_LOGIN_DENIED ||
+        code == CURLE_USE_SSL_FAILED)
         return nexus__fail(NEXUS_EAUTH, "mail: %s", why);
     if (code == CURLE_OPERATION_TIMEDOUT)
         return nexus__fail(NEXUS_ETIMEDOUT, "mail: %s", why);
@@ -211,6 +210,5 @@ nexus_status nexus__mail_result(nexus__transfer *t, CURLcode code)
     }
     if (r->code < 400 || r->code > 599)
         return no_answer(t, code);
-    return nexus__fail(r->code >= 500 ? NEXUS_EPERM : NEXUS_EAGAIN, "mail: the server answered %u %s",
-                       r->code, r->text);
+    return nexus__fail(r->code >= 500 ? NEXUS_EPERM : NEXUS_EAGAIN, "mail: the server answered %u %s", r->code, r->text);
 }

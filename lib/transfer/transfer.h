@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "runtime/loop.h"
 #include "transfer/guard.h"
 
 struct nexus_reply {
@@ -28,6 +29,7 @@ struct nexus_reply {
 typedef struct nexus__transfer {
     nexus__list node;
     nexus_client *client;
+    const nexus_alloc *alloc; /* the client's; it may be gone when a posted callback ends */
     CURL *easy;
     struct curl_slist *list; /* header fields, or recipients */
     nexus__buf body;         /* what is sent */
@@ -42,6 +44,7 @@ typedef struct nexus__transfer {
     nexus_fetch_fn *fetch_done;
     nexus_mail_fn *mail_done;
     void *user_data;
+    nexus__task task;    /* posted to the loop, when callbacks run there */
     nexus_status status; /* filled when done, for callbacks that are posted to a loop */
     char message[512];
 } nexus__transfer;
@@ -58,8 +61,11 @@ struct nexus_client {
     struct {
         pthread_mutex_t mutex;
         nexus__list queue;
-        bool closing, orphan; /* orphan: closed from its own callback; the thread frees it */
+        pthread_cond_t idle;
+        uint32_t posted; /* callbacks on their way over a loop */
+        bool closing;
     } locked;
+    atomic_uint refs; /* the handle, the thread, and each posted callback: the last one frees */
     atomic_uint_fast32_t pending;
     struct {
         nexus__list running;
@@ -69,15 +75,15 @@ struct nexus_client {
 /* Makes a job of a request, everything copied. */
 nexus_status nexus__transfer_fetch(nexus__transfer **out, nexus_client *client,
                                    const nexus_fetch *fetch) NEXUS_MUST_CHECK;
-nexus_status nexus__transfer_mail(nexus__transfer **out, nexus_client *client,
-                                  const nexus_mail *mail) NEXUS_MUST_CHECK;
-nexus_status nexus__transfer_new(nexus__transfer **out,
-                                 nexus_client *client) NEXUS_MUST_CHECK; /* common part */
+nexus_status nexus__transfer_mail(nexus__transfer **out, nexus_client *client, const nexus_mail *mail) NEXUS_MUST_CHECK;
+nexus_status nexus__transfer_new(nexus__transfer **out, nexus_client *client) NEXUS_MUST_CHECK; /* common part */
 void nexus__transfer_free(nexus__transfer *t);
 
 /* What libcurl's result means; sets the message, and the report of a mail. */
 nexus_status nexus__fetch_result(nexus__transfer *t, CURLcode code);
 nexus_status nexus__mail_result(nexus__transfer *t, CURLcode code);
+
+void nexus__client_unref(nexus_client *client);
 
 /* Queues it; done runs exactly once when this returns NEXUS_OK. Takes the job in any case. */
 nexus_status nexus__client_submit(nexus__transfer *t) NEXUS_MUST_CHECK;

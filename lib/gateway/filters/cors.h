@@ -1,4 +1,4 @@
-/* Cross-origin requests: deny by default; exact origins, "https://*.example.com", or "*". */
+/* Cross-origin requests: deny by default; exact origins, "https://" and "*.example.com", or "*". */
 #ifndef NEXUS_GATEWAY_FILTERS_CORS_H
 #define NEXUS_GATEWAY_FILTERS_CORS_H
 

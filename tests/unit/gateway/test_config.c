@@ -11,17 +11,16 @@ static nexus_status parse(const char *text, nexus__gw_config **out)
 Test(config, reads_what_is_written_and_defaults_the_rest)
 {
     nexus__gw_config *c;
-    cr_assert_eq(
-        parse("{\"version\":1,"
-              "\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:3001\",{\"url\":\"http://[::1]:9/\","
-              "\"weight\":3}],\"timeouts_ms\":{\"connect\":7},\"balance\":\"wrr\",\"health\":{\"path\":\"/"
-              "h\"}}},"
-              "\"routes\":[{\"id\":\"x\",\"path\":\"/x/{id:int}\",\"methods\":[\"GET\",\"POST\"],"
-              "\"upstream\":\"a\",\"token\":{\"roles\":[\"admin\"]},"
-              "\"limits\":[{\"rate\":5,\"period_s\":60,\"key\":[\"ip\",\"route\"]}]},"
-              "{\"prefix\":\"/\",\"upstream\":\"a\",\"cors\":{\"origins\":[\"https://a.com\"]}}]}",
-              &c),
-        0, "%s", nexus_error_message());
+    cr_assert_eq(parse("{\"version\":1,"
+                       "\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:3001\",{\"url\":\"http://[::1]:9/\","
+                       "\"weight\":3}],\"timeouts_ms\":{\"connect\":7},\"balance\":\"wrr\",\"health\":{\"path\":\"/"
+                       "h\"}}},"
+                       "\"routes\":[{\"id\":\"x\",\"path\":\"/x/{id:int}\",\"methods\":[\"GET\",\"POST\"],"
+                       "\"upstream\":\"a\",\"token\":{\"roles\":[\"admin\"]},"
+                       "\"limits\":[{\"rate\":5,\"period_s\":60,\"key\":[\"ip\",\"route\"]}]},"
+                       "{\"prefix\":\"/\",\"upstream\":\"a\",\"cors\":{\"origins\":[\"https://a.com\"]}}]}",
+                       &c),
+                 0, "%s", nexus_error_message());
     nexus__gw_upstream_conf *u = &c->upstreams.items[0];
     cr_assert_eq(u->targets.count, 2);
     cr_assert_eq(u->targets.items[0].port, 3001);
@@ -48,14 +47,11 @@ static const struct {
     {"{\"routes\":[]}", "\"upstreams\" is missing"},
     {"{\"upstreams\":{},\n  \"rotes\":[]}",
      "routes.json:2:3: : unknown key \"rotes\"; the nearest known one is \"routes\""},
-    {"{\"upstreams\":{\"b\":{\"targets\":[]}},\"routes\":[]}",
-     "/upstreams/b/targets: needs at least one target"},
+    {"{\"upstreams\":{\"b\":{\"targets\":[]}},\"routes\":[]}", "/upstreams/b/targets: needs at least one target"},
     {"{\"upstreams\":{\"b\":{\"targets\":[\"ftp://x\"]}},\"routes\":[]}", "must be http://host:port"},
     {"{\"upstreams\":{\"b\":{\"targets\":[\"http://x:0\"]}},\"routes\":[]}", "must be http://host:port"},
-    {"{\"upstreams\":{\"b\":{\"targets\":[\"http://x\"],\"retries\":11}},\"routes\":[]}",
-     "/upstreams/b/retries"},
-    {UP "{\"prefix\":\"/\",\"upstream\":\"bakend\"}]}",
-     "no upstream \"bakend\"; the nearest known one is \"backend\""},
+    {"{\"upstreams\":{\"b\":{\"targets\":[\"http://x\"],\"retries\":11}},\"routes\":[]}", "/upstreams/b/retries"},
+    {UP "{\"prefix\":\"/\",\"upstream\":\"bakend\"}]}", "no upstream \"bakend\"; the nearest known one is \"backend\""},
     {UP "{\"upstream\":\"backend\"}]}", "either \"path\" or \"prefix\""},
     {UP "{\"path\":\"x\",\"upstream\":\"backend\"}]}", "routes.json:2:11: /routes/0: route \"x\""},
     {UP "{\"id\":\"a\",\"path\":\"/{x}\",\"upstream\":\"backend\"},{\"id\":\"b\",\"path\":\"/"
