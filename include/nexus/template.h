@@ -14,7 +14,7 @@ typedef struct nexus_template nexus_template;
 
 /** What is done to the value of a plain {{name}}; {{{name}}} and {{&name}} are never escaped. */
 enum {
-    NEXUS_ESCAPE_HTML = 0,    /**< & < > " become entities (the specification's behaviour) */
+    NEXUS_ESCAPE_HTML = 0,    /**< & < > " ' become entities (the specification's behaviour) */
     NEXUS_ESCAPE_NONE = 1,    /**< plain text */
     NEXUS_ESCAPE_JSON = 2,    /**< inside a JSON string */
     NEXUS_ESCAPE_URL = 3,     /**< percent-encoding of all but RFC 3986 unreserved bytes */
