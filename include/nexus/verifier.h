@@ -18,16 +18,15 @@ struct nexus_client;
 typedef struct nexus_principal nexus_principal;
 
 NEXUS_API void nexus_principal_subject(const nexus_principal *principal, nexus_slice *out);
-NEXUS_API void nexus_principal_tenant(const nexus_principal *principal, nexus_slice *out); /**< "" without */
-NEXUS_API void nexus_principal_token_id(const nexus_principal *principal,
-                                        nexus_slice *out); /**< jti, or "" */
+NEXUS_API void nexus_principal_tenant(const nexus_principal *principal, nexus_slice *out);   /**< "" without */
+NEXUS_API void nexus_principal_token_id(const nexus_principal *principal, nexus_slice *out); /**< jti, or "" */
 NEXUS_API int64_t nexus_principal_expires_s(const nexus_principal *principal);
 /** Role names; borrowed. */
 NEXUS_API const nexus_slice *nexus_principal_roles(const nexus_principal *principal, size_t *count);
 NEXUS_API bool nexus_principal_has_role(const nexus_principal *principal, const char *role);
 NEXUS_API const nexus_claims *nexus_principal_claims(const nexus_principal *principal); /**< borrowed */
-NEXUS_API nexus_principal *nexus_principal_ref(const nexus_principal *principal); /**< one more to free */
-NEXUS_API void nexus_principal_free(nexus_principal *principal);                  /**< NULL is fine */
+NEXUS_API nexus_principal *nexus_principal_ref(const nexus_principal *principal);       /**< one more to free */
+NEXUS_API void nexus_principal_free(nexus_principal *principal);                        /**< NULL is fine */
 
 typedef struct nexus_verifier nexus_verifier;
 
@@ -46,15 +45,14 @@ typedef struct nexus_verifier_opts {
     void *user_data;
 } nexus_verifier_opts;
 
-#define NEXUS_VERIFIER_OPTS_INIT                                                                             \
-    {                                                                                                        \
-        sizeof(nexus_verifier_opts), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL                 \
+#define NEXUS_VERIFIER_OPTS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(nexus_verifier_opts), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL                           \
     }
 NEXUS_API void nexus_verifier_opts_init(nexus_verifier_opts *opts);
 
 /** Makes the verifier; keys are fetched in the background. Close with nexus_verifier_close. */
-NEXUS_API nexus_status nexus_verifier_open(nexus_verifier **out,
-                                           const nexus_verifier_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_verifier_open(nexus_verifier **out, const nexus_verifier_opts *opts) NEXUS_MUST_CHECK;
 
 /**
  * Checks a token (the text after "Bearer "). Never blocks. NEXUS_EAUTH: refused, 401. NEXUS_EAGAIN: the keys
@@ -74,6 +72,12 @@ NEXUS_API nexus_status nexus_verifier_wait_async(nexus_verifier *verifier, nexus
 /** Fetches the keys now. Blocks: NEXUS_EDEADLK on a loop thread. */
 NEXUS_API nexus_status nexus_verifier_refresh(nexus_verifier *verifier) NEXUS_MUST_CHECK;
 
+/**
+ * Takes these keys (a JWK Set) from now on: for the process that issues the tokens itself, and opened its verifier with
+ * neither jwks_url nor keys. Never blocks. NEXUS_EINVAL: no key set, or keys come from elsewhere.
+ */
+NEXUS_API nexus_status nexus_verifier_use(nexus_verifier *verifier, const char *jwks, size_t n) NEXUS_MUST_CHECK;
+
 /** Whether keys are there, so that checks can be decided: readiness. */
 NEXUS_API bool nexus_verifier_ready(const nexus_verifier *verifier);
 
@@ -84,8 +88,7 @@ NEXUS_API nexus_status nexus_verifier_revoke_token(nexus_verifier *verifier, nex
 NEXUS_API nexus_status nexus_verifier_revoke_subject(nexus_verifier *verifier, nexus_slice subject,
                                                      int64_t issued_before_s) NEXUS_MUST_CHECK;
 
-NEXUS_API void
-nexus_verifier_close(nexus_verifier *verifier); /**< a fetch under way ends unheard; NULL is fine */
+NEXUS_API void nexus_verifier_close(nexus_verifier *verifier); /**< a fetch under way ends unheard; NULL is fine */
 
 #ifdef __cplusplus
 }

@@ -120,8 +120,7 @@ nexus_status nexus__token_hash(nexus_slice token, char out[static NEXUS__HASH_TE
     return status;
 }
 
-nexus_status nexus__auth_event(nexus_auth *a, nexus_db *tx, const char *type, const char *user_id,
-                               nexus__buf *data)
+nexus_status nexus__auth_event(nexus_auth *a, nexus_db *tx, const char *type, const char *user_id, nexus__buf *data)
 {
     if (data->status != NEXUS_OK)
         return nexus__nomem();

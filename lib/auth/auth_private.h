@@ -50,8 +50,8 @@ int64_t nexus__auth_now_ns(const nexus_auth *auth);
 
 /* users.c */
 nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column, nexus_slice value);
-nexus_status nexus__user_insert(nexus_user **out, nexus_auth *auth, nexus_db *tx, nexus_slice email,
-                                nexus_slice name, const char *password_hash, const char *role);
+nexus_status nexus__user_insert(nexus_user **out, nexus_auth *auth, nexus_db *tx, nexus_slice email, nexus_slice name,
+                                const char *password_hash, const char *role);
 /* The one place that decides whether a subject may get a token; every grant asks it at redemption. */
 nexus_status nexus__subject_gate(const nexus_user *user);
 /* ASCII lower case: the unique form of an address. */
@@ -81,8 +81,7 @@ nexus_status nexus__signing_key(nexus_auth *auth, nexus_key **out); /* free with
 nexus_status nexus__signing_keys_open(nexus_auth *auth);
 
 /* events: data is written by the caller between open and close of one object */
-nexus_status nexus__auth_event(nexus_auth *auth, nexus_db *tx, const char *type, const char *user_id,
-                               nexus__buf *data);
+nexus_status nexus__auth_event(nexus_auth *auth, nexus_db *tx, const char *type, const char *user_id, nexus__buf *data);
 
 /* Ends a transaction by what happened in it. */
 nexus_status nexus__finish(nexus_db *tx, nexus_status status);

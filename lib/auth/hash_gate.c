@@ -14,8 +14,7 @@ struct nexus__hash_gate {
     } locked;
 };
 
-nexus_status nexus__hash_gate_new(nexus__hash_gate **out, const nexus_alloc *alloc, uint32_t parallel,
-                                  uint32_t queue)
+nexus_status nexus__hash_gate_new(nexus__hash_gate **out, const nexus_alloc *alloc, uint32_t parallel, uint32_t queue)
 {
     nexus__hash_gate *g = nexus__calloc(alloc, 1, sizeof *g);
     if (!g)

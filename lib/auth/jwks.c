@@ -74,8 +74,7 @@ static void unref(nexus__jwks *j)
 /* https, or http to this machine. */
 static bool url_allowed(const char *url)
 {
-    static const char *const local[] = {"http://127.", "http://localhost:", "http://localhost/",
-                                        "http://[::1]"};
+    static const char *const local[] = {"http://127.", "http://localhost:", "http://localhost/", "http://[::1]"};
     if (strncmp(url, "https://", 8) == 0)
         return true;
     for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
@@ -86,9 +85,9 @@ static bool url_allowed(const char *url)
 
 nexus_status nexus__jwks_open(nexus__jwks **out, const nexus_verifier_opts *opts)
 {
-    if (!opts->keys && (!opts->jwks_url || !opts->client))
-        return nexus__fail(NEXUS_EINVAL, "a verifier needs keys, or jwks_url and client");
-    if (!opts->keys && !url_allowed(opts->jwks_url))
+    if (!opts->jwks_url != !opts->client || (opts->keys && opts->jwks_url))
+        return nexus__fail(NEXUS_EINVAL, "a verifier takes jwks_url and client, or keys, or neither");
+    if (opts->jwks_url && !url_allowed(opts->jwks_url))
         return nexus__fail(NEXUS_EINVAL, "jwks_url: \"%s\" must be https, unless loopback", opts->jwks_url);
     nexus__jwks *j = nexus__calloc(opts->alloc, 1, sizeof *j);
     if (!j)
@@ -102,9 +101,9 @@ nexus_status nexus__jwks_open(nexus__jwks **out, const nexus_verifier_opts *opts
     j->user_data = opts->user_data;
     if (opts->keys)
         j->locked.keys = share(opts->keys, NULL, 1);
-    else
+    else if (opts->jwks_url)
         j->url = nexus__strndup(opts->alloc, nexus__slice_c(opts->jwks_url));
-    if (!j->url && !j->locked.keys) {
+    if ((opts->keys && !j->locked.keys) || (opts->jwks_url && !j->url)) {
         unref(j);
         return nexus__nomem();
     }
@@ -133,13 +132,9 @@ static uint32_t time_to_live(const nexus__jwks *j, const nexus_reply *reply)
     return seconds < 60 ? 60 : seconds > 86400 ? 86400 : (uint32_t)seconds;
 }
 
-static nexus_status install(nexus__jwks *j, const nexus_reply *reply)
+static nexus_status install(nexus__jwks *j, nexus_slice body, int64_t ttl_s)
 {
-    if (nexus_reply_status(reply) != 200)
-        return nexus__fail(NEXUS_EPROTO, "%s answered %u", j->url, nexus_reply_status(reply));
-    nexus_slice body;
     nexus_keyset *set;
-    nexus_reply_body(reply, &body);
     nexus_status status = nexus_keyset_parse(&set, body.p, body.n, NULL);
     if (status != NEXUS_OK)
         return status;
@@ -149,7 +144,7 @@ static nexus_status install(nexus__jwks *j, const nexus_reply *reply)
         nexus_keyset_free(set);
         return nexus__nomem();
     }
-    int64_t now = nexus__jwks_now_ns(j), ttl = time_to_live(j, reply) * NEXUS__NS_PER_S;
+    int64_t now = nexus__jwks_now_ns(j);
     pthread_mutex_lock(&j->lock);
     old = j->locked.keys;
     if (!old || j->locked.body_hash != hash)
@@ -157,25 +152,42 @@ static nexus_status install(nexus__jwks *j, const nexus_reply *reply)
     fresh->generation = j->locked.generation;
     j->locked.keys = fresh;
     j->locked.body_hash = hash;
-    j->locked.due_ns = now + ttl / 10 * 8;
-    j->locked.unusable_ns = now + ttl + STALE_S * NEXUS__NS_PER_S;
+    j->locked.due_ns = now + ttl_s * NEXUS__NS_PER_S / 10 * 8;
+    j->locked.unusable_ns = now + (ttl_s + STALE_S) * NEXUS__NS_PER_S;
     pthread_mutex_unlock(&j->lock);
     nexus__shared_keys_free(old);
     return NEXUS_OK;
 }
 
+static nexus_status take_reply(nexus__jwks *j, const nexus_reply *reply)
+{
+    nexus_slice body;
+    if (nexus_reply_status(reply) != 200)
+        return nexus__fail(NEXUS_EPROTO, "%s answered %u", j->url, nexus_reply_status(reply));
+    nexus_reply_body(reply, &body);
+    return install(j, body, time_to_live(j, reply));
+}
+
+nexus_status nexus__jwks_use(nexus__jwks *j, nexus_slice body)
+{
+    if (j->url)
+        return nexus__fail(NEXUS_EINVAL, "this verifier takes its keys from %s", j->url);
+    return install(j, body, j->ttl_s);
+}
+
 /* Ends a fetch: the next may begin (later, after a failure), those who wait are told. */
 static void finish(nexus__jwks *j, nexus_status status)
 {
-    static const nexus__backoff backoff = {.base_ms = 1000, .cap_ms = 60000};
+    /* Without any key every request waits for this, so it is asked for again soon; with keys there is time. */
+    static const nexus__backoff first = {.base_ms = 250, .cap_ms = 1000}, later = {.base_ms = 1000, .cap_ms = 60000};
     waiter *told = nexus__malloc(NULL, sizeof(waiter) * WAITERS_MAX);
     pthread_mutex_lock(&j->lock);
     j->locked.fetching = false;
     j->locked.failures = status == NEXUS_OK ? 0 : j->locked.failures + 1;
     j->locked.retry_ns = 0;
     if (status != NEXUS_OK) {
-        uint32_t ms = nexus__backoff_ms(&backoff, j->locked.failures, nexus__random_u64());
-        j->locked.retry_ns = nexus__jwks_now_ns(j) + (ms / 2 + 200) * NEXUS__NS_PER_MS;
+        uint32_t ms = nexus__backoff_ms(j->locked.keys ? &later : &first, j->locked.failures, nexus__random_u64());
+        j->locked.retry_ns = nexus__jwks_now_ns(j) + (ms / 2 + 100) * NEXUS__NS_PER_MS;
     }
     size_t n = j->locked.waiting;
     if (told)
@@ -191,7 +203,7 @@ static void fetched(nexus_status status, nexus_reply *reply, void *user_data)
 {
     nexus__jwks *j = user_data;
     if (status == NEXUS_OK)
-        status = install(j, reply);
+        status = take_reply(j, reply);
     nexus_reply_free(reply);
     finish(j, status);
     unref(j);
@@ -319,7 +331,7 @@ nexus_status nexus__jwks_refresh(nexus__jwks *j)
     nexus_reply *reply = NULL;
     nexus_status status = nexus_client_fetch(j->client, &fetch, &reply);
     if (status == NEXUS_OK)
-        status = install(j, reply);
+        status = take_reply(j, reply);
     nexus_reply_free(reply);
     return status;
 }

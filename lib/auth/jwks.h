@@ -26,7 +26,7 @@ void nexus__shared_keys_free(nexus__shared_keys *keys);
 
 typedef struct nexus__jwks nexus__jwks; /* any thread at once */
 
-/* Either client and url, or keys. */
+/* client and url, or keys, or neither: then keys come by nexus__jwks_use. */
 nexus_status nexus__jwks_open(nexus__jwks **out, const nexus_verifier_opts *opts);
 /* The present keys (free the reference), beginning a refresh when one is due; NULL: none that may be used. */
 nexus__shared_keys *nexus__jwks_keys(nexus__jwks *jwks);
@@ -35,6 +35,7 @@ bool nexus__jwks_unknown_kid(nexus__jwks *jwks);
 bool nexus__jwks_has_keys(nexus__jwks *jwks);
 nexus_status nexus__jwks_wait(nexus__jwks *jwks, nexus_verifier_fn *done, void *user_data);
 nexus_status nexus__jwks_refresh(nexus__jwks *jwks);
+nexus_status nexus__jwks_use(nexus__jwks *jwks, nexus_slice body);
 int64_t nexus__jwks_now_ns(const nexus__jwks *jwks);
 /* The fetch under way, if any, ends unheard; waiters are told NEXUS_ECANCELED. */
 void nexus__jwks_close(nexus__jwks *jwks);

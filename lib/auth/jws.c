@@ -25,8 +25,8 @@ static void append_header(nexus__buf *out, const nexus_key *key, const char *typ
     nexus__buf_free(&header);
 }
 
-nexus_status nexus_jws_sign(char **out, size_t *out_n, const nexus_key *key, const char *typ,
-                            const void *payload, size_t n)
+nexus_status nexus_jws_sign(char **out, size_t *out_n, const nexus_key *key, const char *typ, const void *payload,
+                            size_t n)
 {
     uint8_t signature[NEXUS__SIGNATURE_MAX];
     size_t signature_n;
@@ -35,11 +35,10 @@ nexus_status nexus_jws_sign(char **out, size_t *out_n, const nexus_key *key, con
     append_header(&token, key, typ);
     nexus__buf_char(&token, '.');
     nexus__base64url_append(&token, payload, n);
-    nexus_status status =
-        token.status == NEXUS_ETOOBIG ? nexus__fail(NEXUS_ETOOBIG, "a JWS has at most 1 MiB")
-        : token.status != NEXUS_OK
-            ? nexus__nomem()
-            : nexus__pkey_sign(key->pkey, nexus__buf_slice(&token), signature, &signature_n);
+    nexus_status status = token.status == NEXUS_ETOOBIG ? nexus__fail(NEXUS_ETOOBIG, "a JWS has at most 1 MiB")
+                          : token.status != NEXUS_OK
+                              ? nexus__nomem()
+                              : nexus__pkey_sign(key->pkey, nexus__buf_slice(&token), signature, &signature_n);
     if (status == NEXUS_OK) {
         nexus__buf_char(&token, '.');
         nexus__base64url_append(&token, signature, signature_n);
@@ -83,16 +82,15 @@ static nexus_status choose_key(const nexus_key **out, const nexus_keyset *set, n
     if (!key)
         return refuse("it names no key and the set has not exactly one");
     const char *own = nexus_key_alg(key);
-    bool same = nexus__slice_eq_c(alg, own) ||
-                (strcmp(own, "EdDSA") == 0 && nexus__slice_eq_c(alg, "Ed25519")); /* RFC 9864 */
+    bool same =
+        nexus__slice_eq_c(alg, own) || (strcmp(own, "EdDSA") == 0 && nexus__slice_eq_c(alg, "Ed25519")); /* RFC 9864 */
     *out = key;
     return same ? NEXUS_OK : refuse("alg is not the key's");
 }
 
 static nexus_status read_header(nexus__jws *out, const nexus_keyset *set, nexus_slice text, const char *typ)
 {
-    static const char *const refused[] = {"crit", "b64", "zip",
-                                          "enc"}; /* extensions and JWE: none is known here */
+    static const char *const refused[] = {"crit", "b64", "zip", "enc"}; /* extensions and JWE: none is known here */
     nexus__json doc;
     nexus__json_init(&doc, NULL);
     nexus__json_limits limits = {.max_depth = 16};
@@ -154,8 +152,7 @@ nexus_status nexus__jws_open(nexus__jws *out, const nexus_keyset *set, nexus_sli
     return status;
 }
 
-nexus_status nexus_jws_verify(const nexus_keyset *set, const char *token, size_t n, char **payload,
-                              size_t *payload_n)
+nexus_status nexus_jws_verify(const nexus_keyset *set, const char *token, size_t n, char **payload, size_t *payload_n)
 {
     nexus__jws jws;
     nexus_status status = nexus__jws_open(&jws, set, nexus__slice(token, n), NULL);

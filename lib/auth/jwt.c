@@ -192,8 +192,8 @@ static nexus_status check_parties(const nexus_claims *c, const nexus_jwt_rules *
     return refuse("it is for another audience");
 }
 
-nexus_status nexus_jwt_sign(char **out, size_t *out_n, const nexus_key *key, const char *typ,
-                            const char *claims, size_t claims_n)
+nexus_status nexus_jwt_sign(char **out, size_t *out_n, const nexus_key *key, const char *typ, const char *claims,
+                            size_t claims_n)
 {
     nexus__json doc;
     nexus__json_init(&doc, NULL);
@@ -201,12 +201,11 @@ nexus_status nexus_jwt_sign(char **out, size_t *out_n, const nexus_key *key, con
     if (status == NEXUS_OK && !nexus__json_is(&doc, 0, NEXUS__JSON_OBJECT))
         status = nexus__fail(NEXUS_EINVAL, "claims are a JSON object");
     nexus__json_free(&doc);
-    return status == NEXUS_OK ? nexus_jws_sign(out, out_n, key, typ ? typ : "at+jwt", claims, claims_n)
-                              : status;
+    return status == NEXUS_OK ? nexus_jws_sign(out, out_n, key, typ ? typ : "at+jwt", claims, claims_n) : status;
 }
 
-nexus_status nexus_jwt_verify(const nexus_keyset *set, const char *token, size_t n,
-                              const nexus_jwt_rules *rules, nexus_claims **out)
+nexus_status nexus_jwt_verify(const nexus_keyset *set, const char *token, size_t n, const nexus_jwt_rules *rules,
+                              nexus_claims **out)
 {
     if (!rules || rules->size != sizeof *rules || !rules->issuer || !rules->audience || !*rules->issuer)
         return nexus__fail(NEXUS_EINVAL, "rules need size, issuer and audience");
@@ -216,8 +215,7 @@ nexus_status nexus_jwt_verify(const nexus_keyset *set, const char *token, size_t
         return refuse("over 8 KiB");
     nexus__jws jws;
     nexus_claims *claims = NULL;
-    nexus_status status =
-        nexus__jws_open(&jws, set, nexus__slice(token, n), rules->typ ? rules->typ : "at+jwt");
+    nexus_status status = nexus__jws_open(&jws, set, nexus__slice(token, n), rules->typ ? rules->typ : "at+jwt");
     if (status != NEXUS_OK)
         return status;
     status = open_claims(&claims, jws.payload);

@@ -12,9 +12,9 @@ typedef struct member {
     size_t offset; /* in nexus__key_parts */
 } member;
 
-#define PART(field)                                                                                          \
-    {                                                                                                        \
-#field, offsetof(nexus__key_parts, field)                                                            \
+#define PART(field)                                                                                                    \
+    {                                                                                                                  \
+#field, offsetof(nexus__key_parts, field)                                                                      \
     }
 static const member rsa_public[] = {PART(n), PART(e)};
 static const member rsa_private[] = {PART(d), PART(p), PART(q), PART(dp), PART(dq), PART(qi)};
@@ -85,8 +85,7 @@ static nexus_status thumbprint(const nexus__pkey *pkey, nexus__buf *out)
                 put_part(&w, &members[j], &parts);
     }
     nexus__json_close(&w, '}');
-    status = text.status != NEXUS_OK ? nexus__nomem()
-                                     : nexus__hash(NEXUS__SHA256, nexus__buf_slice(&text), digest);
+    status = text.status != NEXUS_OK ? nexus__nomem() : nexus__hash(NEXUS__SHA256, nexus__buf_slice(&text), digest);
     if (status == NEXUS_OK)
         nexus__base64url_append(out, digest, 32);
     nexus__wipe(text.p, text.cap);
@@ -145,8 +144,7 @@ nexus_status nexus_key_generate(nexus_key **out, const char *alg, const char *ki
     return status == NEXUS_OK ? make_key(out, pkey, kid) : status;
 }
 
-nexus_status nexus_key_from_secret(nexus_key **out, const void *secret, size_t n, const char *alg,
-                                   const char *kid)
+nexus_status nexus_key_from_secret(nexus_key **out, const void *secret, size_t n, const char *alg, const char *kid)
 {
     const nexus__sigalg *found = NULL;
     nexus__pkey *pkey;
@@ -174,8 +172,7 @@ nexus_status nexus_key_parse_pem(nexus_key **out, const char *pem, size_t n, con
 static bool lists_signing(nexus__json *doc, uint32_t ops)
 {
     for (nexus__json_iter it = nexus__json_each(doc, ops); nexus__json_step(doc, &it);)
-        if (nexus__json_text_is(doc, it.value, NEXUS_S("verify")) ||
-            nexus__json_text_is(doc, it.value, NEXUS_S("sign")))
+        if (nexus__json_text_is(doc, it.value, NEXUS_S("verify")) || nexus__json_text_is(doc, it.value, NEXUS_S("sign")))
             return true;
     return false;
 }
@@ -245,8 +242,7 @@ static nexus_status read_pkey(nexus__pkey **out, const nexus__sigalg *alg, nexus
     nexus__key_parts parts = {0};
     nexus_status status = read_parts(&parts, block, doc, v, k->open, k->open_n, true);
     if (status == NEXUS_OK)
-        status = read_parts(&parts, block + 2 * 1600, doc, v, k->closed, k->closed_n,
-                            alg->type == NEXUS__KEY_HMAC);
+        status = read_parts(&parts, block + 2 * 1600, doc, v, k->closed, k->closed_n, alg->type == NEXUS__KEY_HMAC);
     if (status == NEXUS_OK && nexus__json_get(doc, v, "oth") != NEXUS__JSON_NONE)
         status = nexus__fail(NEXUS_EINVAL, "oth: RSA keys of more than two primes are refused");
     if (status == NEXUS_OK)

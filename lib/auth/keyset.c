@@ -122,8 +122,7 @@ nexus_status nexus_keyset_print(const nexus_keyset *set, char **out, size_t *n)
     size_t cursor = 0;
     nexus_status status = NEXUS_OK;
     bool first = true;
-    for (nexus__map_entry *e;
-         !set->has_hmac && status == NEXUS_OK && (e = nexus__map_next(&set->keys, &cursor));) {
+    for (nexus__map_entry *e; !set->has_hmac && status == NEXUS_OK && (e = nexus__map_next(&set->keys, &cursor));) {
         if (!first)
             nexus__buf_char(&text, ',');
         first = false;

@@ -41,8 +41,7 @@ uint32_t nexus_auth_retry_after(nexus_auth *a, nexus_slice email)
 nexus_status nexus__attempt_allowed(nexus_auth *a, const char *key)
 {
     uint32_t seconds = wait_s(a, key);
-    return seconds ? nexus__fail(NEXUS_ELIMIT, "too many wrong passwords; try again in %u s", seconds)
-                   : NEXUS_OK;
+    return seconds ? nexus__fail(NEXUS_ELIMIT, "too many wrong passwords; try again in %u s", seconds) : NEXUS_OK;
 }
 
 /* 1, 2, 4 … seconds after the fifth, at most 15 minutes; forgotten after a day. Rows of addresses that nobody tried for
@@ -71,8 +70,7 @@ nexus_status nexus__attempt_failed(nexus_auth *a, const char *key)
         return NEXUS_OK;
     int64_t seconds = over > 9 ? BLOCK_MAX_S : (int64_t)1 << over;
     return nexus_db_exec(a->db, "UPDATE auth_attempts SET blocked_until = $2 WHERE email_hash = $1",
-                         (nexus_value[]){NEXUS_TEXT_C(key), NEXUS_INT(now + seconds * NEXUS__NS_PER_S)}, 2,
-                         NULL);
+                         (nexus_value[]){NEXUS_TEXT_C(key), NEXUS_INT(now + seconds * NEXUS__NS_PER_S)}, 2, NULL);
 }
 
 /* --- login ---------------------------------------------------------------------------------------------------------------- */
@@ -109,20 +107,18 @@ static nexus_status tell_login(nexus_auth *a, nexus_db *tx, const nexus_user *us
     return status;
 }
 
-static nexus_status admit(nexus_auth *a, const nexus_user *user, const char *key, const char *rehash,
-                          nexus_grant **out)
+static nexus_status admit(nexus_auth *a, const nexus_user *user, const char *key, const char *rehash, nexus_grant **out)
 {
     nexus_db *tx;
     nexus_status status = nexus_db_begin(&tx, a->db);
     if (status != NEXUS_OK)
         return status;
-    status = nexus_db_exec(tx, "DELETE FROM auth_attempts WHERE email_hash = $1",
-                           (nexus_value[]){NEXUS_TEXT_C(key)}, 1, NULL);
+    status = nexus_db_exec(tx, "DELETE FROM auth_attempts WHERE email_hash = $1", (nexus_value[]){NEXUS_TEXT_C(key)}, 1,
+                           NULL);
     if (status == NEXUS_OK && *rehash)
         status = nexus_db_exec(
             tx, "UPDATE auth_users SET password = $2 WHERE id = $1 AND password = $3",
-            (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(rehash), NEXUS_TEXT_C(user->password)}, 3,
-            NULL);
+            (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(rehash), NEXUS_TEXT_C(user->password)}, 3, NULL);
     nexus_grant *grant = NULL;
     if (status == NEXUS_OK)
         status = nexus__grant_begin(&grant, a, tx, user);
@@ -142,9 +138,8 @@ static nexus_status admit(nexus_auth *a, const nexus_user *user, const char *key
 static nexus_status read_nobodys_roles(nexus_auth *a)
 {
     nexus_rows *rows;
-    nexus_status status =
-        nexus_db_query(&rows, a->db, "SELECT role FROM auth_roles WHERE user_id = $1 ORDER BY role",
-                       (nexus_value[]){NEXUS_TEXT_C("nobody")}, 1);
+    nexus_status status = nexus_db_query(&rows, a->db, "SELECT role FROM auth_roles WHERE user_id = $1 ORDER BY role",
+                                         (nexus_value[]){NEXUS_TEXT_C("nobody")}, 1);
     if (status == NEXUS_OK)
         nexus_rows_free(rows);
     return status;

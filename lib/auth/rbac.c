@@ -42,8 +42,7 @@ nexus_status nexus_rbac_permission(nexus_rbac *r, const char *permission)
     if (status != NEXUS_OK)
         return status;
     if (!nexus__permission_valid(name))
-        return nexus__fail(NEXUS_EINVAL, "permission \"%s\": must be 2 to 6 segments of [a-z0-9_.-]",
-                           permission);
+        return nexus__fail(NEXUS_EINVAL, "permission \"%s\": must be 2 to 6 segments of [a-z0-9_.-]", permission);
     if (nexus__map_get(&r->permissions, name))
         return NEXUS_OK;
     nexus__rbac_permission *p = take(r, sizeof *p);
@@ -117,8 +116,7 @@ nexus_status nexus_rbac_inherit(nexus_rbac *r, const char *role, const char *par
     if (status != NEXUS_OK)
         return status;
     if (reaches(above, child, NEXUS__RBAC_LEVELS))
-        return nexus__fail(NEXUS_ECONFLICT, "role \"%s\" would inherit from itself through \"%s\"", role,
-                           parent);
+        return nexus__fail(NEXUS_ECONFLICT, "role \"%s\" would inherit from itself through \"%s\"", role, parent);
     nexus__rbac_parent *link = take(r, sizeof *link);
     if (!link)
         return nexus__nomem();
@@ -251,8 +249,7 @@ static nexus_status fill_default(nexus_rbac *r)
         status = nexus_rbac_inherit(r, "operator", "customer");
     if (status == NEXUS_OK)
         status = nexus_rbac_inherit(r, "admin", "operator");
-    for (size_t i = 0; i < sizeof default_permissions / sizeof default_permissions[0] && status == NEXUS_OK;
-         i++)
+    for (size_t i = 0; i < sizeof default_permissions / sizeof default_permissions[0] && status == NEXUS_OK; i++)
         status = nexus_rbac_permission(r, default_permissions[i]);
     for (size_t i = 0; i < sizeof defaults / sizeof defaults[0] && status == NEXUS_OK; i++)
         status = nexus_rbac_rule(r, defaults[i].role, defaults[i].effect, defaults[i].pattern);

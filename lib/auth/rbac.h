@@ -27,8 +27,7 @@ struct nexus__rbac_role {
     nexus_slice name;
     nexus__rbac_rule *rules; /* its own */
     nexus__rbac_parent *parents;
-    uint64_t
-        *bits[NEXUS__RBAC_EFFECTS]; /* over declared permissions, inherited ones included; after compile */
+    uint64_t *bits[NEXUS__RBAC_EFFECTS]; /* over declared permissions, inherited ones included; after compile */
     nexus__rbac_role *next;
 };
 

@@ -62,8 +62,8 @@ bool nexus_rbac_check(const nexus_rbac *r, const nexus_rbac_query *q)
 /* --- why ------------------------------------------------------------------------------------------------------------ */
 
 /* Writes "role > parent: pattern" of the first rule with that effect, depth first. */
-static bool trace(const nexus__rbac_role *role, int32_t effect, nexus_slice permission, const char *path,
-                  char *text, size_t size)
+static bool trace(const nexus__rbac_role *role, int32_t effect, nexus_slice permission, const char *path, char *text,
+                  size_t size)
 {
     char here[600];
     snprintf(here, sizeof here, "%s%s%.*s", path, *path ? " > " : "", (int)role->name.n, role->name.p);
@@ -91,8 +91,7 @@ static const struct {
     [NEXUS_RBAC_BAD_REQUEST] = {"deny: not a concrete permission", -1},
 };
 
-bool nexus_rbac_explain(const nexus_rbac *r, const nexus_rbac_query *q, int32_t *reason, char *text,
-                        size_t text_size)
+bool nexus_rbac_explain(const nexus_rbac *r, const nexus_rbac_query *q, int32_t *reason, char *text, size_t text_size)
 {
     int32_t why = judge(r, q);
     char rule[700] = "";

@@ -52,8 +52,7 @@ static void write_claims(nexus__buf *out, nexus_auth *a, const nexus_user *user,
     nexus__json_put_text_c(&w, "iss", a->opts.issuer);
     nexus__json_put_text_c(&w, "aud", a->opts.audience);
     nexus__json_put_text_c(&w, "sub", user->id);
-    nexus__json_put_text_c(&w, "client_id",
-                           a->opts.audience); /* RFC 9068 requires one: the first party itself */
+    nexus__json_put_text_c(&w, "client_id", a->opts.audience); /* RFC 9068 requires one: the first party itself */
     nexus__json_key(&w, "roles");
     nexus__json_open(&w, '[');
     for (size_t i = 0; i < user->role_count; i++)
@@ -76,9 +75,8 @@ nexus_status nexus__grant_sign(nexus_grant *grant, nexus_auth *a, const nexus_us
     nexus__buf_init(&claims, NULL, 0);
     write_claims(&claims, a, user, grant->family);
     size_t n;
-    status = claims.status == NEXUS_OK
-                 ? nexus_jwt_sign(&grant->access_token, &n, key, "at+jwt", claims.p, claims.len)
-                 : nexus__nomem();
+    status = claims.status == NEXUS_OK ? nexus_jwt_sign(&grant->access_token, &n, key, "at+jwt", claims.p, claims.len)
+                                       : nexus__nomem();
     nexus__buf_free(&claims);
     nexus_key_free(key);
     grant->expires_in = a->opts.access_ttl_s;
@@ -91,11 +89,10 @@ nexus_status nexus__grant_sign(nexus_grant *grant, nexus_auth *a, const nexus_us
 static nexus_status insert_refresh(nexus_auth *a, nexus_db *tx, const char *hash, const char *family)
 {
     int64_t now = nexus__auth_now_ns(a);
-    return nexus_db_exec(
-        tx, "INSERT INTO auth_refresh (hash, family, created_at, idle_until) VALUES ($1, $2, $3, $4)",
-        (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_TEXT_C(family), NEXUS_INT(now),
-                        NEXUS_INT(now + a->opts.refresh_idle_s * NEXUS__NS_PER_S)},
-        4, NULL);
+    return nexus_db_exec(tx, "INSERT INTO auth_refresh (hash, family, created_at, idle_until) VALUES ($1, $2, $3, $4)",
+                         (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_TEXT_C(family), NEXUS_INT(now),
+                                         NEXUS_INT(now + a->opts.refresh_idle_s * NEXUS__NS_PER_S)},
+                         4, NULL);
 }
 
 nexus_status nexus__grant_begin(nexus_grant **out, nexus_auth *a, nexus_db *tx, const nexus_user *user)
@@ -109,11 +106,11 @@ nexus_status nexus__grant_begin(nexus_grant **out, nexus_auth *a, nexus_db *tx, 
     int64_t now = nexus__auth_now_ns(a);
     nexus_status status = nexus__token_hash(nexus__slice_c(g->refresh_token), hash);
     if (status == NEXUS_OK)
-        status = nexus_db_exec(
-            tx, "INSERT INTO auth_families (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
-            (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_TEXT_C(user->id), NEXUS_INT(now),
-                            NEXUS_INT(now + a->opts.refresh_absolute_s * NEXUS__NS_PER_S)},
-            4, NULL);
+        status =
+            nexus_db_exec(tx, "INSERT INTO auth_families (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+                          (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_TEXT_C(user->id), NEXUS_INT(now),
+                                          NEXUS_INT(now + a->opts.refresh_absolute_s * NEXUS__NS_PER_S)},
+                          4, NULL);
     if (status == NEXUS_OK)
         status = insert_refresh(a, tx, hash, family);
     snprintf(g->family, sizeof g->family, "%s", family);
@@ -124,23 +121,20 @@ nexus_status nexus__grant_begin(nexus_grant **out, nexus_auth *a, nexus_db *tx, 
     return status;
 }
 
-static nexus_status revoke_family(nexus_auth *a, nexus_db *tx, const char *family, const char *reason,
-                                  int64_t *changes)
+static nexus_status revoke_family(nexus_auth *a, nexus_db *tx, const char *family, const char *reason, int64_t *changes)
 {
     return nexus_db_exec(
         tx, "UPDATE auth_families SET revoked_at = $2, reason = $3 WHERE id = $1 AND revoked_at IS NULL",
-        (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_INT(nexus__auth_now_ns(a)), NEXUS_TEXT_C(reason)}, 3,
-        changes);
+        (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_INT(nexus__auth_now_ns(a)), NEXUS_TEXT_C(reason)}, 3, changes);
 }
 
 nexus_status nexus__families_revoke(nexus_auth *a, nexus_db *tx, const char *user_id, const char *reason)
 {
-    return nexus_db_exec(
-        tx,
-        "UPDATE auth_families SET revoked_at = $2, reason = $3"
-        " WHERE user_id = $1 AND revoked_at IS NULL",
-        (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_INT(nexus__auth_now_ns(a)), NEXUS_TEXT_C(reason)}, 3,
-        NULL);
+    return nexus_db_exec(tx,
+                         "UPDATE auth_families SET revoked_at = $2, reason = $3"
+                         " WHERE user_id = $1 AND revoked_at IS NULL",
+                         (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_INT(nexus__auth_now_ns(a)), NEXUS_TEXT_C(reason)},
+                         3, NULL);
 }
 
 /* --- spending a token ---------------------------------------------------------------------------------------------------- */
@@ -194,21 +188,18 @@ static nexus_slice seal_context(const presented *p, char out[static 96])
 }
 
 /* Marks it used and stores its successor; *won is false when another call was first. */
-static nexus_status spend(presented *p, nexus_auth *a, nexus_db *tx, char token[static NEXUS__TOKEN_TEXT],
-                          bool *won)
+static nexus_status spend(presented *p, nexus_auth *a, nexus_db *tx, char token[static NEXUS__TOKEN_TEXT], bool *won)
 {
     char context[96], hash[NEXUS__HASH_TEXT], *sealed;
     size_t n;
     int64_t changes = 0;
     nexus__token_make(token);
-    nexus_status status =
-        nexus_secrets_seal(a->secrets, seal_context(p, context), nexus__slice_c(token), &sealed, &n);
+    nexus_status status = nexus_secrets_seal(a->secrets, seal_context(p, context), nexus__slice_c(token), &sealed, &n);
     if (status != NEXUS_OK)
         return status;
     status = nexus_db_exec(
         tx, "UPDATE auth_refresh SET used_at = $2, successor = $3 WHERE hash = $1 AND used_at IS NULL",
-        (nexus_value[]){NEXUS_TEXT_C(p->hash), NEXUS_INT(nexus__auth_now_ns(a)),
-                        NEXUS_TEXT(nexus__slice(sealed, n))},
+        (nexus_value[]){NEXUS_TEXT_C(p->hash), NEXUS_INT(nexus__auth_now_ns(a)), NEXUS_TEXT(nexus__slice(sealed, n))},
         3, &changes);
     nexus_free(sealed);
     *won = changes == 1;

@@ -33,8 +33,7 @@ static nexus_status store_reset(nexus_auth *a, nexus_db *tx, const nexus_user *u
         status = nexus_db_exec(
             tx, "INSERT INTO auth_resets (hash, user_id, expires_at, password_at) VALUES ($1, $2, $3, $4)",
             (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_TEXT_C(user->id),
-                            NEXUS_INT(now + a->opts.reset_ttl_s * NEXUS__NS_PER_S),
-                            NEXUS_INT(user->password_at_ns)},
+                            NEXUS_INT(now + a->opts.reset_ttl_s * NEXUS__NS_PER_S), NEXUS_INT(user->password_at_ns)},
             4, NULL);
     return status == NEXUS_OK ? tell_reset(a, tx, user, token) : status;
 }
@@ -80,9 +79,8 @@ static nexus_status redeem(nexus_auth *a, nexus_db *tx, const char *hash, nexus_
     nexus_rows_text(rows, 0, &id);
     nexus_user *user = NULL;
     status = nexus__user_load(&user, tx, "id", id);
-    if (status == NEXUS_OK &&
-        (nexus_rows_int(rows, 1) <= nexus__auth_now_ns(a) ||
-         nexus_rows_int(rows, 2) != user->password_at_ns || nexus__subject_gate(user) != NEXUS_OK))
+    if (status == NEXUS_OK && (nexus_rows_int(rows, 1) <= nexus__auth_now_ns(a) ||
+                               nexus_rows_int(rows, 2) != user->password_at_ns || nexus__subject_gate(user) != NEXUS_OK))
         status = not_live();
     nexus_rows_free(rows);
     if (status == NEXUS_OK)
@@ -96,16 +94,15 @@ static nexus_status set_password(nexus_auth *a, nexus_db *tx, const nexus_user *
 {
     nexus_status status = nexus_db_exec(
         tx, "UPDATE auth_users SET password = $2, password_at = $3 WHERE id = $1",
-        (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 3,
-        NULL);
+        (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 3, NULL);
     return status == NEXUS_OK ? nexus__families_revoke(a, tx, user->id, "password") : status;
 }
 
 static nexus_status is_live(nexus_auth *a, const char *sql, const char *hash)
 {
     nexus_rows *rows;
-    nexus_status status = nexus_db_query_one(
-        &rows, a->db, sql, (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 2);
+    nexus_status status =
+        nexus_db_query_one(&rows, a->db, sql, (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 2);
     if (status != NEXUS_OK)
         return status == NEXUS_ENOTFOUND ? not_live() : status;
     nexus_rows_free(rows);

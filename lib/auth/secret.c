@@ -130,8 +130,7 @@ static nexus_status write_ring(const nexus_secrets *s, bool replace)
     }
     snprintf(temporary, sizeof temporary, "%s.%016llx", s->path, (unsigned long long)nexus__random_u64());
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    nexus_status status =
-        fd >= 0 ? write_all(fd, nexus__buf_slice(&text)) : nexus__fail_errno(errno, "%s", temporary);
+    nexus_status status = fd >= 0 ? write_all(fd, nexus__buf_slice(&text)) : nexus__fail_errno(errno, "%s", temporary);
     if (fd >= 0)
         close(fd);
     if (status == NEXUS_OK && (replace ? rename(temporary, s->path) : link(temporary, s->path)) != 0 &&
@@ -231,8 +230,7 @@ void nexus_secrets_close(nexus_secrets *s)
 
 /* --- sealing ------------------------------------------------------------------------------------------------------ */
 
-nexus_status nexus_secrets_seal(const nexus_secrets *s, nexus_slice context, nexus_slice plain, char **out,
-                                size_t *n)
+nexus_status nexus_secrets_seal(const nexus_secrets *s, nexus_slice context, nexus_slice plain, char **out, size_t *n)
 {
     uint8_t nonce[NEXUS__AEAD_NONCE];
     nexus__random(nonce, sizeof nonce);
@@ -261,8 +259,7 @@ static const ring_key *key_of(const nexus_secrets *s, nexus_slice kid)
     return NULL;
 }
 
-nexus_status nexus_secrets_unseal(const nexus_secrets *s, nexus_slice context, nexus_slice sealed, char **out,
-                                  size_t *n)
+nexus_status nexus_secrets_unseal(const nexus_secrets *s, nexus_slice context, nexus_slice sealed, char **out, size_t *n)
 {
     nexus_slice rest = sealed;
     nexus_slice version = nexus__slice_cut(&rest, '.'), kid = nexus__slice_cut(&rest, '.');
@@ -279,10 +276,9 @@ nexus_status nexus_secrets_unseal(const nexus_secrets *s, nexus_slice context, n
     char *raw = nexus__malloc(NULL, NEXUS__BASE64_DECODED_MAX(rest.n) + 1);
     if (!raw)
         return nexus__nomem();
-    nexus_status status =
-        nexus__base64url_decode(rest, raw, &raw_n)
-            ? nexus__aead_open(key->aead, nonce, context, nexus__slice(raw, raw_n), (uint8_t *)raw)
-            : nexus__fail(NEXUS_ECORRUPT, "a sealed value is not base64url");
+    nexus_status status = nexus__base64url_decode(rest, raw, &raw_n)
+                              ? nexus__aead_open(key->aead, nonce, context, nexus__slice(raw, raw_n), (uint8_t *)raw)
+                              : nexus__fail(NEXUS_ECORRUPT, "a sealed value is not base64url");
     if (status != NEXUS_OK) {
         nexus__free(NULL, raw);
         return status;

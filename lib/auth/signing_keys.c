@@ -32,14 +32,13 @@ static nexus_status insert_key(nexus_auth *a, nexus_db *tx, const char *state)
         status = nexus_secrets_seal(a->secrets, seal_context(nexus_key_id(key), context),
                                     nexus__slice(private, private_n), &sealed, &sealed_n);
     if (status == NEXUS_OK)
-        status = nexus_db_exec(
-            tx,
-            "INSERT INTO auth_keys (kid, alg, state, sealed, public_jwk, created_at, changed_at)"
-            " VALUES ($1, 'ES256', $2, $3, $4, $5, $5)",
-            (nexus_value[]){NEXUS_TEXT_C(nexus_key_id(key)), NEXUS_TEXT_C(state),
-                            NEXUS_TEXT(nexus__slice(sealed, sealed_n)), NEXUS_TEXT(nexus__slice(jwk, jwk_n)),
-                            NEXUS_INT(nexus__auth_now_ns(a))},
-            5, NULL);
+        status = nexus_db_exec(tx,
+                               "INSERT INTO auth_keys (kid, alg, state, sealed, public_jwk, created_at, changed_at)"
+                               " VALUES ($1, 'ES256', $2, $3, $4, $5, $5)",
+                               (nexus_value[]){NEXUS_TEXT_C(nexus_key_id(key)), NEXUS_TEXT_C(state),
+                                               NEXUS_TEXT(nexus__slice(sealed, sealed_n)),
+                                               NEXUS_TEXT(nexus__slice(jwk, jwk_n)), NEXUS_INT(nexus__auth_now_ns(a))},
+                               5, NULL);
     if (private)
         nexus_secret_free(private, private_n);
     nexus_free(jwk);
@@ -50,22 +49,20 @@ static nexus_status insert_key(nexus_auth *a, nexus_db *tx, const char *state)
 
 static nexus_status set_state(nexus_auth *a, nexus_db *tx, const char *from, const char *to)
 {
-    return nexus_db_exec(
-        tx, "UPDATE auth_keys SET state = $2, changed_at = $3 WHERE state = $1",
-        (nexus_value[]){NEXUS_TEXT_C(from), NEXUS_TEXT_C(to), NEXUS_INT(nexus__auth_now_ns(a))}, 3, NULL);
+    return nexus_db_exec(tx, "UPDATE auth_keys SET state = $2, changed_at = $3 WHERE state = $1",
+                         (nexus_value[]){NEXUS_TEXT_C(from), NEXUS_TEXT_C(to), NEXUS_INT(nexus__auth_now_ns(a))}, 3,
+                         NULL);
 }
 
 /* Age in seconds of the newest key in that state; -1 without. */
 static nexus_status age_of(nexus_auth *a, nexus_db *tx, const char *state, int64_t *age)
 {
     nexus_rows *rows;
-    nexus_status status =
-        nexus_db_query_one(&rows, tx, "SELECT max(changed_at) FROM auth_keys WHERE state = $1",
-                           (nexus_value[]){NEXUS_TEXT_C(state)}, 1);
+    nexus_status status = nexus_db_query_one(&rows, tx, "SELECT max(changed_at) FROM auth_keys WHERE state = $1",
+                                             (nexus_value[]){NEXUS_TEXT_C(state)}, 1);
     if (status != NEXUS_OK)
         return status;
-    *age = nexus_rows_is_null(rows, 0) ? -1
-                                       : (nexus__auth_now_ns(a) - nexus_rows_int(rows, 0)) / NEXUS__NS_PER_S;
+    *age = nexus_rows_is_null(rows, 0) ? -1 : (nexus__auth_now_ns(a) - nexus_rows_int(rows, 0)) / NEXUS__NS_PER_S;
     nexus_rows_free(rows);
     return NEXUS_OK;
 }
@@ -143,8 +140,7 @@ static nexus_status load_active(nexus_auth *a, nexus_key **out)
     nexus_status status =
         nexus_db_query_one(&rows, a->db, "SELECT kid, sealed FROM auth_keys WHERE state = 'active'", NULL, 0);
     if (status != NEXUS_OK)
-        return status == NEXUS_ENOTFOUND ? nexus__fail(NEXUS_EMISSING, "there is no active signing key")
-                                         : status;
+        return status == NEXUS_ENOTFOUND ? nexus__fail(NEXUS_EMISSING, "there is no active signing key") : status;
     nexus_slice kid, sealed;
     char context[128], name[64], *plain;
     size_t n;

@@ -25,9 +25,8 @@ nexus_status nexus__subject_gate(const nexus_user *user)
 static nexus_status load_roles(nexus_user *u, nexus_db *db)
 {
     nexus_rows *rows;
-    nexus_status status =
-        nexus_db_query(&rows, db, "SELECT role FROM auth_roles WHERE user_id = $1 ORDER BY role",
-                       (nexus_value[]){NEXUS_TEXT_C(u->id)}, 1);
+    nexus_status status = nexus_db_query(&rows, db, "SELECT role FROM auth_roles WHERE user_id = $1 ORDER BY role",
+                                         (nexus_value[]){NEXUS_TEXT_C(u->id)}, 1);
     if (status != NEXUS_OK)
         return status;
     while (nexus_rows_next(rows) && u->role_count < NEXUS__USER_ROLES && status == NEXUS_OK) {
@@ -54,8 +53,8 @@ nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column
 {
     char sql[256];
     nexus_rows *rows;
-    snprintf(sql, sizeof sql,
-             "SELECT id, email, name, password, disabled, password_at FROM auth_users WHERE %s = $1", column);
+    snprintf(sql, sizeof sql, "SELECT id, email, name, password, disabled, password_at FROM auth_users WHERE %s = $1",
+             column);
     if (value.n && memchr(value.p, 0, value.n))
         return nexus__fail(NEXUS_ENOTFOUND, "no such user");
     nexus_status status = nexus_db_query_one(&rows, db, sql, (nexus_value[]){NEXUS_TEXT(value)}, 1);
@@ -133,16 +132,15 @@ void nexus_user_free(nexus_user *u)
 
 static nexus_status add_role(nexus_auth *a, nexus_db *db, const char *user_id, const char *role)
 {
-    return nexus_db_exec(
-        db,
-        "INSERT INTO auth_roles (user_id, role, granted_at) VALUES ($1, $2, $3)"
-        " ON CONFLICT (user_id, role) DO NOTHING",
-        (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_TEXT_C(role), NEXUS_INT(nexus__auth_now_ns(a))}, 3,
-        NULL);
+    return nexus_db_exec(db,
+                         "INSERT INTO auth_roles (user_id, role, granted_at) VALUES ($1, $2, $3)"
+                         " ON CONFLICT (user_id, role) DO NOTHING",
+                         (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_TEXT_C(role), NEXUS_INT(nexus__auth_now_ns(a))},
+                         3, NULL);
 }
 
-static nexus_status tell_registered(nexus_auth *a, nexus_db *tx, const char *id, nexus_slice email,
-                                    nexus_slice name, const char *role)
+static nexus_status tell_registered(nexus_auth *a, nexus_db *tx, const char *id, nexus_slice email, nexus_slice name,
+                                    const char *role)
 {
     nexus__buf data;
     nexus__buf_init(&data, NULL, 0);
@@ -158,20 +156,20 @@ static nexus_status tell_registered(nexus_auth *a, nexus_db *tx, const char *id,
     return status;
 }
 
-nexus_status nexus__user_insert(nexus_user **out, nexus_auth *a, nexus_db *tx, nexus_slice email,
-                                nexus_slice name, const char *password_hash, const char *role)
+nexus_status nexus__user_insert(nexus_user **out, nexus_auth *a, nexus_db *tx, nexus_slice email, nexus_slice name,
+                                const char *password_hash, const char *role)
 {
     char id[NEXUS__UUID_LEN + 1], key[256];
     nexus__uuid7(id);
     nexus__email_key(email, key);
     int64_t now = nexus__auth_now_ns(a);
-    nexus_status status = nexus_db_exec(
-        tx,
-        "INSERT INTO auth_users (id, email, email_key, name, password, disabled, created_at, password_at)"
-        " VALUES ($1, $2, $3, $4, $5, 0, $6, $6)",
-        (nexus_value[]){NEXUS_TEXT_C(id), NEXUS_TEXT(email), NEXUS_TEXT_C(key), NEXUS_TEXT(name),
-                        NEXUS_TEXT_C(password_hash), NEXUS_INT(now)},
-        6, NULL);
+    nexus_status status =
+        nexus_db_exec(tx,
+                      "INSERT INTO auth_users (id, email, email_key, name, password, disabled, created_at, password_at)"
+                      " VALUES ($1, $2, $3, $4, $5, 0, $6, $6)",
+                      (nexus_value[]){NEXUS_TEXT_C(id), NEXUS_TEXT(email), NEXUS_TEXT_C(key), NEXUS_TEXT(name),
+                                      NEXUS_TEXT_C(password_hash), NEXUS_INT(now)},
+                      6, NULL);
     if (status == NEXUS_ECONFLICT)
         return nexus__fail(status, "email: the address is taken");
     if (status == NEXUS_OK)

@@ -29,8 +29,7 @@ static nexus_status open_parts(nexus_verifier *v, const nexus_verifier_opts *opt
     v->audience = nexus__strndup(opts->alloc, nexus__slice_c(opts->audience ? opts->audience : "nexus"));
     if (!v->issuer || !v->audience)
         return nexus__nomem();
-    nexus_status status =
-        nexus__token_cache_new(&v->cache, opts->alloc, opts->cache_tokens ? opts->cache_tokens : 8192);
+    nexus_status status = nexus__token_cache_new(&v->cache, opts->alloc, opts->cache_tokens ? opts->cache_tokens : 8192);
     return status == NEXUS_OK ? nexus__jwks_open(&v->jwks, opts) : status;
 }
 
@@ -64,8 +63,8 @@ static nexus_status still_good(nexus_verifier *v, const nexus_principal *p, int6
     return NEXUS_OK;
 }
 
-static nexus_status verify_new(nexus_verifier *v, const nexus__shared_keys *keys, nexus_slice token,
-                               int64_t now_s, nexus_principal **out)
+static nexus_status verify_new(nexus_verifier *v, const nexus__shared_keys *keys, nexus_slice token, int64_t now_s,
+                               nexus_principal **out)
 {
     nexus_jwt_rules rules = NEXUS_JWT_RULES_INIT;
     rules.issuer = v->issuer;
@@ -117,6 +116,11 @@ nexus_status nexus_verifier_refresh(nexus_verifier *v)
     return nexus__jwks_refresh(v->jwks);
 }
 
+nexus_status nexus_verifier_use(nexus_verifier *v, const char *jwks, size_t n)
+{
+    return nexus__jwks_use(v->jwks, nexus__slice(jwks, n));
+}
+
 bool nexus_verifier_ready(const nexus_verifier *v)
 {
     return nexus__jwks_has_keys(v->jwks);
@@ -132,8 +136,7 @@ nexus_status nexus_verifier_revoke_subject(nexus_verifier *v, nexus_slice subjec
 {
     int64_t now_s = nexus__jwks_now_ns(v->jwks) / NEXUS__NS_PER_S;
     /* No token lives longer than a day (nexus_jwt_rules.max_lifetime_s). */
-    return nexus__revocations_add(&v->revoked, true, subject, issued_before_s + 86400 + 120, issued_before_s,
-                                  now_s);
+    return nexus__revocations_add(&v->revoked, true, subject, issued_before_s + 86400 + 120, issued_before_s, now_s);
 }
 
 void nexus_verifier_close(nexus_verifier *v)

@@ -27,8 +27,7 @@ static int64_t test_now(void *user_data)
     return now_s * NEXUS__NS_PER_S;
 }
 
-static nexus_status on_event(nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data,
-                             void *user_data)
+static nexus_status on_event(nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data, void *user_data)
 {
     (void)subject, (void)user_data;
     cr_expect(nexus_db_in_transaction(tx));
@@ -77,8 +76,7 @@ TestSuite(auth, .init = set_up, .fini = tear_down);
 static void register_ann(void)
 {
     nexus_user *user;
-    cr_assert_eq(nexus_auth_register(auth, MAIL, GOOD, NEXUS_S("Ann"), &user), NEXUS_OK, "%s",
-                 nexus_error_message());
+    cr_assert_eq(nexus_auth_register(auth, MAIL, GOOD, NEXUS_S("Ann"), &user), NEXUS_OK, "%s", nexus_error_message());
     nexus_user_free(user);
 }
 
@@ -128,9 +126,8 @@ Test(auth, a_registered_user_logs_in_with_a_token_that_verifies)
     nexus_principal *p;
     nexus_slice s;
     cr_assert_eq(nexus_verifier_open(&v, &opts), NEXUS_OK);
-    cr_assert_eq(
-        nexus_verifier_check(v, nexus_grant_access_token(g), strlen(nexus_grant_access_token(g)), &p),
-        NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(nexus_verifier_check(v, nexus_grant_access_token(g), strlen(nexus_grant_access_token(g)), &p),
+                 NEXUS_OK, "%s", nexus_error_message());
     nexus_principal_subject(p, &s);
     cr_expect(nexus__slice_eq_c(s, nexus_grant_user_id(g)));
     cr_expect(nexus_principal_has_role(p, "customer"));
@@ -148,8 +145,7 @@ Test(auth, an_address_is_unique_without_regard_to_case)
 {
     register_ann();
     nexus_user *user;
-    cr_expect_eq(nexus_auth_register(auth, NEXUS_S("ANN@Example.com"), GOOD, NEXUS_S("B"), &user),
-                 NEXUS_ECONFLICT);
+    cr_expect_eq(nexus_auth_register(auth, NEXUS_S("ANN@Example.com"), GOOD, NEXUS_S("B"), &user), NEXUS_ECONFLICT);
     cr_expect(strncmp(nexus_error_message(), "email: ", 7) == 0, "%s", nexus_error_message());
     cr_expect_eq(login(NEXUS_S("Ann@EXAMPLE.com"), GOOD), NEXUS_OK);
 }
@@ -158,12 +154,12 @@ Test(auth, what_may_not_be_an_address_password_or_name)
 {
     static char long_password[1100];
     memset(long_password, 'x', sizeof long_password);
-    static const char *const addresses[] = {
-        "", "a", "@b", "a@", "a@b@c", "a b@c", "a@.c", "a@c.", "a@b\r\nBcc: x", "<a@b>"};
+    static const char *const addresses[] = {"",     "a", "@b", "a@", "a@b@c", "a b@c", "a@.c", "a@c.", "a@b\r\nBcc: x",
+                                            "<a@b>"};
     nexus_user *user;
     for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++)
-        cr_expect_eq(nexus_auth_register(auth, nexus__slice_c(addresses[i]), GOOD, NEXUS_S("A"), &user),
-                     NEXUS_EINVAL, "%s", addresses[i]);
+        cr_expect_eq(nexus_auth_register(auth, nexus__slice_c(addresses[i]), GOOD, NEXUS_S("A"), &user), NEXUS_EINVAL,
+                     "%s", addresses[i]);
     const nexus_slice passwords[] = {NEXUS_S("1234567"),
                                      NEXUS_S("PASSWORD"),
                                      {"nul\0nul\0", 8},
@@ -188,8 +184,7 @@ Test(auth, row_65_passwords_are_never_cut)
     cr_expect_eq(login(MAIL, nexus__slice(a, 1023)), NEXUS_EAUTH);
     cr_expect_eq(login(MAIL, nexus__slice(a, 72)), NEXUS_EAUTH);
     static char huge[10 * 1024 * 1024];
-    cr_expect_eq(login(MAIL, nexus__slice(huge, sizeof huge)),
-                 NEXUS_EINVAL); /* refused before it is hashed */
+    cr_expect_eq(login(MAIL, nexus__slice(huge, sizeof huge)), NEXUS_EINVAL); /* refused before it is hashed */
 }
 
 Test(auth, row_71_sql_is_only_text)
@@ -205,8 +200,7 @@ Test(auth, row_71_sql_is_only_text)
         char email[64];
         snprintf(email, sizeof email, "o'brien%zu@example.com", i);
         nexus_user *user, *again;
-        cr_assert_eq(nexus_auth_register(auth, nexus__slice_c(email), GOOD, nexus__slice_c(names[i]), &user),
-                     NEXUS_OK);
+        cr_assert_eq(nexus_auth_register(auth, nexus__slice_c(email), GOOD, nexus__slice_c(names[i]), &user), NEXUS_OK);
         cr_assert_eq(nexus_auth_user(auth, nexus__slice_c(nexus_user_id(user)), &again), NEXUS_OK);
         cr_expect_str_eq(nexus_user_name(again), names[i]);
         nexus_user_free(user);
@@ -270,8 +264,7 @@ Test(auth, refresh_tokens_expire_idle_and_absolutely)
     cr_expect_eq(nexus_auth_refresh(auth, refresh_of(g), &next), NEXUS_EAUTH);
     nexus_grant_free(g);
     cr_expect_eq(nexus_auth_refresh(auth, NEXUS_S("x"), &next), NEXUS_EAUTH);
-    cr_expect_eq(nexus_auth_refresh(auth, NEXUS_S("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), &next),
-                 NEXUS_EAUTH);
+    cr_expect_eq(nexus_auth_refresh(auth, NEXUS_S("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), &next), NEXUS_EAUTH);
 }
 
 static void *refresh_thread(void *user_data)
@@ -324,8 +317,7 @@ Test(auth, row_32_the_gate_stands_before_every_grant)
     cr_assert_eq(nexus_auth_set_disabled(auth, id, true), NEXUS_OK);
     cr_expect_eq(login(MAIL, GOOD), NEXUS_EAUTH);
     cr_expect_eq(nexus_auth_refresh(auth, refresh_of(g), &next), NEXUS_EAUTH);
-    cr_expect_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(reset), NEXUS_S("another password")),
-                 NEXUS_EAUTH);
+    cr_expect_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(reset), NEXUS_S("another password")), NEXUS_EAUTH);
     cr_assert_eq(nexus_auth_set_disabled(auth, id, false), NEXUS_OK);
     cr_expect_eq(login(MAIL, GOOD), NEXUS_OK);
     nexus_free(reset);
@@ -343,18 +335,16 @@ Test(auth, a_reset_token_works_once_and_ends_all_sessions)
     cr_assert_eq(nexus_auth_reset_begin(auth, MAIL, &reset, &user), NEXUS_OK);
     nexus_user_free(user);
     cr_expect_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(reset), NEXUS_S("short")), NEXUS_EINVAL);
-    cr_assert_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(reset), NEXUS_S("another password")), NEXUS_OK,
-                 "%s", nexus_error_message());
-    cr_expect_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(reset), NEXUS_S("a third password")),
-                 NEXUS_EAUTH);
+    cr_assert_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(reset), NEXUS_S("another password")), NEXUS_OK, "%s",
+                 nexus_error_message());
+    cr_expect_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(reset), NEXUS_S("a third password")), NEXUS_EAUTH);
     cr_expect_eq(login(MAIL, GOOD), NEXUS_EAUTH);
     cr_expect_eq(login(MAIL, NEXUS_S("another password")), NEXUS_OK);
     cr_expect_eq(nexus_auth_refresh(auth, refresh_of(g), &next), NEXUS_EAUTH);
     cr_assert_eq(nexus_auth_reset_begin(auth, MAIL, &late, &user), NEXUS_OK);
     nexus_user_free(user);
     now_s += 900;
-    cr_expect_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(late), NEXUS_S("a third password")),
-                 NEXUS_EAUTH);
+    cr_expect_eq(nexus_auth_reset_confirm(auth, nexus__slice_c(late), NEXUS_S("a third password")), NEXUS_EAUTH);
     nexus_free(reset), nexus_free(late);
     nexus_grant_free(g);
 }
@@ -368,13 +358,10 @@ Test(auth, the_first_administrator_needs_a_live_token)
     cr_expect_not(any);
     cr_assert_eq(nexus_auth_bootstrap_token(auth, &token), NEXUS_OK);
     cr_assert_eq(nexus_auth_bootstrap_token(auth, &newer), NEXUS_OK);
-    cr_expect_eq(nexus_auth_bootstrap(auth, nexus__slice_c(token), MAIL, GOOD, NEXUS_S("A"), &user),
-                 NEXUS_EAUTH);
-    cr_expect_eq(
-        nexus_auth_bootstrap(auth, nexus__slice_c(newer), MAIL, NEXUS_S("short"), NEXUS_S("A"), &user),
-        NEXUS_EINVAL);
-    cr_assert_eq(nexus_auth_bootstrap(auth, nexus__slice_c(newer), MAIL, GOOD, NEXUS_S("A"), &user),
-                 NEXUS_OK);
+    cr_expect_eq(nexus_auth_bootstrap(auth, nexus__slice_c(token), MAIL, GOOD, NEXUS_S("A"), &user), NEXUS_EAUTH);
+    cr_expect_eq(nexus_auth_bootstrap(auth, nexus__slice_c(newer), MAIL, NEXUS_S("short"), NEXUS_S("A"), &user),
+                 NEXUS_EINVAL);
+    cr_assert_eq(nexus_auth_bootstrap(auth, nexus__slice_c(newer), MAIL, GOOD, NEXUS_S("A"), &user), NEXUS_OK);
     cr_expect_str_eq(nexus_user_role(user, 0), "admin");
     cr_expect_eq(nexus_auth_bootstrap(auth, nexus__slice_c(newer), NEXUS_S("b@b"), GOOD, NEXUS_S("A"), &user),
                  NEXUS_EAUTH);

@@ -70,9 +70,8 @@ static pair pair_new(const char *alg)
     size_t n;
     nexus_key *key = fresh(alg);
     if (nexus_key_print_pem(key, true, &pem, &n) == NEXUS_OK) {
-        cr_assert_eq(
-            nexus__pkey_from_pem(&p.pkey, nexus__sigalg_find(nexus__slice_c(alg)), nexus__slice(pem, n)),
-            NEXUS_OK);
+        cr_assert_eq(nexus__pkey_from_pem(&p.pkey, nexus__sigalg_find(nexus__slice_c(alg)), nexus__slice(pem, n)),
+                     NEXUS_OK);
         nexus_free(pem);
     }
     cr_assert_eq(nexus_key_print_jwk(key, false, &jwk, &n), NEXUS_OK);
@@ -95,8 +94,7 @@ static void assert_forged(pair *p, const char *header, const char *payload, bool
     char *token = forge(p->pkey, header, payload);
     nexus_status status = check(p->set, token, strlen(token));
     cr_expect_eq(status == NEXUS_OK, accepted, "%s %s: %s", header, payload, nexus_error_message());
-    cr_expect(accepted || status == NEXUS_EAUTH || status == NEXUS_ENOTFOUND, "%s",
-              nexus_status_name(status));
+    cr_expect(accepted || status == NEXUS_EAUTH || status == NEXUS_ENOTFOUND, "%s", nexus_status_name(status));
     nexus_free(token);
 }
 
@@ -121,8 +119,7 @@ Test(jwt, claims_are_read_decoded)
 {
     nexus_key *key = fresh("ES256");
     const char *text =
-        "{" GOOD
-        ",\"name\":\"J\\u00fcrgen \\\"J\\\"\",\"roles\":[\"a\",\"b\"],\"n\":9007199254740993,\"f\":1.5}";
+        "{" GOOD ",\"name\":\"J\\u00fcrgen \\\"J\\\"\",\"roles\":[\"a\",\"b\"],\"n\":9007199254740993,\"f\":1.5}";
     char *token;
     size_t n;
     cr_assert_eq(nexus_jwt_sign(&token, &n, key, NULL, text, strlen(text)), NEXUS_OK);
@@ -150,8 +147,7 @@ Test(jwt, claims_are_read_decoded)
 Test(jwt, row_44_alg_none_in_any_form)
 {
     pair p = pair_new("ES256");
-    const char *const algs[] = {"\"none\"", "\"None\"", "\"nOnE\"",  "[\"ES256\"]",
-                                "null",     "\"\"",     "\"es256\"", "256"};
+    const char *const algs[] = {"\"none\"", "\"None\"", "\"nOnE\"", "[\"ES256\"]", "null", "\"\"", "\"es256\"", "256"};
     for (size_t i = 0; i < sizeof algs / sizeof algs[0]; i++) {
         char header[128];
         snprintf(header, sizeof header, "{\"alg\":%s,\"typ\":\"at+jwt\",\"kid\":\"k1\"}", algs[i]);
@@ -198,11 +194,10 @@ Test(jwt, row_46_keys_inside_the_token_are_ignored)
     size_t n;
     attacker = fresh("ES256");
     cr_assert_eq(nexus_key_print_jwk(attacker, false, &jwk, &n), NEXUS_OK);
-    snprintf(
-        header, sizeof header,
-        "{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k1\",\"jwk\":%s,\"jku\":\"https://evil.example/k\","
-        "\"x5u\":\"https://evil.example/x\",\"x5c\":[\"MIIB\"]}",
-        jwk);
+    snprintf(header, sizeof header,
+             "{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k1\",\"jwk\":%s,\"jku\":\"https://evil.example/k\","
+             "\"x5u\":\"https://evil.example/x\",\"x5c\":[\"MIIB\"]}",
+             jwk);
     token = forge(theirs.pkey, header, "{" GOOD "}");
     cr_expect_eq(check(ours.set, token, strlen(token)), NEXUS_EAUTH);
     nexus_free(token);
@@ -216,8 +211,7 @@ Test(jwt, row_46_keys_inside_the_token_are_ignored)
 Test(jwt, row_47_kid_is_only_a_map_key)
 {
     pair p = pair_new("ES256");
-    const char *const kids[] = {
-        "\"../../dev/null\"", "\"' OR 1=1--\"", "\"k1\\u0000\"", "7", "[\"k1\"]", "\"\""};
+    const char *const kids[] = {"\"../../dev/null\"", "\"' OR 1=1--\"", "\"k1\\u0000\"", "7", "[\"k1\"]", "\"\""};
     for (size_t i = 0; i < sizeof kids / sizeof kids[0]; i++) {
         char header[128];
         snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":%s}", kids[i]);
@@ -338,8 +332,7 @@ Test(jwt, row_53_parties_and_kind)
         assert_forged(&p, header, "{" GOOD "}", false);
     }
     assert_forged(&p, "{\"alg\":\"ES256\",\"kid\":\"k1\"}", "{" GOOD "}", false);
-    assert_forged(&p, "{\"alg\":\"ES256\",\"typ\":\"application/AT+JWT\",\"kid\":\"k1\"}", "{" GOOD "}",
-                  true);
+    assert_forged(&p, "{\"alg\":\"ES256\",\"typ\":\"application/AT+JWT\",\"kid\":\"k1\"}", "{" GOOD "}", true);
     pair_free(&p);
 }
 
@@ -368,11 +361,9 @@ Test(jwt, keys_travel_as_jwk_and_pem)
         char *jwk, *pem, *token;
         size_t n;
         cr_assert_eq(nexus_key_print_jwk(key, true, &jwk, &n), NEXUS_OK);
-        cr_assert_eq(nexus_key_parse_jwk(&jwk_key, jwk, n, NULL), NEXUS_OK, "%s: %s", algs[i],
-                     nexus_error_message());
+        cr_assert_eq(nexus_key_parse_jwk(&jwk_key, jwk, n, NULL), NEXUS_OK, "%s: %s", algs[i], nexus_error_message());
         cr_assert_eq(nexus_key_print_pem(jwk_key, true, &pem, &n), NEXUS_OK);
-        cr_assert_eq(nexus_key_parse_pem(&pem_key, pem, n, algs[i], "k1"), NEXUS_OK, "%s",
-                     nexus_error_message());
+        cr_assert_eq(nexus_key_parse_pem(&pem_key, pem, n, algs[i], "k1"), NEXUS_OK, "%s", nexus_error_message());
         cr_assert_eq(nexus_jwt_sign(&token, &n, pem_key, NULL, "{" GOOD "}", strlen("{" GOOD "}")), NEXUS_OK);
         nexus_keyset *set = set_of(key);
         cr_expect_eq(check(set, token, n), NEXUS_OK, "%s", nexus_error_message());

@@ -6,8 +6,7 @@
 
 #include "auth/rbac.h"
 
-static bool ask(const nexus_rbac *r, const char *role, const char *permission, const char *subject,
-                const char *owner)
+static bool ask(const nexus_rbac *r, const char *role, const char *permission, const char *subject, const char *owner)
 {
     nexus_slice roles[] = {nexus__slice_c(role)};
     nexus_rbac_query q = NEXUS_RBAC_QUERY_INIT;
@@ -37,12 +36,10 @@ Test(rbac, patterns)
         {"orders:read:all", "orders:read", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        cr_expect_eq(
-            nexus__permission_matches(nexus__slice_c(rows[i].pattern), nexus__slice_c(rows[i].permission)),
-            rows[i].matches, "%s %s", rows[i].pattern, rows[i].permission);
-    static const char *const bad[] = {"",    "orders", "orders:", ":read", "a::b",  "a:b:c:d:e:f:g",
-                                      "A:b", "a:**:b", "a:b*",    "a:***", "a b:c", "a:b\n",
-                                      "**"};
+        cr_expect_eq(nexus__permission_matches(nexus__slice_c(rows[i].pattern), nexus__slice_c(rows[i].permission)),
+                     rows[i].matches, "%s %s", rows[i].pattern, rows[i].permission);
+    static const char *const bad[] = {"",     "orders", "orders:", ":read", "a::b", "a:b:c:d:e:f:g", "A:b", "a:**:b",
+                                      "a:b*", "a:***",  "a b:c",   "a:b\n", "**"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         cr_expect_not_null(nexus__permission_pattern_error(nexus__slice_c(bad[i])), "%s", bad[i]);
 }

@@ -46,13 +46,11 @@ Test(secret, opens_in_its_own_place_only)
     for (size_t i = 0; i < n; i++) {
         char kept = sealed[i];
         sealed[i] = kept == 'A' ? 'B' : 'A';
-        cr_expect_neq(nexus_secrets_unseal(s, NEXUS_S("users/1/totp"), text, &plain, &m), NEXUS_OK,
-                      "byte %zu", i);
+        cr_expect_neq(nexus_secrets_unseal(s, NEXUS_S("users/1/totp"), text, &plain, &m), NEXUS_OK, "byte %zu", i);
         sealed[i] = kept;
     }
     for (size_t i = 0; i < n; i++)
-        cr_expect_neq(nexus_secrets_unseal(s, NEXUS_S("users/1/totp"), (nexus_slice){sealed, i}, &plain, &m),
-                      NEXUS_OK);
+        cr_expect_neq(nexus_secrets_unseal(s, NEXUS_S("users/1/totp"), (nexus_slice){sealed, i}, &plain, &m), NEXUS_OK);
     nexus_free(sealed);
     nexus_secrets_close(s);
 }

@@ -84,8 +84,7 @@ static void run_file(const char *name, bool signatures)
         cr_skip_test("%s is not there", path);
     nexus__json doc;
     nexus__json_init(&doc, NULL);
-    cr_assert_eq(nexus__json_scan(&doc, nexus__slice(text, n), &(nexus__json_limits){.lenient = true}),
-                 NEXUS_OK);
+    cr_assert_eq(nexus__json_scan(&doc, nexus__slice(text, n), &(nexus__json_limits){.lenient = true}), NEXUS_OK);
     uint32_t groups = nexus__json_get(&doc, 0, "testGroups");
     for (nexus__json_iter it = nexus__json_each(&doc, groups); nexus__json_step(&doc, &it);)
         run_group(&doc, it.value, signatures, &count);
@@ -126,16 +125,14 @@ static void run_cookbook(const char *name)
     char alg_c[16];
     snprintf(alg_c, sizeof alg_c, "%.*s", (int)alg.n, alg.p);
     nexus_key *key;
-    cr_assert_eq(nexus_key_parse_jwk(&key, raw.p, raw.n, alg_c), NEXUS_OK, "%s: %s", name,
-                 nexus_error_message());
+    cr_assert_eq(nexus_key_parse_jwk(&key, raw.p, raw.n, alg_c), NEXUS_OK, "%s: %s", name, nexus_error_message());
     nexus_keyset_opts opts = NEXUS_KEYSET_OPTS_INIT;
     opts.allow_hmac = true;
     nexus_keyset *set;
     cr_assert_eq(nexus_keyset_new(&set, &opts), NEXUS_OK);
     cr_assert_eq(nexus_keyset_add(set, key), NEXUS_OK);
     char *got;
-    cr_assert_eq(nexus_jws_verify(set, compact.p, compact.n, &got, &n), NEXUS_OK, "%s: %s", name,
-                 nexus_error_message());
+    cr_assert_eq(nexus_jws_verify(set, compact.p, compact.n, &got, &n), NEXUS_OK, "%s: %s", name, nexus_error_message());
     cr_assert(nexus__slice_eq(nexus__slice(got, n), payload));
     nexus_free(got);
     nexus_keyset_free(set);

@@ -132,8 +132,7 @@ Test(verifier, a_token_needs_a_subject)
     nexus_keyset *set;
     nexus_key *key = fresh("k1");
     nexus_verifier *v = given(key, &set);
-    static const char claims[] =
-        "{\"iss\":\"" ISS "\",\"aud\":\"nexus\",\"iat\":1800000000,\"exp\":1800000600}";
+    static const char claims[] = "{\"iss\":\"" ISS "\",\"aud\":\"nexus\",\"iat\":1800000000,\"exp\":1800000600}";
     char *token;
     size_t n;
     cr_assert_eq(nexus_jwt_sign(&token, &n, key, NULL, claims, sizeof claims - 1), NEXUS_OK);
@@ -153,7 +152,7 @@ Test(verifier, keys_come_over_https_unless_loopback)
     opts.jwks_url = "http://id.example/jwks.json";
     cr_expect_eq(nexus_verifier_open(&v, &opts), NEXUS_EINVAL);
     opts.jwks_url = NULL;
-    cr_expect_eq(nexus_verifier_open(&v, &opts), NEXUS_EINVAL);
+    cr_expect_eq(nexus_verifier_open(&v, &opts), NEXUS_EINVAL, "a client without an address");
     nexus_client_close(client);
 }
 
@@ -235,8 +234,7 @@ static nexus_status settle(nexus_verifier *v, const char *token, size_t n)
     sem_t done;
     sem_init(&done, 0, 0);
     nexus_status status;
-    while ((status = check(v, token, n)) == NEXUS_EAGAIN &&
-           nexus_verifier_wait_async(v, post, &done) == NEXUS_OK)
+    while ((status = check(v, token, n)) == NEXUS_EAGAIN && nexus_verifier_wait_async(v, post, &done) == NEXUS_OK)
         sem_wait(&done);
     sem_destroy(&done);
     return status;
@@ -301,4 +299,27 @@ Test(verifier, without_an_issuer_it_says_so)
     nexus_key_free(key);
     nexus_verifier_close(v);
     nexus_client_close(client);
+}
+
+Test(verifier, an_issuer_hands_its_own_keys_over)
+{
+    nexus_key *key = fresh("k1"), *next = fresh("k2");
+    nexus_verifier_opts opts = options();
+    nexus_verifier *v;
+    char *jwk, set[2048];
+    size_t n, jwk_n;
+    cr_assert_eq(nexus_verifier_open(&v, &opts), NEXUS_OK);
+    char *token = token_of(key, "", &n);
+    cr_expect_eq(check(v, token, n), NEXUS_EAGAIN);
+    nexus_key *const order[] = {key, next};
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(nexus_key_print_jwk(order[i], false, &jwk, &jwk_n), NEXUS_OK);
+        snprintf(set, sizeof set, "{\"keys\":[%s]}", jwk);
+        nexus_free(jwk);
+        cr_assert_eq(nexus_verifier_use(v, set, strlen(set)), NEXUS_OK);
+        cr_expect_eq(check(v, token, n), i == 0 ? NEXUS_OK : NEXUS_EAUTH);
+    }
+    nexus_free(token);
+    nexus_verifier_close(v);
+    nexus_key_free(key), nexus_key_free(next);
 }

@@ -1,0 +1,213 @@
+/*
+ * The backend owns users, keys, orders and payments. Handlers write rows and outbox records in one transaction; a relay
+ * moves the records to the bus; saga and payment sandbox live on the bus and lead back to rows through consumers whose
+ * inbox makes each event count once.
+ */
+#include "backend/backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "backend/private.h"
+
+static const nexus_setting settings[] = {
+    {"payment_timeout_ms", NEXUS_SETTING_INT, "2000", 100, 600000, NULL,
+     "How long an order waits for its payment before it is cancelled."},
+    {"payment_delay_ms", NEXUS_SETTING_INT, "0", 0, 600000, NULL,
+     "How late the payment sandbox answers; for tests of late payments."},
+    {"hash_parallel", NEXUS_SETTING_INT, "0", 0, 64, NULL, "Passwords hashed at once; 0: one per core."},
+    {"hash_queue", NEXUS_SETTING_INT, "64", 1, 10000, NULL, "Logins that wait for that; more are answered 503."},
+};
+
+/* --- the first administrator -------------------------------------------------------------------------------------------- */
+
+static nexus_status write_bootstrap(backend *b, const char *token)
+{
+    unlink(b->bootstrap_file);
+    int fd = open(b->bootstrap_file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return NEXUS_EIO;
+    bool ok = write(fd, token, strlen(token)) == (ssize_t)strlen(token) && write(fd, "\n", 1) == 1;
+    close(fd);
+    return ok ? NEXUS_OK : NEXUS_EIO;
+}
+
+static nexus_status offer_bootstrap(backend *b)
+{
+    bool any;
+    char *token;
+    nexus_status status = nexus_auth_has_admin(b->auth, &any);
+    if (status != NEXUS_OK || any)
+        return status;
+    status = nexus_auth_bootstrap_token(b->auth, &token);
+    if (status != NEXUS_OK)
+        return status;
+    status = write_bootstrap(b, token);
+    nexus_free(token);
+    nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_INFO, "backend", NULL,
+                     "there is no administrator yet: the one-time token is in %s for 15 minutes", b->bootstrap_file);
+    return status;
+}
+
+static void forget_bootstrap(backend *b)
+{
+    struct stat st;
+    if (stat(b->bootstrap_file, &st) == 0 && time(NULL) - st.st_mtime > 900)
+        unlink(b->bootstrap_file);
+}
+
+/* --- keys and upkeep ------------------------------------------------------------------------------------------------------- */
+
+static nexus_status take_keys(backend *b)
+{
+    char *json;
+    size_t n;
+    nexus_status status = nexus_auth_jwks(b->auth, &json, &n, NULL);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus_verifier_use(b->verifier, json, n);
+    nexus_free(json);
+    return status;
+}
+
+static void upkeep(void *user_data)
+{
+    backend *b = user_data;
+    nexus_status status = nexus_auth_rotate(b->auth, false);
+    if (status == NEXUS_OK)
+        status = take_keys(b);
+    if (status == NEXUS_OK)
+        status = idempotency_expire(b);
+    if (status != NEXUS_OK)
+        nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_WARN, "backend", NULL, "upkeep: %s",
+                         nexus_error_message());
+    forget_bootstrap(b);
+}
+
+/* --- mount -------------------------------------------------------------------------------------------------------------------- */
+
+static nexus_status on_auth_event(nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data, void *user_data)
+{
+    (void)user_data;
+    char name[64];
+    snprintf(name, sizeof name, "user-%.*s", TEXT_ARGS(subject));
+    return publish_in(tx, type, name, data, NULL);
+}
+
+static nexus_status open_auth(backend *b)
+{
+    const nexus_settings *s = nexus_service_settings(b->service);
+    nexus_auth_opts opts = NEXUS_AUTH_OPTS_INIT;
+    opts.issuer = nexus_service_issuer(b->service);
+    opts.key_dir = nexus_service_state_dir(b->service);
+    opts.hash_parallel = (uint32_t)nexus_settings_int(s, "hash_parallel");
+    opts.hash_queue = (uint32_t)nexus_settings_int(s, "hash_queue");
+    opts.event_fn = on_auth_event;
+    opts.user_data = b;
+    nexus_status status = nexus_auth_open(&b->auth, b->db, &opts);
+    if (status != NEXUS_OK)
+        return status;
+    nexus_verifier_opts verifier = NEXUS_VERIFIER_OPTS_INIT;
+    verifier.issuer = opts.issuer;
+    status = nexus_verifier_open(&b->verifier, &verifier);
+    if (status == NEXUS_OK)
+        status = take_keys(b);
+    if (status == NEXUS_OK)
+        nexus_service_set_verifier(b->service, b->verifier);
+    return status;
+}
+
+static nexus_status open_metrics(backend *b)
+{
+    nexus_metric_desc desc = NEXUS_METRIC_DESC_INIT;
+    desc.name = "nexus_orders_total";
+    desc.help = "Orders by what became of them.";
+    desc.type = NEXUS_METRIC_COUNTER;
+    desc.labels = "status";
+    return nexus_metrics_family(&b->orders_total, nexus_service_metrics(b->service), &desc);
+}
+
+static nexus_status open_bus(backend *b)
+{
+    nexus_outbox_relay_opts relay = NEXUS_OUTBOX_RELAY_OPTS_INIT;
+    relay.source = "/nexus/backend";
+    nexus_status status = nexus_outbox_relay_open(&b->relay, b->db, b->bus, &relay);
+    if (status == NEXUS_OK)
+        status = payments_open(b);
+    return status == NEXUS_OK ? order_saga_open(b) : status;
+}
+
+static void backend_unmount(void *mounted)
+{
+    backend *b = mounted;
+    if (!b)
+        return;
+    nexus_saga_close(b->saga);
+    nexus_consumer_close(b->order_consumer);
+    nexus_consumer_close(b->payment_consumer);
+    nexus_group_close(b->order_group);
+    nexus_group_close(b->payment_group);
+    nexus_outbox_relay_close(b->relay);
+    nexus_service_set_verifier(b->service, NULL);
+    nexus_verifier_close(b->verifier);
+    nexus_auth_close(b->auth);
+    pthread_mutex_destroy(&b->running.lock);
+    free(b);
+}
+
+static nexus_status mount_parts(backend *b)
+{
+    snprintf(b->bootstrap_file, sizeof b->bootstrap_file, "%s/bootstrap.token", nexus_service_state_dir(b->service));
+    b->payment_delay_ms = nexus_settings_int(nexus_service_settings(b->service), "payment_delay_ms");
+    b->db = nexus_service_db(b->service);
+    b->bus = b->db ? nexus_service_bus(b->service) : NULL;
+    if (!b->bus)
+        return NEXUS_EIO;
+    nexus_status status = backend_migrate(b->db);
+    if (status == NEXUS_OK)
+        status = open_metrics(b);
+    if (status == NEXUS_OK)
+        status = open_auth(b);
+    if (status == NEXUS_OK)
+        status = open_bus(b);
+    if (status == NEXUS_OK)
+        status = account_routes(b);
+    if (status == NEXUS_OK)
+        status = order_routes(b);
+    if (status == NEXUS_OK)
+        status = nexus_service_every(b->service, "backend-upkeep", 30000, upkeep, b);
+    return status == NEXUS_OK ? offer_bootstrap(b) : status;
+}
+
+static nexus_status backend_mount(nexus_service *service, void **out)
+{
+    backend *b = calloc(1, sizeof *b);
+    if (!b)
+        return NEXUS_ENOMEM;
+    b->service = service;
+    pthread_mutex_init(&b->running.lock, NULL);
+    nexus_status status = mount_parts(b);
+    if (status == NEXUS_OK)
+        *out = b;
+    else
+        backend_unmount(b);
+    return status;
+}
+
+const nexus_service_module backend_module = {
+    .size = sizeof(nexus_service_module),
+    .name = "backend",
+    .text = "Users, tokens, orders and payments.",
+    .port_offset = 1,
+    .bus = NEXUS_SERVICE_BUS_OWNER,
+    .settings = settings,
+    .setting_count = sizeof settings / sizeof settings[0],
+    .mount = backend_mount,
+    .unmount = backend_unmount,
+};

@@ -1,0 +1,100 @@
+/* Shared by the files of the backend. */
+#ifndef SERVERS_BACKEND_PRIVATE_H
+#define SERVERS_BACKEND_PRIVATE_H
+
+#include <pthread.h>
+
+#include "backend/backend.h"
+
+#define RUNNING_MAX 256
+
+/* Requests with an Idempotency-Key that are being worked on now. */
+typedef struct running {
+    pthread_mutex_t lock;
+    struct {
+        char keys[RUNNING_MAX][96]; /* "" = free */
+    } locked;
+} running;
+
+typedef struct backend {
+    nexus_service *service;
+    nexus_db *db;
+    nexus_bus *bus;
+    nexus_auth *auth;
+    nexus_verifier *verifier;
+    nexus_outbox_relay *relay;
+    nexus_saga *saga;
+    nexus_group *order_group, *payment_group;
+    nexus_consumer *order_consumer, *payment_consumer;
+    nexus_metric_family *orders_total;
+    running running;
+    int64_t payment_delay_ms;
+    char bootstrap_file[4200];
+} backend;
+
+/* --- answer.c: what handlers say ---------------------------------------------------------------------------------- */
+
+/* Members of a JSON body that the route's schema has checked; a missing one is empty. */
+nexus_slice member(nexus_json *body, const char *name);
+/* The scanned body; false: it has been answered. */
+bool read_body(nexus_request *request, nexus_json **out);
+/* Answers with what the writer holds and frees it. */
+void reply_json(nexus_request *request, uint16_t status, nexus_json_writer *writer);
+/* 422 with one finding; pointer like "/items/0/quantity". */
+void reply_invalid(nexus_request *request, const char *pointer, const char *detail);
+/* A failure that is not the caller's fault: 503 when trying again helps, else 500; logged. */
+void reply_failure(backend *b, nexus_request *request, nexus_status status);
+/* printf("%.*s") arguments of a slice. */
+#define TEXT_ARGS(s) (int)(s).n, ((s).p ? (s).p : "")
+
+/* --- events ---------------------------------------------------------------------------------------------------------- */
+
+/* The request this thread works on, so that events written deep inside carry its trace. */
+extern _Thread_local nexus_request *current_request;
+/* Writes an event into the outbox of the open transaction, with the trace of current_request or of cause. */
+nexus_status publish_in(nexus_db *tx, const char *type, const char *subject, nexus_slice data, const nexus_event *cause);
+const char *writer_text(nexus_json_writer *writer, nexus_slice *out);
+
+/* --- orders.c ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct order_total {
+    int64_t amount;
+    char currency[4];
+} order_total;
+
+/* Adds up the items. False: *pointer and *detail (static text) say what is wrong. */
+bool order_add_up(nexus_json *body, order_total *total, char pointer[64], const char **detail);
+nexus_status order_insert(backend *b, nexus_db *tx, nexus_slice user_id, nexus_json *body, const order_total *total,
+                          char id[NEXUS_ID_LEN + 1]);
+/* Writes the order as JSON. user_id empty = anybody's. NEXUS_ENOTFOUND. */
+nexus_status order_write(nexus_db *db, nexus_slice id, nexus_slice user_id, nexus_json_writer *writer, const char *name);
+/* Moves a pending order on and adds to its history; a second time changes nothing. */
+nexus_status order_settle(nexus_db *tx, nexus_slice id, const char *status, nexus_slice reason, bool *changed);
+nexus_status order_note(nexus_db *tx, nexus_slice id, nexus_slice notification_id);
+
+/* --- idempotency.c ----------------------------------------------------------------------------------------------------- */
+
+typedef struct idempotency {
+    nexus_slice user_id, key; /* key empty: none was sent */
+    const char *operation;
+    char running[96];
+} idempotency;
+
+/* Reads the header. False: answered (bad key, or the same is running: 409). */
+bool idempotency_begin(idempotency *i, backend *b, nexus_request *request, const char *operation, nexus_slice user_id);
+/* Claims the key inside the transaction. *replay: the stored answer (free it) of an earlier request with the same body.
+ * NEXUS_ECONFLICT: another body. */
+nexus_status idempotency_claim(const idempotency *i, nexus_db *tx, nexus_slice body, char **replay, uint16_t *status);
+nexus_status idempotency_store(const idempotency *i, nexus_db *tx, uint16_t status, nexus_slice reply);
+void idempotency_end(idempotency *i, backend *b);
+nexus_status idempotency_expire(backend *b);
+
+/* --- the rest ------------------------------------------------------------------------------------------------------------ */
+
+nexus_status backend_migrate(nexus_db *db);
+nexus_status payments_open(backend *b);
+nexus_status order_saga_open(backend *b);
+nexus_status account_routes(backend *b);
+nexus_status order_routes(backend *b);
+
+#endif
