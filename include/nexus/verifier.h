@@ -65,7 +65,8 @@ NEXUS_API nexus_status nexus_verifier_check(nexus_verifier *verifier, const char
 /** Called once with the outcome of a fetch (NEXUS_OK: keys are there), on a thread of the client. */
 typedef void nexus_verifier_fn(nexus_status status, void *user_data);
 
-/** Calls back when the fetch under way, or one begun now, ends: then check again. */
+/** Calls back when the fetch under way, or one begun now, ends: then check again. NEXUS_EDONE: it has ended already and
+ * none is due, so check again at once; done is not called. */
 NEXUS_API nexus_status nexus_verifier_wait_async(nexus_verifier *verifier, nexus_verifier_fn *done,
                                                  void *user_data) NEXUS_MUST_CHECK;
 

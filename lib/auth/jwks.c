@@ -301,11 +301,15 @@ nexus_status nexus__jwks_wait(nexus__jwks *j, nexus_verifier_fn *done, void *use
     size_t at = WAITERS_MAX;
     pthread_mutex_lock(&j->lock);
     bool full = j->locked.waiting >= WAITERS_MAX;
-    bool mine = !full && claim(j, now);
+    /* A fetch that ended since the check has answered already: another would break the limit for unknown kids. */
+    bool answered = !j->locked.fetching && j->locked.keys && (!j->url || now < j->locked.due_ns);
+    bool mine = !full && !answered && claim(j, now);
     bool fetching = j->locked.fetching;
     if (fetching && !full)
         at = stand_in_line(j, (waiter){done, user_data});
     pthread_mutex_unlock(&j->lock);
+    if (answered)
+        return NEXUS_EDONE;
     if (full)
         return nexus__fail(NEXUS_ELIMIT, "too many wait for the issuer's keys");
     if (!fetching)

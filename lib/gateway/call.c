@@ -492,9 +492,14 @@ static void wait_for_keys(nexus__call *call)
     if (call->interims++ == 0) { /* once: keys that did not come are no reason to wait again */
         call->waiting = true;
         nexus_request_on_close(call->request, on_client_gone, call);
-        if (nexus_verifier_wait_async(g->opts.verifier, on_keys, call) == NEXUS_OK)
+        nexus_status status = nexus_verifier_wait_async(g->opts.verifier, on_keys, call);
+        if (status == NEXUS_OK)
             return;
         call->waiting = false;
+        if (status == NEXUS_EDONE) {
+            pass_token(call);
+            return;
+        }
     }
     (void)nexus_request_set_header(call->request, "Retry-After", NEXUS_S("1"));
     nexus__call_problem(call, 503, "keys-unavailable", "The keys to check tokens with are not there yet.");

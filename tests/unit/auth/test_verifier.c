@@ -233,9 +233,12 @@ static nexus_status settle(nexus_verifier *v, const char *token, size_t n)
 {
     sem_t done;
     sem_init(&done, 0, 0);
-    nexus_status status;
-    while ((status = check(v, token, n)) == NEXUS_EAGAIN && nexus_verifier_wait_async(v, post, &done) == NEXUS_OK)
-        sem_wait(&done);
+    nexus_status status, waited = NEXUS_OK;
+    while ((status = check(v, token, n)) == NEXUS_EAGAIN && (waited == NEXUS_OK || waited == NEXUS_EDONE)) {
+        waited = nexus_verifier_wait_async(v, post, &done);
+        if (waited == NEXUS_OK)
+            sem_wait(&done);
+    }
     sem_destroy(&done);
     return status;
 }
