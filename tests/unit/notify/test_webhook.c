@@ -1,5 +1,6 @@
 /* nexus/webhook.h against the vector of the Standard Webhooks libraries. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include <nexus/webhook.h>
 
