@@ -37,8 +37,8 @@ uint32_t nexus__exchange_method(const nexus_request *request);
  * was cut off (NEXUS_ECLOSED), broke the rules (NEXUS_EPROTO), was too slow (NEXUS_ETIMEDOUT) or too big
  * (NEXUS_ETOOBIG); no more calls come.
  */
-typedef size_t nexus__exchange_body_fn(nexus_request *request, nexus_slice data, bool end,
-                                       nexus_status status, void *user_data);
+typedef size_t nexus__exchange_body_fn(nexus_request *request, nexus_slice data, bool end, nexus_status status,
+                                       void *user_data);
 
 /* Starts to take the body; sends `100 Continue` if the client waits for it. The callback may run inside this call when
  * bytes are there already. With no body: one call with end. */
@@ -53,12 +53,11 @@ bool nexus__exchange_body_ready(nexus_request *request, nexus_slice *body);
 
 typedef struct nexus__exchange_reply {
     uint16_t status;
-    nexus_slice reason; /* empty = the usual one */
-    uint64_t length;    /* of the body; NEXUS__LENGTH_UNKNOWN = chunked (HTTP/1.0: until close) */
-    bool close;         /* do not keep the connection */
-    bool has_date;      /* `fields` has a Date already */
-    const struct iovec
-        *fields; /* lines "Name: value\r\n", checked by the caller (nexus__http_is_value), without
+    nexus_slice reason;         /* empty = the usual one */
+    uint64_t length;            /* of the body; NEXUS__LENGTH_UNKNOWN = chunked (HTTP/1.0: until close) */
+    bool close;                 /* do not keep the connection */
+    bool has_date;              /* `fields` has a Date already */
+    const struct iovec *fields; /* lines "Name: value\r\n", checked by the caller (nexus__http_is_value), without
                                    Connection, Content-Length, Transfer-Encoding, Keep-Alive, Trailer, Upgrade */
     size_t field_iovs;
 } nexus__exchange_reply;
@@ -68,18 +67,18 @@ typedef struct nexus__exchange_reply {
  * does not take are copied, so iovecs are borrowed for the call only. `end` ends the exchange: the request is gone.
  * Interim replies: any number of nexus__exchange_interim before.
  */
-nexus_status nexus__exchange_begin(nexus_request *request, const nexus__exchange_reply *reply,
-                                   const struct iovec *body, size_t n, bool end);
+nexus_status nexus__exchange_begin(nexus_request *request, const nexus__exchange_reply *reply, const struct iovec *body,
+                                   size_t n, bool end);
 /* NEXUS_OK, or NEXUS_ECLOSED: the peer has gone, nothing was taken. With `end` the exchange is over in either case. A body
  * shorter than the promised length closes the connection. */
 nexus_status nexus__exchange_write(nexus_request *request, const struct iovec *body, size_t n, bool end);
 /* Bytes taken but not yet given to the kernel. Stop reading the source above some mark … */
 size_t nexus__exchange_unsent(const nexus_request *request);
-/* … and go on when fn is called: once, when none are left (or the peer is gone). */
-void nexus__exchange_on_drained(nexus_request *request, nexus_handler_fn *fn, void *user_data);
+/* … and go on when fn is called: once, when none are left (or the peer is gone: then on_close is called instead, if set).
+ * false = none are unsent now, fn will not be called. */
+bool nexus__exchange_on_drained(nexus_request *request, nexus_handler_fn *fn, void *user_data);
 /* 103 and the like: fields as above. */
-nexus_status nexus__exchange_interim(nexus_request *request, uint16_t status, const struct iovec *fields,
-                                     size_t n);
+nexus_status nexus__exchange_interim(nexus_request *request, uint16_t status, const struct iovec *fields, size_t n);
 /* Ends the exchange without (the rest of) a reply: the connection is reset. */
 void nexus__exchange_abort(nexus_request *request);
 /* When the peer goes: nexus_request_on_close serves here too. */
@@ -93,8 +92,7 @@ void nexus__exchange_abort(nexus_request *request);
  * and the exchange is over when both sides have ended. Bytes received after the head come first. No log line is written
  * and no timeout runs until nexus__exchange_tunnel_idle sets one.
  */
-nexus_status nexus__exchange_tunnel(nexus_request *request, uint16_t status, const struct iovec *fields,
-                                    size_t n);
+nexus_status nexus__exchange_tunnel(nexus_request *request, uint16_t status, const struct iovec *fields, size_t n);
 /* Calls the body callback with NEXUS_ETIMEDOUT when nothing was received or sent for ms; 0 = never. */
 void nexus__exchange_tunnel_idle(nexus_request *request, uint32_t ms);
 

@@ -29,8 +29,8 @@ static bool version(nexus__http_head *h, const char *p, size_t n)
         h->minor = (uint8_t)(p[7] - '0');
         return true;
     }
-    bool other = n == VERSION_LEN && memcmp(p, "HTTP/", 5) == 0 && p[5] >= '0' && p[5] <= '9' &&
-                 p[6] == '.' && p[7] >= '0' && p[7] <= '9';
+    bool other = n == VERSION_LEN && memcmp(p, "HTTP/", 5) == 0 && p[5] >= '0' && p[5] <= '9' && p[6] == '.' &&
+                 p[7] >= '0' && p[7] <= '9';
     return refuse(h, other ? NEXUS__HTTP_BAD_VERSION : NEXUS__HTTP_BAD_LINE);
 }
 
@@ -55,10 +55,9 @@ static bool path_and_query(nexus__http_head *h, const char *p, uint32_t from, ui
 static bool absolute_form(nexus__http_head *h, const char *p, uint32_t end)
 {
     nexus_slice target = {p + h->target, end - h->target};
-    size_t scheme =
-        nexus__slice_ieq((nexus_slice){target.p, target.n < 7 ? target.n : 7}, NEXUS_S("http://"))    ? 7
-        : nexus__slice_ieq((nexus_slice){target.p, target.n < 8 ? target.n : 8}, NEXUS_S("https://")) ? 8
-                                                                                                      : 0;
+    size_t scheme = nexus__slice_ieq((nexus_slice){target.p, target.n < 7 ? target.n : 7}, NEXUS_S("http://"))    ? 7
+                    : nexus__slice_ieq((nexus_slice){target.p, target.n < 8 ? target.n : 8}, NEXUS_S("https://")) ? 8
+                                                                                                                  : 0;
     if (!scheme)
         return refuse(h, NEXUS__HTTP_BAD_TARGET);
     h->form = NEXUS__HTTP_ABSOLUTE;
@@ -225,8 +224,7 @@ static bool known_field(nexus__http_head *h, enum nexus__http_name id, nexus_sli
     }
 }
 
-static bool field_line(nexus__http_head *h, const nexus__http_limits *limits, const char *p, uint32_t from,
-                       uint32_t end)
+static bool field_line(nexus__http_head *h, const nexus__http_limits *limits, const char *p, uint32_t from, uint32_t end)
 {
     if (p[from] == ' ' || p[from] == '\t')
         return refuse(h, NEXUS__HTTP_FOLDED);
@@ -340,8 +338,8 @@ static enum line next_line(nexus__http_head *h, const nexus__http_limits *limits
 
 typedef bool start_line_fn(nexus__http_head *h, const char *p, uint32_t from, uint32_t end);
 
-static int32_t parse(nexus__http_head *h, const nexus__http_limits *limits, start_line_fn *start_line,
-                     bool request, bool to_head, const char *p, size_t size)
+static int32_t parse(nexus__http_head *h, const nexus__http_limits *limits, start_line_fn *start_line, bool request,
+                     bool to_head, const char *p, size_t size)
 {
     if (h->error)
         return -1;
@@ -376,14 +374,13 @@ static int32_t parse(nexus__http_head *h, const nexus__http_limits *limits, star
     }
 }
 
-int32_t nexus__http_parse_request(nexus__http_head *h, const nexus__http_limits *limits, const char *p,
-                                  size_t n)
+int32_t nexus__http_parse_request(nexus__http_head *h, const nexus__http_limits *limits, const char *p, size_t n)
 {
     return parse(h, limits, request_line, true, false, p, n);
 }
 
-int32_t nexus__http_parse_response(nexus__http_head *h, const nexus__http_limits *limits, bool to_head,
-                                   const char *p, size_t n)
+int32_t nexus__http_parse_response(nexus__http_head *h, const nexus__http_limits *limits, bool to_head, const char *p,
+                                   size_t n)
 {
     return parse(h, limits, status_line, false, to_head, p, n);
 }

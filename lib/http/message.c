@@ -25,14 +25,12 @@ enum nexus__http_name nexus__http_name_find(nexus_slice name)
                 {"proxy-connection", 16, NEXUS__HTTP_PROXY_CONNECTION},
                 {"transfer-encoding", 17, NEXUS__HTTP_TRANSFER_ENCODING}};
     /* where in the rows names of this length begin; 0xff = none */
-    static const uint8_t start[18] = {0xff, 0xff, 0,    0xff, 1,  0xff, 3,  6,  0xff,
-                                      0xff, 8,    0xff, 10,   12, 13,   14, 15, 16};
+    static const uint8_t start[18] = {0xff, 0xff, 0, 0xff, 1, 0xff, 3, 6, 0xff, 0xff, 8, 0xff, 10, 12, 13, 14, 15, 16};
     if (name.n >= sizeof start || start[name.n] == 0xff)
         return NEXUS__HTTP_OTHER;
     for (size_t i = start[name.n]; i < sizeof rows / sizeof rows[0] && rows[i].len == name.n; i++) {
         size_t k = 0;
-        while (k < name.n &&
-               (name.p[k] | 0x20) == (rows[i].text[k] | 0x20)) /* "-" | 0x20 is "-", and "\r" is no token */
+        while (k < name.n && (name.p[k] | 0x20) == (rows[i].text[k] | 0x20)) /* "-" | 0x20 is "-", and "\r" is no token */
             k++;
         if (k == name.n)
             return (enum nexus__http_name)rows[i].id;
@@ -46,8 +44,7 @@ const nexus__http_field *nexus__http_find(const nexus__http_head *h, const char 
     if (id)
         return nexus__http_first(h, id);
     for (uint32_t i = 0; i < h->field_count; i++)
-        if (h->fields[i].name_len == name.n &&
-            nexus__slice_ieq(nexus__http_field_name(&h->fields[i], base), name))
+        if (h->fields[i].name_len == name.n && nexus__slice_ieq(nexus__http_field_name(&h->fields[i], base), name))
             return &h->fields[i];
     return NULL;
 }
@@ -57,38 +54,32 @@ const nexus__http_error_info *nexus__http_error_info_get(enum nexus__http_error 
     static const nexus__http_error_info rows[NEXUS__HTTP_ERRORS] = {
         [NEXUS__HTTP_OK] = {"", "", 0},
         [NEXUS__HTTP_BAD_LINE] = {"bad-request-line",
-                                  "The request line is not: method, one space, target, one space, HTTP/1.1.",
-                                  400},
+                                  "The request line is not: method, one space, target, one space, HTTP/1.1.", 400},
         [NEXUS__HTTP_BAD_VERSION] = {"http-version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.", 505},
         [NEXUS__HTTP_BAD_TARGET] =
-            {"bad-target",
-             "The request target has a form or a character that a URL may not have; escape it as %XX.", 400},
-        [NEXUS__HTTP_LINE_TOO_LONG] = {"target-too-long", "The request line is too long.", 414},
-        [NEXUS__HTTP_BARE_CR_LF] =
-            {"bare-line-break",
-             "A line of the head ends, or is broken, by CR or LF alone; lines end with CR LF.", 400},
-        [NEXUS__HTTP_BAD_FIELD] =
-            {"bad-header", "A header field is not: name, colon at once, value without control characters.",
+            {"bad-target", "The request target has a form or a character that a URL may not have; escape it as %XX.",
              400},
+        [NEXUS__HTTP_LINE_TOO_LONG] = {"target-too-long", "The request line is too long.", 414},
+        [NEXUS__HTTP_BARE_CR_LF] = {"bare-line-break",
+                                    "A line of the head ends, or is broken, by CR or LF alone; lines end with CR LF.",
+                                    400},
+        [NEXUS__HTTP_BAD_FIELD] = {"bad-header",
+                                   "A header field is not: name, colon at once, value without control characters.", 400},
         [NEXUS__HTTP_FOLDED] = {"folded-header", "A header field is continued on a second line.", 400},
         [NEXUS__HTTP_HEAD_TOO_BIG] = {"headers-too-large", "The header fields are too large.", 431},
         [NEXUS__HTTP_TOO_MANY_FIELDS] = {"too-many-headers", "There are too many header fields.", 431},
-        [NEXUS__HTTP_BAD_LENGTH] = {"bad-content-length", "Content-Length is not a plain decimal number.",
-                                    400},
+        [NEXUS__HTTP_BAD_LENGTH] = {"bad-content-length", "Content-Length is not a plain decimal number.", 400},
         [NEXUS__HTTP_TWO_LENGTHS] = {"two-content-lengths", "Content-Length is given more than once.", 400},
         [NEXUS__HTTP_LENGTH_AND_ENCODING] = {"length-and-encoding",
                                              "Content-Length and Transfer-Encoding are given together.", 400},
-        [NEXUS__HTTP_BAD_ENCODING] = {"bad-transfer-encoding", "Transfer-Encoding is not exactly: chunked.",
-                                      400},
+        [NEXUS__HTTP_BAD_ENCODING] = {"bad-transfer-encoding", "Transfer-Encoding is not exactly: chunked.", 400},
         [NEXUS__HTTP_UNKNOWN_ENCODING] = {"unknown-transfer-encoding",
                                           "The only transfer coding spoken here is chunked.", 501},
-        [NEXUS__HTTP_BAD_HOST] =
-            {"bad-host", "Host is missing, given twice, malformed, or not the authority of the target.", 400},
-        [NEXUS__HTTP_BAD_CHUNK] = {"bad-chunk", "The size, an extension or the end of a chunk is malformed.",
-                                   400},
+        [NEXUS__HTTP_BAD_HOST] = {"bad-host",
+                                  "Host is missing, given twice, malformed, or not the authority of the target.", 400},
+        [NEXUS__HTTP_BAD_CHUNK] = {"bad-chunk", "The size, an extension or the end of a chunk is malformed.", 400},
         [NEXUS__HTTP_BAD_TRAILER] = {"bad-trailer",
-                                     "A trailer field is malformed, too large, or may not come as a trailer.",
-                                     400},
+                                     "A trailer field is malformed, too large, or may not come as a trailer.", 400},
     };
     return &rows[error < NEXUS__HTTP_ERRORS ? error : NEXUS__HTTP_OK];
 }

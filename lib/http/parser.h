@@ -47,17 +47,17 @@ typedef struct nexus__http_field { /* offsets into the head */
 /* Why a message was refused; nexus__http_error_info has the words and the status for each. */
 enum nexus__http_error {
     NEXUS__HTTP_OK = 0,
-    NEXUS__HTTP_BAD_LINE, /* the start line is not METHOD SP target SP HTTP/1.x CRLF, or HTTP/1.x SP 3DIGIT … */
-    NEXUS__HTTP_BAD_VERSION,     /* HTTP, but another version: 505 */
-    NEXUS__HTTP_BAD_TARGET,      /* the target has a form or a byte that RFC 9112 3.2 does not know */
-    NEXUS__HTTP_LINE_TOO_LONG,   /* 414 */
-    NEXUS__HTTP_BARE_CR_LF,      /* CR without LF or LF without CR */
-    NEXUS__HTTP_BAD_FIELD,       /* name or value with a forbidden byte, space before the colon, empty name */
-    NEXUS__HTTP_FOLDED,          /* obs-fold */
-    NEXUS__HTTP_HEAD_TOO_BIG,    /* 431 */
-    NEXUS__HTTP_TOO_MANY_FIELDS, /* 431 */
-    NEXUS__HTTP_BAD_LENGTH,      /* Content-Length is not 1*DIGIT below 2^63 */
-    NEXUS__HTTP_TWO_LENGTHS,     /* more than one Content-Length, or a list */
+    NEXUS__HTTP_BAD_LINE,      /* the start line is not METHOD SP target SP HTTP/1.x CRLF, or HTTP/1.x SP 3DIGIT … */
+    NEXUS__HTTP_BAD_VERSION,   /* HTTP, but another version: 505 */
+    NEXUS__HTTP_BAD_TARGET,    /* the target has a form or a byte that RFC 9112 3.2 does not know */
+    NEXUS__HTTP_LINE_TOO_LONG, /* 414 */
+    NEXUS__HTTP_BARE_CR_LF,    /* CR without LF or LF without CR */
+    NEXUS__HTTP_BAD_FIELD,     /* name or value with a forbidden byte, space before the colon, empty name */
+    NEXUS__HTTP_FOLDED,        /* obs-fold */
+    NEXUS__HTTP_HEAD_TOO_BIG,  /* 431 */
+    NEXUS__HTTP_TOO_MANY_FIELDS,     /* 431 */
+    NEXUS__HTTP_BAD_LENGTH,          /* Content-Length is not 1*DIGIT below 2^63 */
+    NEXUS__HTTP_TWO_LENGTHS,         /* more than one Content-Length, or a list */
     NEXUS__HTTP_LENGTH_AND_ENCODING, /* both Content-Length and Transfer-Encoding */
     NEXUS__HTTP_BAD_ENCODING,        /* Transfer-Encoding is not exactly "chunked", twice, or in HTTP/1.0 */
     NEXUS__HTTP_UNKNOWN_ENCODING,    /* one well-formed coding that we do not have: 501 */
@@ -74,12 +74,7 @@ typedef struct nexus__http_error_info {
 } nexus__http_error_info;
 const nexus__http_error_info *nexus__http_error_info_get(enum nexus__http_error error);
 
-enum nexus__http_form {
-    NEXUS__HTTP_ORIGIN,
-    NEXUS__HTTP_ABSOLUTE,
-    NEXUS__HTTP_AUTHORITY,
-    NEXUS__HTTP_ASTERISK
-};
+enum nexus__http_form { NEXUS__HTTP_ORIGIN, NEXUS__HTTP_ABSOLUTE, NEXUS__HTTP_AUTHORITY, NEXUS__HTTP_ASTERISK };
 
 enum {
     NEXUS__HTTP_LENGTH_NONE = 0, /* no body: a request without both fields */
@@ -107,8 +102,7 @@ typedef struct nexus__http_head {
     uint8_t minor;                     /* HTTP/1.minor, 0 or 1 */
     uint8_t form;                      /* enum nexus__http_form */
     uint8_t framing;                   /* NEXUS__HTTP_LENGTH_… */
-    bool has_query, keep_alive, expect_continue, expect_other,
-        upgrade /* Connection names it, and it is there */;
+    bool has_query, keep_alive, expect_continue, expect_other, upgrade /* Connection names it, and it is there */;
     bool connection_names; /* Connection lists more than close, keep-alive and upgrade */
     uint64_t length;       /* of the body, when framing is FIXED */
     uint32_t field_count;
@@ -129,8 +123,7 @@ void nexus__http_head_init(nexus__http_head *head);
  * Parses a head from all bytes received so far of it. Call again with more (p may have moved) while it returns 0.
  * Returns the bytes of the head, 0 = more are needed, -1 = refused (head->error).
  */
-int32_t nexus__http_parse_request(nexus__http_head *head, const nexus__http_limits *limits, const char *p,
-                                  size_t n);
+int32_t nexus__http_parse_request(nexus__http_head *head, const nexus__http_limits *limits, const char *p, size_t n);
 /* Request to which this is the response decides its framing: HEAD, and CONNECT answered 2xx, have no body. */
 int32_t nexus__http_parse_response(nexus__http_head *head, const nexus__http_limits *limits, bool to_head,
                                    const char *p, size_t n);
@@ -144,8 +137,7 @@ static inline nexus_slice nexus__http_field_value(const nexus__http_field *f, co
     return (nexus_slice){base + f->value, f->value_len};
 }
 /* The first field with this id (not NEXUS__HTTP_OTHER); NULL = none. */
-static inline const nexus__http_field *nexus__http_first(const nexus__http_head *head,
-                                                         enum nexus__http_name id)
+static inline const nexus__http_field *nexus__http_first(const nexus__http_head *head, enum nexus__http_name id)
 {
     return head->first[id] ? &head->fields[head->first[id] - 1] : NULL;
 }

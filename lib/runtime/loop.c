@@ -97,6 +97,14 @@ void nexus__loop_run_posted(nexus_loop *loop)
     }
 }
 
+void nexus__loop_turn(nexus_loop *loop)
+{
+    const nexus_loop *outer = role.loop;
+    role.loop = loop;
+    nexus__loop_run_posted(loop);
+    role.loop = outer;
+}
+
 static void on_wake(nexus__watch *watch, uint32_t ready)
 {
     (void)ready;

@@ -12,7 +12,11 @@
 
 /* --- watches: edge-triggered, for reading and writing at once, embedded in what they serve ---------------------- */
 
-enum { NEXUS__WATCH_READ = 1, NEXUS__WATCH_WRITE = 2 };
+enum {
+    NEXUS__WATCH_READ = 1,
+    NEXUS__WATCH_WRITE = 2,
+    NEXUS__WATCH_HANGUP = 4 /* the peer has shut down its side: bytes may be left to read, an end will follow them */
+};
 
 typedef struct nexus__watch nexus__watch;
 /* `ready` has NEXUS__WATCH_… bits: something changed since the last call. Read or write until EAGAIN, or remember. The
@@ -77,6 +81,9 @@ typedef struct nexus__task {
 
 /* Any thread. The node is taken until fn is called, on the loop. */
 void nexus__loop_post_task(nexus_loop *loop, nexus__task *task);
+
+/* Runs what was posted to a loop that does not run (see nexus__loop_running), on this thread, as if it were the loop's. */
+void nexus__loop_turn(nexus_loop *loop);
 
 /* --- where am I -------------------------------------------------------------------------------------------------- */
 

@@ -18,7 +18,8 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     nexus__watch *watch = arg;
     watch->fn(watch,
-              ((what & EV_READ) ? NEXUS__WATCH_READ : 0) | ((what & EV_WRITE) ? NEXUS__WATCH_WRITE : 0));
+              ((what & EV_READ) ? NEXUS__WATCH_READ : 0) | ((what & EV_WRITE) ? NEXUS__WATCH_WRITE : 0) |
+                         ((what & EV_CLOSED) ? NEXUS__WATCH_HANGUP : 0));
 }
 
 static nexus_status start(nexus__watch *watch, nexus_loop *loop, int fd, nexus__watch_fn *fn, short what)
@@ -35,7 +36,7 @@ static nexus_status start(nexus__watch *watch, nexus_loop *loop, int fd, nexus__
 
 nexus_status nexus__watch_start(nexus__watch *watch, nexus_loop *loop, int fd, nexus__watch_fn *fn)
 {
-    return start(watch, loop, fd, fn, EV_READ | EV_WRITE | EV_ET);
+    return start(watch, loop, fd, fn, EV_READ | EV_WRITE | EV_CLOSED | EV_ET);
 }
 
 nexus_status nexus__watch_start_level(nexus__watch *watch, nexus_loop *loop, int fd, nexus__watch_fn *fn)

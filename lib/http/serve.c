@@ -1,0 +1,712 @@
+/*
+ * What happens on a connection, as steps of a state machine. nexus__conn_run takes steps until none can be taken; replies
+ * made meanwhile are put together and leave in one send. Nothing here is called recursively: whatever a filter or handler
+ * does to its request is seen by the run that called it.
+ */
+#include <sys/socket.h>
+
+#include "http/internal.h"
+
+enum { BACKLOG_MAX = 65536 }; /* unsent bytes above which pipelined requests have to wait */
+
+/* --- from a head to a handler ------------------------------------------------------------------------------------ */
+
+static void verdict(nexus_request *r, uint16_t status, const char *code, const char *detail)
+{
+    if (r->verdict)
+        return;
+    r->verdict = status;
+    r->verdict_code = code;
+    r->verdict_detail = detail;
+}
+
+static void find_route(nexus_request *r)
+{
+    nexus_server *s = r->shard->server;
+    nexus_status status =
+        nexus_router_find(s->router, (nexus_slice){NULL, 0}, r->path, r->method, NULL, NULL, &r->match);
+    if (status == NEXUS_OK) {
+        r->route = r->match.value;
+        return;
+    }
+    r->match.capture_count = 0;
+    if (status == NEXUS_EPERM && r->method == NEXUS_METHOD_OPTIONS)
+        verdict(r, 204, "", "");
+    else if (status == NEXUS_EPERM)
+        verdict(r, 405, "method-not-allowed",
+                "This path does not have this method; the Allow field lists those it has.");
+    else if (s->fallback)
+        r->route = s->fallback;
+    else
+        verdict(r, 404, "no-route", "Nothing is at this path.");
+}
+
+static void find_path(nexus_request *r)
+{
+    const nexus__http_head *h = &r->head;
+    nexus_server *s = r->shard->server;
+    nexus_slice raw = h->path_len ? (nexus_slice){r->base + h->path, h->path_len} : NEXUS_S("/");
+    r->path = raw;
+    if (h->form == NEXUS__HTTP_ASTERISK) {
+        r->match.methods = NEXUS_METHOD_ANY;
+        verdict(r, 204, "", "");
+        return;
+    }
+    if (h->form == NEXUS__HTTP_AUTHORITY || r->method == NEXUS_METHOD_TRACE || r->method == NEXUS_METHOD_CONNECT) {
+        r->match.methods = NEXUS_METHOD_ANY;
+        verdict(r, 405, "method-not-allowed", "CONNECT and TRACE are not served here.");
+        return;
+    }
+    char *buf = nexus__arena_get(&r->arena, raw.n);
+    nexus_status status = buf ? nexus_path_canonical(raw, 0, buf, &r->path) : NEXUS_ENOMEM;
+    if (status == NEXUS_OK) {
+        find_route(r);
+    } else if (status == NEXUS_EPERM && s->fallback) {
+        r->path = raw;
+        r->route = s->fallback;
+    } else {
+        r->path = raw;
+        verdict(
+            r, 400, status == NEXUS_EPERM ? "ambiguous-path" : "bad-path",
+            status == NEXUS_EPERM
+                ? "The path has an escaped or plain character that others could take for a separator (; %2F %5C %00 "
+                  "%25 %3B %3F %23)."
+                : "The path is not a URL path: a broken escape, or escapes that are not UTF-8.");
+    }
+}
+
+static void check_body(nexus_request *r)
+{
+    const nexus__http_head *h = &r->head;
+    if (h->expect_other)
+        verdict(r, 417, "expectation", "The only expectation known here is: 100-continue.");
+    if (!r->route)
+        return;
+    bool some = h->framing == NEXUS__HTTP_LENGTH_CHUNKED || h->length > 0;
+    if (some && (r->method & (NEXUS_METHOD_GET | NEXUS_METHOD_HEAD)) && !(r->route->flags & NEXUS_ROUTE_GET_BODY))
+        verdict(r, 400, "unexpected-body", "GET and HEAD have no body here.");
+    r->body_max = r->route->body_max ? r->route->body_max : r->shard->server->opts.body_max_bytes;
+    if (h->framing == NEXUS__HTTP_LENGTH_FIXED && h->length > r->body_max)
+        verdict(r, 413, "body-too-large", "The body is larger than this path takes.");
+}
+
+static void answer_verdict(nexus_request *r)
+{
+    if (atomic_exchange(&r->answered, true))
+        return;
+    if (r->verdict == 405 || r->verdict == 204) {
+        char allow[160];
+        size_t n = nexus_method_allow(r->match.methods, allow, sizeof allow);
+        nexus_status status = nexus_request_set_header(r, "Allow", (nexus_slice){allow, n});
+        (void)status;
+    }
+    if (r->verdict == 204)
+        nexus__reply_now(r, 204, (nexus_slice){NULL, 0}, (nexus_slice){NULL, 0});
+    else
+        nexus__reply_refuse(r, r->verdict, r->verdict_code, r->verdict_detail);
+}
+
+static void run_handler_here(nexus_request *r)
+{
+    const nexus_route *route = r->route;
+    if (!(route->flags & NEXUS_ROUTE_STREAM_BODY)) {
+        const nexus_server *s = r->shard->server;
+        for (size_t i = 0; i < s->body_filter_count; i++)
+            if (s->body_filters[i].fn(r, s->body_filters[i].user_data) != NEXUS_FILTER_NEXT)
+                return;
+    }
+    route->handler(r, route->user_data);
+}
+
+static void on_worker(void *arg)
+{
+    nexus_request *r = arg;
+    nexus_server *s = r->shard->server; /* the request may be gone when its handler returns */
+    run_handler_here(r);
+    nexus__server_working(s, -1);
+}
+
+static void run_handler(nexus_request *r)
+{
+    nexus_server *s = r->shard->server;
+    r->phase = NEXUS__PHASE_HANDLER;
+    if (r->route->flags & NEXUS_ROUTE_ON_LOOP) {
+        run_handler_here(r);
+        return;
+    }
+    nexus__server_working(s, 1);
+    if (nexus_runtime_submit(s->runtime, on_worker, r) == NEXUS_OK)
+        return;
+    nexus__server_working(s, -1);
+    nexus_status status = nexus_request_set_header(r, "Retry-After", NEXUS_S("1"));
+    (void)status;
+    atomic_store(&r->answered, true);
+    nexus__reply_refuse(r, 503, "overloaded", "All workers are busy and their queue is full; try again in a second.");
+}
+
+/* After the last filter. */
+static void dispatch(nexus__conn *c, nexus_request *r)
+{
+    c->state = NEXUS__CONN_WAIT;
+    if (r->verdict) {
+        r->phase = NEXUS__PHASE_HANDLER;
+        answer_verdict(r);
+    } else if (r->in_body.done || (r->route->flags & NEXUS_ROUTE_STREAM_BODY)) {
+        run_handler(r);
+    } else {
+        r->phase = NEXUS__PHASE_BODY;
+        c->state = NEXUS__CONN_BODY;
+    }
+}
+
+/* Runs filters from r->filter_at on. Without filters the loop body is never entered. */
+static void run_filters(nexus__conn *c, nexus_request *r)
+{
+    nexus_server *s = r->shard->server;
+    r->phase = NEXUS__PHASE_FILTER;
+    c->state = NEXUS__CONN_WAIT;
+    while (r->filter_at < s->filter_count) {
+        nexus__filter *f = &s->filters[r->filter_at++];
+        atomic_store(&r->filter_state, NEXUS__FILTER_RUNNING);
+        int32_t result = f->fn(r, f->user_data);
+        if (c->state == NEXUS__CONN_CLOSED || r->phase == NEXUS__PHASE_DONE)
+            return;
+        if (result == NEXUS_FILTER_DONE) {
+            if (r->phase == NEXUS__PHASE_FILTER)
+                r->phase = NEXUS__PHASE_HANDLER; /* it will answer */
+            return;
+        }
+        int expected = NEXUS__FILTER_RUNNING;
+        if (result == NEXUS_FILTER_SUSPEND &&
+            atomic_compare_exchange_strong(&r->filter_state, &expected, NEXUS__FILTER_SUSPENDED))
+            return;
+    }
+    dispatch(c, r);
+}
+
+static void on_resumed(nexus__task *task)
+{
+    nexus_request *r = NEXUS__CONTAINER(task, nexus_request, task);
+    nexus__conn *c = r->conn;
+    if (!c) {
+        nexus__request_end(r);
+        return;
+    }
+    c->running = true;
+    run_filters(c, r);
+    c->running = false;
+    nexus__conn_run(c);
+}
+
+void nexus_request_resume(nexus_request *r)
+{
+    if (atomic_exchange(&r->filter_state, NEXUS__FILTER_RESUMED) != NEXUS__FILTER_SUSPENDED)
+        return; /* the filter has not returned yet: its caller will see it */
+    r->task.fn = on_resumed;
+    nexus__loop_post_task(r->shard->loop, &r->task);
+}
+
+static void start_request(nexus__conn *c, nexus_request *r)
+{
+    nexus__http_head *h = &r->head;
+    r->base = c->in + c->in_at;
+    c->in_body = c->in_at + h->bytes;
+    r->start_ns = nexus_loop_now_ns(c->shard->loop);
+    r->method = nexus_method_parse((nexus_slice){r->base + h->start, h->method_len});
+    nexus__http_body_init(&r->in_body, h->framing, h->length);
+    r->body_max = UINT64_MAX;
+    c->timed = false;
+    nexus__timeout_clear(&c->timeout);
+    find_path(r);
+    check_body(r);
+    run_filters(c, r);
+}
+
+/* --- reading a head ---------------------------------------------------------------------------------------------- */
+
+/* Answers what cannot be served, and ends the connection so that the peer sees the answer. */
+static void refuse(nexus__conn *c, uint16_t status, const char *code, const char *detail)
+{
+    nexus_request *r = c->request;
+    c->close = c->linger = true;
+    c->state = NEXUS__CONN_WAIT;
+    r->head.keep_alive = false;
+    r->phase = NEXUS__PHASE_HANDLER;
+    if (!atomic_exchange(&r->answered, true))
+        nexus__reply_refuse(r, status, code, detail);
+}
+
+static bool wait_for_head(nexus__conn *c)
+{
+    if (c->eof) {
+        nexus__conn_close(c);
+        return false;
+    }
+    if (c->in_len == c->in_at) {
+        nexus__conn_release_in(c);
+        if (atomic_load_explicit(&c->shard->server->draining, memory_order_relaxed))
+            nexus__conn_close(c);
+    } else if (!c->timed) {
+        c->timed = true;
+        nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.head_timeout_ms);
+    }
+    return false;
+}
+
+static bool step_head(nexus__conn *c)
+{
+    if (nexus__conn_unsent(c) > BACKLOG_MAX)
+        return false;
+    if (c->in_len == c->in_at && !nexus__conn_fill(c))
+        return wait_for_head(c);
+    if (!c->request && !nexus__request_take(c->shard, c)) {
+        nexus__conn_close(c);
+        return false;
+    }
+    nexus_request *r = c->request;
+    int32_t n = nexus__http_parse_request(&r->head, &c->shard->server->limits, c->in + c->in_at, c->in_len - c->in_at);
+    if (n > 0) {
+        start_request(c, r);
+        return true;
+    }
+    if (n < 0) {
+        const nexus__http_error_info *why = nexus__http_error_info_get(r->head.error);
+        refuse(c, why->status, why->code, why->detail);
+        return true;
+    }
+    return nexus__conn_fill(c) || wait_for_head(c);
+}
+
+/* --- bodies ------------------------------------------------------------------------------------------------------ */
+
+static void send_continue(nexus__conn *c, nexus_request *r)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (!r->head.expect_continue || r->continued)
+        return;
+    r->continued = true;
+    if (c->in_body == c->in_len && r->in_body.received == 0) /* not when the body is coming anyway */
+        nexus__conn_write(c, &(struct iovec){(void *)(uintptr_t)text, sizeof text - 1}, 1);
+}
+
+/* Where in the buffer bytes of the body may stand. */
+static uint32_t after_head(const nexus__conn *c, const nexus_request *r)
+{
+    return r->kept ? 0 : (uint32_t)(r->base - c->in) + r->head.bytes;
+}
+
+/* The next piece of body out of the buffer, or more into it. False: nothing now; look at c->eof. */
+static bool next_piece(nexus__conn *c, nexus_request *r, nexus_slice *piece, bool *bad)
+{
+    *piece = (nexus_slice){NULL, 0};
+    *bad = false;
+    for (;;) {
+        if (c->in_body < c->in_len) {
+            int64_t used = nexus__http_body_next(&r->in_body, c->in + c->in_body, c->in_len - c->in_body, piece);
+            if (used < 0) {
+                *bad = true;
+                return false;
+            }
+            c->in_body += (uint32_t)used;
+            if (piece->n || r->in_body.done)
+                return true;
+            continue;
+        }
+        c->in_body = c->in_len = after_head(c, r); /* all consumed: the room after the head is free again */
+        if (c->in_cap - c->in_len < 512)           /* a long head left no room */
+            return false;
+        if (!nexus__conn_fill(c))
+            return false;
+    }
+}
+
+/* A long head may fill its buffer: then the body is received into another one. */
+static bool split_in(nexus__conn *c, nexus_request *r)
+{
+    if (r->kept || c->in_cap - after_head(c, r) >= 512)
+        return true;
+    char *fresh = nexus__malloc(c->shard->server->alloc, NEXUS__IN_BYTES);
+    if (!fresh)
+        return false;
+    memcpy(fresh, c->in + c->in_body, c->in_len - c->in_body);
+    r->kept = c->in;
+    r->kept_cap = c->in_cap;
+    c->in_len -= c->in_body;
+    c->in = fresh;
+    c->in_cap = NEXUS__IN_BYTES;
+    c->in_at = c->in_body = 0;
+    return true;
+}
+
+static void start_window(nexus__conn *c, nexus_request *r)
+{
+    r->window_bytes = r->in_body.received;
+    c->timed = true;
+    nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.body_window_ms);
+}
+
+static void stop_window(nexus__conn *c, const nexus_request *r)
+{
+    c->timed = false;
+    if (!nexus__conn_unsent(c) && !r->tunnel_idle_ms)
+        nexus__timeout_clear(&c->timeout);
+}
+
+static bool whole_in_place(const nexus__conn *c, const nexus_request *r)
+{
+    return r->in_body.framing == NEXUS__HTTP_LENGTH_FIXED && r->in_body.received == 0 &&
+           r->in_body.left <= c->in_len - c->in_body;
+}
+
+static bool step_body(nexus__conn *c)
+{
+    nexus_request *r = c->request;
+    send_continue(c, r);
+    if (whole_in_place(c, r)) {
+        r->body = (nexus_slice){c->in + c->in_body, (size_t)r->in_body.left};
+        c->in_body += (uint32_t)r->in_body.left;
+        r->in_body.received = r->in_body.left;
+        r->in_body.left = 0;
+        r->in_body.done = true;
+    }
+    if (!split_in(c, r)) {
+        nexus__conn_close(c);
+        return false;
+    }
+    while (!r->in_body.done) {
+        nexus_slice piece;
+        bool bad;
+        if (!next_piece(c, r, &piece, &bad)) {
+            if (bad) {
+                const nexus__http_error_info *why = nexus__http_error_info_get(r->in_body.error);
+                refuse(c, why->status, why->code, why->detail);
+                return true;
+            }
+            if (c->eof)
+                nexus__conn_close(c);
+            else if (!c->timed)
+                start_window(c, r);
+            return false;
+        }
+        if (r->in_body.received > r->body_max) {
+            refuse(c, 413, "body-too-large", "The body is larger than this path takes.");
+            return true;
+        }
+        nexus__buf_append(&r->body_buf, piece.p, piece.n);
+        if (r->body_buf.status != NEXUS_OK) {
+            refuse(c, 503, "out-of-memory", "There is no memory for this body now; try again later.");
+            return true;
+        }
+    }
+    if (r->body_buf.len)
+        r->body = nexus__buf_slice(&r->body_buf);
+    c->timed = false;
+    nexus__timeout_clear(&c->timeout);
+    c->state = NEXUS__CONN_WAIT;
+    run_handler(r);
+    return true;
+}
+
+/* --- while someone has the request ------------------------------------------------------------------------------- */
+
+static void reader_fails(nexus__conn *c, nexus_request *r, nexus_status status)
+{
+    r->reader.ended = true;
+    r->head.keep_alive = false;
+    c->close = c->linger = true;
+    r->reader.fn(r, (nexus_slice){NULL, 0}, false, status, r->reader.user_data);
+}
+
+/* Gives the streamed body to its reader. */
+static bool pump(nexus__conn *c, nexus_request *r)
+{
+    if (!r->reader.fn || r->reader.stopped || r->reader.ended)
+        return false;
+    send_continue(c, r);
+    if (r->reader.piece.n == 0 && !r->in_body.done) {
+        bool bad;
+        if (!split_in(c, r) || !next_piece(c, r, &r->reader.piece, &bad)) {
+            if (bad)
+                reader_fails(c, r, NEXUS_EPROTO);
+            else if (c->eof && r->in_body.framing == NEXUS__HTTP_LENGTH_CLOSE)
+                r->in_body.done = true;
+            else if (c->eof)
+                nexus__conn_close(c);
+            else if (!c->timed && r->in_body.framing != NEXUS__HTTP_LENGTH_CLOSE)
+                start_window(c, r);
+            return bad || r->in_body.done;
+        }
+        if (r->in_body.received > r->body_max) {
+            reader_fails(c, r, NEXUS_ETOOBIG);
+            return true;
+        }
+    }
+    bool end = r->in_body.done;
+    size_t n = r->reader.piece.n;
+    if (end)
+        stop_window(c, r);
+    else if (r->tunnel_idle_ms)
+        nexus__timeout_set(&c->timeout, c->shard->loop, r->tunnel_idle_ms);
+    size_t taken = r->reader.fn(r, r->reader.piece, end, NEXUS_OK, r->reader.user_data);
+    if (c->state == NEXUS__CONN_CLOSED || c->request != r || r->phase == NEXUS__PHASE_DONE)
+        return true;
+    r->reader.piece.p += taken < n ? taken : n;
+    r->reader.piece.n -= taken < n ? taken : n;
+    if (r->reader.piece.n) {
+        r->reader.stopped = true;
+        stop_window(c, r); /* it is we who are slow */
+    } else if (end) {
+        r->reader.ended = true;
+        if (r->reply_ended)
+            nexus__request_end(r); /* a tunnel: both sides have said all */
+    }
+    return true;
+}
+
+/* The answer is complete: what becomes of the connection? */
+static void after_answer(nexus__conn *c, nexus_request *r)
+{
+    bool unread = !r->in_body.done;
+    if (c->close || !r->head.keep_alive || r->reply_framing == NEXUS__REPLY_CLOSE) {
+        c->state = NEXUS__CONN_CLOSING;
+        c->linger = c->linger || unread;
+        nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.idle_timeout_ms);
+        return;
+    }
+    if (unread) {
+        c->state = NEXUS__CONN_DISCARD;
+        c->lingered = 0;
+        nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.drain_timeout_ms);
+        return;
+    }
+    c->state = NEXUS__CONN_HEAD;
+    c->timed = false;
+    if (!nexus__conn_unsent(c))
+        nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.idle_timeout_ms);
+}
+
+static void let_go(nexus__conn *c)
+{
+    nexus_request *r = c->request;
+    c->request = NULL;
+    r->conn = NULL;
+    nexus__request_release(r);
+    c->in_at = c->in_body;
+    if (c->in_at == c->in_len)
+        nexus__conn_release_in(c);
+}
+
+static bool step_wait(nexus__conn *c)
+{
+    nexus_request *r = c->request;
+    if (r->phase == NEXUS__PHASE_DONE) {
+        after_answer(c, r);
+        if (c->state != NEXUS__CONN_DISCARD)
+            let_go(c);
+        return true;
+    }
+    if (r->phase < NEXUS__PHASE_HANDLER)
+        return false;
+    if (c->peer_shut && r->stream.started && r->in_body.done) { /* whoever stops reading events shuts down */
+        nexus__conn_close(c);
+        return false;
+    }
+    return pump(c, r);
+}
+
+static bool step_discard(nexus__conn *c)
+{
+    nexus_request *r = c->request;
+    while (!r->in_body.done) {
+        nexus_slice piece;
+        bool bad;
+        if (!next_piece(c, r, &piece, &bad)) {
+            if (bad || c->eof)
+                nexus__conn_close(c);
+            return false;
+        }
+        c->lingered += piece.n;
+        if (c->lingered > c->shard->server->opts.drain_max_bytes) {
+            c->state = NEXUS__CONN_CLOSING;
+            c->linger = false;
+            let_go(c);
+            return true;
+        }
+    }
+    let_go(c);
+    c->state = NEXUS__CONN_HEAD;
+    c->timed = false;
+    nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.idle_timeout_ms);
+    return true;
+}
+
+/* --- the end of a connection ------------------------------------------------------------------------------------- */
+
+static bool step_closing(nexus__conn *c)
+{
+    nexus__conn_uncork(c);
+    if (c->state == NEXUS__CONN_CLOSED || nexus__conn_unsent(c))
+        return false;
+    if (!c->linger || c->eof) {
+        nexus__conn_close(c);
+        return false;
+    }
+    c->state = NEXUS__CONN_LINGER;
+    c->lingered = 0;
+    c->in_at = c->in_body = c->in_len = 0;
+    shutdown(c->fd, SHUT_WR);
+    nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.drain_timeout_ms);
+    return true;
+}
+
+static bool step_linger(nexus__conn *c)
+{
+    bool more = nexus__conn_fill(c);
+    c->lingered += c->in_len;
+    c->in_len = 0;
+    if (c->eof || c->lingered > c->shard->server->opts.drain_max_bytes)
+        nexus__conn_close(c);
+    return more && c->state != NEXUS__CONN_CLOSED;
+}
+
+static bool step_handshake(nexus__conn *c)
+{
+    int done = nexus__tls_handshake(c->tls);
+    if (done < 0)
+        nexus__conn_close(c);
+    if (done <= 0)
+        return false;
+    c->state = NEXUS__CONN_HEAD;
+    c->readable = true;
+    nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.idle_timeout_ms);
+    return true;
+}
+
+static bool step(nexus__conn *c)
+{
+    switch (c->state) {
+    case NEXUS__CONN_HEAD:
+        return step_head(c);
+    case NEXUS__CONN_WAIT:
+        return step_wait(c);
+    case NEXUS__CONN_BODY:
+        return step_body(c);
+    case NEXUS__CONN_DISCARD:
+        return step_discard(c);
+    case NEXUS__CONN_CLOSING:
+        return step_closing(c);
+    case NEXUS__CONN_LINGER:
+        return step_linger(c);
+    case NEXUS__CONN_HANDSHAKE:
+        return step_handshake(c);
+    default:
+        return false;
+    }
+}
+
+void nexus__conn_run(nexus__conn *c)
+{
+    if (c->running)
+        return;
+    nexus__shard *shard = c->shard;
+    nexus__conn *outer = shard->corked; /* a handler on this loop may answer a request of another connection */
+    c->running = true;
+    if (!outer)
+        shard->corked = c;
+    while (!c->broken && step(c)) {
+    }
+    nexus__conn_uncork(c);
+    if (c->broken)
+        nexus__conn_close(c);
+    c->running = false;
+    if (c->state == NEXUS__CONN_CLOSED)
+        nexus__free(shard->server->alloc, c);
+}
+
+void nexus__conn_on_timeout(nexus__timeout *timeout)
+{
+    nexus__conn *c = NEXUS__CONTAINER(timeout, nexus__conn, timeout);
+    nexus_request *r = c->request;
+    const nexus_server_opts *o = &c->shard->server->opts;
+    bool body = c->state == NEXUS__CONN_BODY || (c->state == NEXUS__CONN_WAIT && r->reader.fn && !r->reader.ended);
+    bool head = c->state == NEXUS__CONN_HEAD && c->in_len > c->in_at;
+    if (nexus__conn_unsent(c) || (!body && !head && c->state != NEXUS__CONN_WAIT)) {
+        nexus__conn_close(c); /* nothing moves, or nothing is wanted any more */
+        return;
+    }
+    if ((!body && !head) || (body && r->reader.stopped && !r->tunnel_idle_ms))
+        return; /* a handler takes its time */
+    c->running = true;
+    if (!body) {
+        refuse(c, 408, "request-timeout", "The head of the request did not arrive in time.");
+    } else if (r->reader.fn && r->in_body.framing == NEXUS__HTTP_LENGTH_CLOSE) {
+        reader_fails(c, r, NEXUS_ETIMEDOUT); /* a tunnel is idle */
+    } else if (r->in_body.received - r->window_bytes >= (uint64_t)o->body_rate_min * o->body_window_ms / 1000) {
+        start_window(c, r);
+    } else if (r->reader.fn) {
+        reader_fails(c, r, NEXUS_ETIMEDOUT);
+    } else {
+        refuse(c, 408, "request-timeout", "The body of the request arrives too slowly.");
+    }
+    c->running = false;
+    nexus__conn_run(c);
+}
+
+/* --- requests that end, or lose their connection ----------------------------------------------------------------- */
+
+static void log_request(nexus_request *r)
+{
+    const nexus_server *s = r->shard->server;
+    for (size_t i = 0; i < s->logger_count; i++)
+        s->loggers[i].fn(r, s->loggers[i].user_data);
+}
+
+void nexus__request_end(nexus_request *r)
+{
+    if (r->phase == NEXUS__PHASE_DONE)
+        return;
+    r->phase = NEXUS__PHASE_DONE;
+    log_request(r);
+    nexus__conn *c = r->conn;
+    if (!c)
+        nexus__request_release(r);
+    else
+        nexus__conn_run(c); /* does nothing when it is running: then it will see */
+}
+
+void nexus__request_orphan(nexus_request *r)
+{
+    nexus__conn *c = r->conn;
+    if (!r->kept) { /* its slices stay valid */
+        r->kept = c->in;
+        r->kept_cap = c->in_cap;
+        c->in = NULL;
+    }
+    c->request = NULL;
+    r->conn = NULL;
+    bool suspended = r->phase == NEXUS__PHASE_FILTER;
+    if (r->phase == NEXUS__PHASE_DONE) {
+        nexus__request_release(r);
+    } else if (r->phase == NEXUS__PHASE_PARSING) {
+        nexus__request_release(r); /* there was no request yet */
+    } else if (r->phase == NEXUS__PHASE_BODY) {
+        nexus__request_end(r);
+    } else if (!suspended) { /* someone has it and will answer */
+        bool on_loop = r->stream.started || (r->route && (r->route->flags & NEXUS_ROUTE_ON_LOOP));
+        nexus_handler_fn *fn = on_loop ? r->close_fn : NULL;
+        if (fn)
+            r->close_fn = NULL;
+        if (r->stream.started)
+            nexus__stream_gone(r);
+        bool reading = r->reader.fn && !r->reader.ended;
+        r->reader.ended = true;
+        nexus_handler_fn *drained = r->exchange_drained_fn;
+        r->exchange_drained_fn = NULL;
+        if (fn)
+            fn(r, r->close_user_data); /* may end the request: nothing of it is touched below */
+        else if (reading)
+            r->reader.fn(r, (nexus_slice){NULL, 0}, false, NEXUS_ECLOSED, r->reader.user_data);
+        else if (drained)
+            drained(r, r->exchange_drained_user_data);
+    }
+}
