@@ -1,4 +1,5 @@
-/* auth/: people, logins, refresh tokens, reset, bootstrap, keys, on SQLite. */
+/* auth/: people, logins, refresh tokens, reset, bootstrap, keys; the same on SQLite and, when the runner started one,
+ * on a real PostgreSQL. */
 #include <criterion/criterion.h>
 #include <nexus/auth.h>
 #include <nexus/db.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/id.h"
 #include "base/time.h"
 
 #define MAIL NEXUS_S("ann@example.com")
@@ -52,9 +54,13 @@ static void set_up(void)
 {
     strcpy(dir, "/tmp/nexus-auth-XXXXXX");
     cr_assert(mkdtemp(dir));
-    char url[96];
+    const char *postgres = getenv("NEXUS_TEST_POSTGRES_URL");
+    char url[96], schema[64];
+    nexus_db_opts opts = NEXUS_DB_OPTS_INIT;
     snprintf(url, sizeof url, "sqlite:%s/a.db", dir);
-    cr_assert_eq(nexus_db_open(&db, url, NULL), NEXUS_OK, "%s", nexus_error_message());
+    snprintf(schema, sizeof schema, "t%llx", (unsigned long long)nexus__random_u64());
+    opts.schema = schema;
+    cr_assert_eq(nexus_db_open(&db, postgres ? postgres : url, &opts), NEXUS_OK, "%s", nexus_error_message());
     now_s = 1800000000;
     refuse_events = false;
     nexus__buf_init(&events, NULL, 0);
