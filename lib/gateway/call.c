@@ -16,8 +16,7 @@
 #include "gateway/gateway.h"
 
 enum {
-    IDEMPOTENT =
-        NEXUS_METHOD_GET | NEXUS_METHOD_HEAD | NEXUS_METHOD_OPTIONS | NEXUS_METHOD_PUT | NEXUS_METHOD_DELETE
+    IDEMPOTENT = NEXUS_METHOD_GET | NEXUS_METHOD_HEAD | NEXUS_METHOD_OPTIONS | NEXUS_METHOD_PUT | NEXUS_METHOD_DELETE
 };
 
 static const nexus__gw_upstream_conf *conf_of(const nexus__call *call)
@@ -41,15 +40,15 @@ void nexus__call_count(nexus__call *call, uint16_t status)
 
 void nexus__call_release(nexus__call *call, bool reuse)
 {
-    nexus__conn *conn = call->conn;
+    nexus__uplink *conn = call->conn;
     if (conn) {
         nexus__target *t = &call->pool->upstream->targets[conn->target];
         atomic_fetch_sub_explicit(&t->shared.active, 1, memory_order_relaxed);
         call->conn = NULL;
         if (reuse && conn->out.len == 0)
-            nexus__conn_release(conn);
+            nexus__uplink_release(conn);
         else
-            nexus__conn_close(conn);
+            nexus__uplink_close(conn);
     }
     nexus_principal_free(call->principal);
     call->principal = NULL;
@@ -101,11 +100,10 @@ static bool may_retry(nexus__call *call)
 
 static void drop_conn(nexus__call *call)
 {
-    nexus__conn *conn = call->conn;
-    atomic_fetch_sub_explicit(&call->pool->upstream->targets[conn->target].shared.active, 1,
-                              memory_order_relaxed);
+    nexus__uplink *conn = call->conn;
+    atomic_fetch_sub_explicit(&call->pool->upstream->targets[conn->target].shared.active, 1, memory_order_relaxed);
     call->conn = NULL;
-    nexus__conn_close(conn);
+    nexus__uplink_close(conn);
 }
 
 static void failed(nexus__call *call, enum nexus__lost how)
@@ -113,20 +111,18 @@ static void failed(nexus__call *call, enum nexus__lost how)
     if (how == NEXUS__LOST_TIMEOUT)
         nexus__call_problem(call, 504, "upstream-timeout", "The upstream did not answer in time.");
     else if (how == NEXUS__LOST_CONNECT)
-        nexus__call_problem(call, 502, "upstream-unreachable",
-                            "No connection to the upstream could be made.");
+        nexus__call_problem(call, 502, "upstream-unreachable", "No connection to the upstream could be made.");
     else
-        nexus__call_problem(call, 502, "upstream-closed",
-                            "The upstream closed the connection before it answered.");
+        nexus__call_problem(call, 502, "upstream-closed", "The upstream closed the connection before it answered.");
 }
 
-void nexus__call_lost(nexus__conn *conn, enum nexus__lost how)
+void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
 {
     nexus__call *call = conn->call;
     nexus__upstream *u = call->pool->upstream;
     int64_t now = nexus_loop_now_ns(home_of(call)->loop);
     uint32_t target = conn->target;
-    bool connecting = conn->state == NEXUS__CONN_CONNECTING;
+    bool connecting = conn->state == NEXUS__UPLINK_CONNECTING;
     bool stale = conn->used && how == NEXUS__LOST_CLOSED;
     if (call->replied) { /* the client has half an answer: only a broken connection tells it so */
         nexus_request *request = call->request;
@@ -140,8 +136,7 @@ void nexus__call_lost(nexus__conn *conn, enum nexus__lost how)
     if (!stale)
         nexus__upstream_report(u, target, true, now);
     bool safe = connecting || (replayable(call) && call->method & IDEMPOTENT && how == NEXUS__LOST_CLOSED);
-    if (safe && stale &&
-        now < call->deadline) { /* the kept connection was closed while it rested: no retry of ours */
+    if (safe && stale && now < call->deadline) { /* the kept connection was closed while it rested: no retry of ours */
         call->tries--;
         try_target(call, UINT32_MAX);
         return;
@@ -156,8 +151,7 @@ void nexus__call_lost(nexus__conn *conn, enum nexus__lost how)
                                                           : how);
 }
 
-static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_status status,
-                      void *user_data);
+static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_status status, void *user_data);
 
 static void limit_time(nexus__call *call, uint32_t ms)
 {
@@ -195,8 +189,7 @@ static void trace_of(nexus__call *call, char out[static 56], nexus_slice *text)
 {
     nexus_trace trace;
     nexus_slice given;
-    if (nexus_request_header(call->request, "traceparent", &given) &&
-        nexus_trace_parse(&trace, given) == NEXUS_OK)
+    if (nexus_request_header(call->request, "traceparent", &given) && nexus_trace_parse(&trace, given) == NEXUS_OK)
         nexus_trace_child(&trace, &trace);
     else
         nexus_trace_start(&trace, true);
@@ -245,7 +238,7 @@ static void send_request(nexus__call *call)
         nexus__call_problem(call, 500, "out-of-memory", NULL);
         return;
     }
-    if (!nexus__conn_send(call->conn, iov, call->whole && call->body.n > 0 ? 2 : 1)) {
+    if (!nexus__uplink_send(call->conn, iov, call->whole && call->body.n > 0 ? 2 : 1)) {
         nexus__call_lost(call->conn, NEXUS__LOST_CLOSED);
         return;
     }
@@ -263,7 +256,7 @@ static void send_request(nexus__call *call)
     }
 }
 
-void nexus__call_connected(nexus__conn *conn)
+void nexus__call_connected(nexus__uplink *conn)
 {
     send_request(conn->call);
 }
@@ -277,9 +270,9 @@ static void try_target(nexus__call *call, uint32_t avoid)
     uint32_t target = nexus__upstream_pick(u, call->pool->wrr, nexus__mix64(home->random), now, avoid);
     call->tries++;
     call->blocked = false;
-    nexus__conn *conn = nexus__conn_take(call->pool, target);
+    nexus__uplink *conn = nexus__uplink_take(call->pool, target);
     bool kept = conn;
-    nexus_status status = kept ? NEXUS_OK : nexus__conn_open(&conn, call->pool, target);
+    nexus_status status = kept ? NEXUS_OK : nexus__uplink_open(&conn, call->pool, target);
     if (status == NEXUS_ELIMIT) {
         (void)nexus_request_set_header(call->request, "Retry-After", NEXUS_S("1"));
         nexus__call_problem(call, 503, "upstream-busy", "The upstream has as many connections as it may.");
@@ -338,9 +331,8 @@ static size_t send_chunk(nexus__call *call, nexus_slice data, bool end)
     }
     if (end)
         iov[n++] = (struct iovec){(char *)(uintptr_t) "0\r\n\r\n", 5};
-    if (n > 0 && !nexus__conn_send(call->conn, iov, n))
-        nexus__buf_clear(
-            &call->conn->out); /* broken: what upstream has said, or its end, is about to be read */
+    if (n > 0 && !nexus__uplink_send(call->conn, iov, n))
+        nexus__buf_clear(&call->conn->out); /* broken: what upstream has said, or its end, is about to be read */
     return data.n;
 }
 
@@ -350,15 +342,14 @@ static size_t send_plain(nexus__call *call, nexus_slice data)
         call->blocked = data.n > 0;
         return 0;
     }
-    ssize_t n = data.n > 0 ? nexus__conn_send_some(call->conn, data) : 0;
+    ssize_t n = data.n > 0 ? nexus__uplink_send_some(call->conn, data) : 0;
     if (n < 0)
         return data.n;
     call->blocked = (size_t)n < data.n;
     return (size_t)n;
 }
 
-static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_status status,
-                      void *user_data)
+static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_status status, void *user_data)
 {
     nexus__call *call = user_data;
     (void)request;
@@ -377,7 +368,7 @@ static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_
     return taken;
 }
 
-void nexus__call_writable(nexus__conn *conn)
+void nexus__call_writable(nexus__uplink *conn)
 {
     nexus__call *call = conn->call;
     if (!call->blocked)
@@ -399,8 +390,7 @@ static void start(nexus__call *call)
     }
     call->deadline = nexus_loop_now_ns(home_of(call)->loop) + total * NEXUS__NS_PER_MS;
     call->chunked = head->framing == NEXUS__HTTP_LENGTH_CHUNKED;
-    call->whole =
-        head->framing == NEXUS__HTTP_LENGTH_NONE || nexus__exchange_body_ready(request, &call->body);
+    call->whole = head->framing == NEXUS__HTTP_LENGTH_NONE || nexus__exchange_body_ready(request, &call->body);
     nexus_request_on_close(request, on_client_gone, call);
     try_target(call, UINT32_MAX);
 }
@@ -413,13 +403,12 @@ static void refuse_limit(nexus__call *call, const nexus__limit_outcome *o)
     nexus_request_id(request, &id);
     int n = snprintf(retry, sizeof retry, "%u", nexus__limits_retry_after_s(o));
     (void)nexus_request_set_header(request, "Retry-After", nexus__slice(retry, (size_t)n));
-    n = snprintf(
-        body, sizeof body,
-        "{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\"title\":\"Too Many "
-        "Requests\",\"status\":429,\"detail\":\"Try again in %s s.\",\"instance\":\"urn:uuid:%.*s\","
-        "\"code\":\"rate-limited\",\"violated-policies\":[\"%.*s\"]}",
-        retry, id.n > 64 ? 64 : (int)id.n, id.p, o->strictest->name.n > 64 ? 64 : (int)o->strictest->name.n,
-        o->strictest->name.p);
+    n = snprintf(body, sizeof body,
+                 "{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\"title\":\"Too Many "
+                 "Requests\",\"status\":429,\"detail\":\"Try again in %s s.\",\"instance\":\"urn:uuid:%.*s\","
+                 "\"code\":\"rate-limited\",\"violated-policies\":[\"%.*s\"]}",
+                 retry, id.n > 64 ? 64 : (int)id.n, id.p, o->strictest->name.n > 64 ? 64 : (int)o->strictest->name.n,
+                 o->strictest->name.p);
     nexus__call_count(call, 429);
     nexus__call_release(call, false);
     nexus_request_reply(request, 429, "application/problem+json",
@@ -574,12 +563,10 @@ static bool check_upgrade(nexus__call *call)
 {
     nexus_slice value, host;
     const nexus__http_head *head = nexus__exchange_head(call->request);
-    if (!head->upgrade || call->method != NEXUS_METHOD_GET ||
-        !nexus_request_header(call->request, "upgrade", &value) ||
+    if (!head->upgrade || call->method != NEXUS_METHOD_GET || !nexus_request_header(call->request, "upgrade", &value) ||
         !nexus__slice_ieq(value, NEXUS_S("websocket")))
         return true; /* an offer of anything else is left out */
-    if (!nexus_request_header(call->request, "sec-websocket-version", &value) ||
-        !nexus__slice_eq_c(value, "13")) {
+    if (!nexus_request_header(call->request, "sec-websocket-version", &value) || !nexus__slice_eq_c(value, "13")) {
         (void)nexus_request_set_header(call->request, "Sec-WebSocket-Version", NEXUS_S("13"));
         nexus__call_problem(call, 426, "websocket-version", "Only WebSocket version 13 is known here.");
         return false;
@@ -591,8 +578,7 @@ static bool check_upgrade(nexus__call *call)
     nexus_request_host(call->request, &host);
     if (nexus_request_header(call->request, "origin", &value) && !nexus__cors_same_origin(value, host) &&
         !nexus__cors_allows(&call->route->conf->cors, value)) {
-        nexus__call_problem(call, 403, "foreign-origin",
-                            "Pages of this origin may not open WebSockets here.");
+        nexus__call_problem(call, 403, "foreign-origin", "Pages of this origin may not open WebSockets here.");
         return false;
     }
     call->upgrade = true;
@@ -605,8 +591,7 @@ static bool preflight(nexus__call *call, const nexus__gw_route *route, uint32_t 
     char allow[96];
     nexus_slice origin;
     nexus_request *request = call->request;
-    if (nexus_request_header(request, "origin", &origin) && route &&
-        nexus__cors_allows(&route->conf->cors, origin)) {
+    if (nexus_request_header(request, "origin", &origin) && route && nexus__cors_allows(&route->conf->cors, origin)) {
         nexus__cors_preflight(request, &route->conf->cors, origin);
     } else {
         size_t n = nexus_method_allow(methods, allow, sizeof allow);
@@ -639,15 +624,12 @@ static void route(nexus__call *call, bool ambiguous)
     nexus_status status = nexus_router_find(s->router, host, call->path, call->method, NULL, NULL, &m);
     nexus__gw_route *found = m.value;
     if (ambiguous && (status || !found->conf->ambiguous_pass)) {
-        nexus__call_problem(call, 400, "ambiguous-path",
-                            "The path holds an escape that servers read differently.");
+        nexus__call_problem(call, 400, "ambiguous-path", "The path holds an escape that servers read differently.");
         return;
     }
-    if (call->method == NEXUS_METHOD_OPTIONS &&
-        nexus_request_header(request, "access-control-request-method", &asked)) {
+    if (call->method == NEXUS_METHOD_OPTIONS && nexus_request_header(request, "access-control-request-method", &asked)) {
         nexus_router_match wanted;
-        if (nexus_router_find(s->router, host, call->path, nexus_method_parse(asked), NULL, NULL, &wanted) ==
-                NEXUS_OK &&
+        if (nexus_router_find(s->router, host, call->path, nexus_method_parse(asked), NULL, NULL, &wanted) == NEXUS_OK &&
             ((nexus__gw_route *)wanted.value)->conf->cors.on) {
             (void)preflight(call, wanted.value, m.methods);
             return;

@@ -7,13 +7,13 @@
 #include "base/list.h"
 #include "base/status.h"
 
-#define ROW(key, kind, type, field, min, max)                                                                \
-    {                                                                                                        \
-        key, NEXUS__LOADER_##kind, offsetof(type, field), min, max, NULL, false                              \
+#define ROW(key, kind, type, field, min, max)                                                                          \
+    {                                                                                                                  \
+        key, NEXUS__LOADER_##kind, offsetof(type, field), min, max, NULL, false                                        \
     }
-#define CALL(key, fn, type, field)                                                                           \
-    {                                                                                                        \
-        key, NEXUS__LOADER_CALL, offsetof(type, field), 0, 0, fn, false                                      \
+#define CALL(key, fn, type, field)                                                                                     \
+    {                                                                                                                  \
+        key, NEXUS__LOADER_CALL, offsetof(type, field), 0, 0, fn, false                                                \
     }
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 
@@ -59,8 +59,8 @@ static nexus_status load_target(nexus__loader *l, uint32_t value, void *out)
 }
 
 /* Reads an array with one reader for each element of `size` bytes; out is {items, count}. */
-static nexus_status load_array(nexus__loader *l, uint32_t value, size_t size, nexus__loader_fn *fn,
-                               void **items, uint32_t *count)
+static nexus_status load_array(nexus__loader *l, uint32_t value, size_t size, nexus__loader_fn *fn, void **items,
+                               uint32_t *count)
 {
     if (!nexus__json_is(l->doc, value, NEXUS__JSON_ARRAY))
         return nexus__loader_fail(l, value, "must be an array");
@@ -83,8 +83,8 @@ static nexus_status load_array(nexus__loader *l, uint32_t value, size_t size, ne
 static nexus_status load_targets(nexus__loader *l, uint32_t value, void *out)
 {
     nexus__gw_upstream_conf *u = NEXUS__CONTAINER(out, nexus__gw_upstream_conf, targets);
-    nexus_status status = load_array(l, value, sizeof *u->targets.items, load_target,
-                                     (void **)&u->targets.items, &u->targets.count);
+    nexus_status status =
+        load_array(l, value, sizeof *u->targets.items, load_target, (void **)&u->targets.items, &u->targets.count);
     if (!status && u->targets.count == 0)
         return nexus__loader_fail(l, value, "needs at least one target");
     return status;
@@ -132,8 +132,7 @@ static nexus_status load_timeouts(nexus__loader *l, uint32_t value, void *out)
         ROW("total", U32, nexus__gw_upstream_conf, total_ms, 1, MS_MAX),
         ROW("idle", U32, nexus__gw_upstream_conf, idle_ms, 1, MS_MAX),
     };
-    return nexus__loader_object(l, value, rows, COUNT(rows),
-                                NEXUS__CONTAINER(out, nexus__gw_upstream_conf, connect_ms));
+    return nexus__loader_object(l, value, rows, COUNT(rows), NEXUS__CONTAINER(out, nexus__gw_upstream_conf, connect_ms));
 }
 
 static nexus_status load_ejection(nexus__loader *l, uint32_t value, void *out)
@@ -220,8 +219,7 @@ static nexus_status load_upstreams(nexus__loader *l, uint32_t value, void *out)
 static nexus_status load_token(nexus__loader *l, uint32_t value, void *out)
 {
     nexus__gw_route_conf *r = NEXUS__CONTAINER(out, nexus__gw_route_conf, token);
-    static const nexus__loader_row rows[] = {
-        CALL("roles", nexus__loader_texts, nexus__gw_route_conf, token.roles)};
+    static const nexus__loader_row rows[] = {CALL("roles", nexus__loader_texts, nexus__gw_route_conf, token.roles)};
     if (nexus__json_bool(l->doc, value, &r->token.on))
         return NEXUS_OK;
     r->token.on = true;
@@ -242,8 +240,7 @@ static nexus_status load_key(nexus__loader *l, uint32_t value, void *out)
         while (k < COUNT(keys) && !nexus__slice_eq_c(list.items[i], keys[k].name))
             k++;
         if (k == COUNT(keys))
-            return nexus__loader_fail(l, value, "\"%s\" is no key; known are ip, principal, route",
-                                      list.items[i].p);
+            return nexus__loader_fail(l, value, "\"%s\" is no key; known are ip, principal, route", list.items[i].p);
         *(uint32_t *)out |= keys[k].bit;
     }
     return status;
@@ -280,8 +277,8 @@ static nexus_status load_limit(nexus__loader *l, uint32_t value, void *out)
 static nexus_status load_limits(nexus__loader *l, uint32_t value, void *out)
 {
     nexus__gw_route_conf *r = NEXUS__CONTAINER(out, nexus__gw_route_conf, limits);
-    nexus_status status = load_array(l, value, sizeof *r->limits.items, load_limit, (void **)&r->limits.items,
-                                     &r->limits.count);
+    nexus_status status =
+        load_array(l, value, sizeof *r->limits.items, load_limit, (void **)&r->limits.items, &r->limits.count);
     if (!status && r->limits.count > 8)
         return nexus__loader_fail(l, value, "at most 8 limits a route");
     return status;
@@ -290,8 +287,7 @@ static nexus_status load_limits(nexus__loader *l, uint32_t value, void *out)
 static nexus_status load_cors(nexus__loader *l, uint32_t value, void *out)
 {
     static const nexus__loader_row rows[] = {
-        {"origins", NEXUS__LOADER_CALL, offsetof(nexus__gw_cors_conf, origins), 0, 0, nexus__loader_texts,
-         true},
+        {"origins", NEXUS__LOADER_CALL, offsetof(nexus__gw_cors_conf, origins), 0, 0, nexus__loader_texts, true},
         CALL("methods", nexus__loader_texts, nexus__gw_cors_conf, methods),
         CALL("headers", nexus__loader_texts, nexus__gw_cors_conf, headers),
         CALL("expose", nexus__loader_texts, nexus__gw_cors_conf, expose),
@@ -303,8 +299,7 @@ static nexus_status load_cors(nexus__loader *l, uint32_t value, void *out)
     nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), c);
     for (uint32_t i = 0; i < c->origins.count && !status; i++)
         if (c->credentials && nexus__slice_eq_c(c->origins.items[i], "*"))
-            return nexus__loader_fail(l, value,
-                                      "origin \"*\" with credentials would let every site act as the user");
+            return nexus__loader_fail(l, value, "origin \"*\" with credentials would let every site act as the user");
     c->on = true;
     return status;
 }
@@ -323,8 +318,8 @@ static nexus_status load_headers(nexus__loader *l, uint32_t value, void *out)
         CALL("set", nexus__loader_pairs, nexus__gw_headers_conf, set),
         CALL("remove", nexus__loader_texts, nexus__gw_headers_conf, remove),
     };
-    static const char *const framing[] = {
-        "connection", "content-length", "transfer-encoding", "host", "upgrade", "te", "trailer"};
+    static const char *const framing[] = {"connection", "content-length", "transfer-encoding", "host", "upgrade",
+                                          "te",         "trailer"};
     nexus__gw_headers_conf *h = out;
     nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), h);
     for (uint32_t i = 0; !status && i < h->set.count + h->remove.count; i++) {
@@ -334,8 +329,7 @@ static nexus_status load_headers(nexus__loader *l, uint32_t value, void *out)
             return nexus__loader_fail(l, value, "\"%s\" is no header", name.p);
         for (size_t k = 0; k < COUNT(framing); k++)
             if (nexus__slice_ieq(name, nexus__slice_c(framing[k])))
-                return nexus__loader_fail(l, value, "\"%s\" belongs to the connection; the gateway sets it",
-                                          name.p);
+                return nexus__loader_fail(l, value, "\"%s\" belongs to the connection; the gateway sets it", name.p);
     }
     return status;
 }
@@ -421,8 +415,7 @@ static nexus_status check_upstream_name(nexus__loader *l, uint32_t value, const 
                               nexus__nearest(r->upstream, names, n));
 }
 
-static nexus_status check_rule(nexus__loader *l, uint32_t value, nexus_router *router,
-                               const nexus__gw_route_conf *r)
+static nexus_status check_rule(nexus__loader *l, uint32_t value, nexus_router *router, const nexus__gw_route_conf *r)
 {
     nexus_router_rule rule = NEXUS_ROUTER_RULE_INIT;
     rule.id = r->id.p;
@@ -463,8 +456,7 @@ static nexus_status check_routes(nexus__loader *l, const nexus__gw_config *c)
 static nexus_status load_routes(nexus__loader *l, uint32_t value, void *out)
 {
     nexus__gw_config *c = NEXUS__CONTAINER(out, nexus__gw_config, routes);
-    return load_array(l, value, sizeof *c->routes.items, load_route, (void **)&c->routes.items,
-                      &c->routes.count);
+    return load_array(l, value, sizeof *c->routes.items, load_route, (void **)&c->routes.items, &c->routes.count);
 }
 
 static nexus_status load_version(nexus__loader *l, uint32_t value, void *out)
@@ -487,8 +479,7 @@ static nexus_status load(nexus__loader *l, nexus__gw_config *c)
     return status ? status : check_routes(l, c);
 }
 
-nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, nexus_slice text,
-                                    const nexus_alloc *alloc)
+nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, nexus_slice text, const nexus_alloc *alloc)
 {
     nexus__json doc;
     nexus__gw_config *c = nexus__calloc(alloc, 1, sizeof *c);

@@ -163,8 +163,8 @@ static void split_target(nexus_slice target, nexus_slice *host, nexus_slice *pat
     *path = nexus__slice(target.p, nexus__slice_find(target, '?'));
 }
 
-static void put_outcome(nexus__json_writer *w, nexus__snapshot *s, nexus_slice host, nexus_slice path,
-                        uint32_t method, bool ambiguous)
+static void put_outcome(nexus__json_writer *w, nexus__snapshot *s, nexus_slice host, nexus_slice path, uint32_t method,
+                        bool ambiguous)
 {
     nexus_router_match m;
     nexus_status status = nexus_router_find(s->router, host, path, method, NULL, NULL, &m);
@@ -185,8 +185,8 @@ static void put_outcome(nexus__json_writer *w, nexus__snapshot *s, nexus_slice h
     }
 }
 
-nexus_status nexus_gateway_explain(nexus_gateway *g, const char *method, nexus_slice target,
-                                   const nexus_pair *headers, size_t header_count, char **out, size_t *n)
+nexus_status nexus_gateway_explain(nexus_gateway *g, const char *method, nexus_slice target, const nexus_pair *headers,
+                                   size_t header_count, char **out, size_t *n)
 {
     nexus_slice host = {0}, raw, path;
     nexus__buf buf, space;

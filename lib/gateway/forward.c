@@ -132,8 +132,7 @@ static void framing(nexus__buf *out, const nexus__forward *f)
     nexus__buf_append(out, "\r\n", 2);
 }
 
-void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const char *base,
-                            const nexus__forward *f)
+void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const char *base, const nexus__forward *f)
 {
     request_line(out, f);
     for (uint32_t i = 0; i < head->field_count;) { /* runs of kept lines are copied at once */
@@ -161,21 +160,19 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
     nexus__buf_append(out, "\r\n", 2);
 }
 
-static bool reply_keeps(const nexus__http_head *head, const char *base, uint32_t i,
-                        const nexus__gw_headers_conf *change)
+static bool reply_keeps(const nexus__http_head *head, const char *base, uint32_t i, const nexus__gw_headers_conf *change)
 {
     const nexus__http_field *field = &head->fields[i];
     if (hop_by_hop(field->id) || field->id == NEXUS__HTTP_SERVER)
         return false;
     if (head->connection_names && nominated(head, base, nexus__http_field_name(field, base)))
         return false;
-    return (change->set.count + change->remove.count == 0) ||
-           !changed(change, nexus__http_field_name(field, base));
+    return (change->set.count + change->remove.count == 0) || !changed(change, nexus__http_field_name(field, base));
 }
 
 size_t nexus__forward_reply(struct iovec iov[static NEXUS__FORWARD_IOVS], nexus__buf *space,
-                            const nexus__http_head *head, const char *base,
-                            const nexus__gw_headers_conf *change, bool *has_date)
+                            const nexus__http_head *head, const char *base, const nexus__gw_headers_conf *change,
+                            bool *has_date)
 {
     size_t n = 0;
     *has_date = false;

@@ -19,14 +19,13 @@ typedef struct nexus__forward {
 
 /* The head of the request as upstream gets it. Hop-by-hop fields, what a client may not say (X-Forwarded-…, X-Nexus-…,
  * method and URL overrides; '_' counts as '-') and what `change` removes stay behind. */
-void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const char *base,
-                            const nexus__forward *f);
+void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const char *base, const nexus__forward *f);
 
 /* The fields of a reply that go to the client, as pieces of the head itself and of `change`. At most
  * NEXUS__FORWARD_IOVS; `has_date` says whether a Date is among them. Returns how many. */
 enum { NEXUS__FORWARD_IOVS = NEXUS__HTTP_FIELDS_MAX / 2 + 2 };
 size_t nexus__forward_reply(struct iovec iov[static NEXUS__FORWARD_IOVS], nexus__buf *space,
-                            const nexus__http_head *head, const char *base,
-                            const nexus__gw_headers_conf *change, bool *has_date);
+                            const nexus__http_head *head, const char *base, const nexus__gw_headers_conf *change,
+                            bool *has_date);
 
 #endif

@@ -90,8 +90,7 @@ static nexus_status read_file(const char *path, nexus__buf *out, struct stat *in
         out->len += (size_t)n;
     }
     close(fd);
-    return out->status ? nexus__fail(out->status, "routes file %s is over %d bytes", path, FILE_MAX)
-                       : NEXUS_OK;
+    return out->status ? nexus__fail(out->status, "routes file %s is over %d bytes", path, FILE_MAX) : NEXUS_OK;
 }
 
 static int64_t mtime_of(const struct stat *info)

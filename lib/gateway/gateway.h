@@ -6,11 +6,11 @@
  *   snapshot  config + router + upstreams; immutable, one in force
  *   view      one loop's hold on a snapshot, with a pool for each upstream; counted without atomics
  *   pool      one loop's connections to one upstream
- *   conn      one connection to a target, on one loop: connecting, busy with a call, idle in its pool, or a tunnel
+ *   uplink    one connection to a target, on one loop: connecting, busy with a call, idle in its pool, or a tunnel
  *   call      one request on its way; lives in the request's own memory
  *
  * A reload makes a snapshot and posts to every loop, which swaps its view. Requests hold the view they started on;
- * tunnels let go of it and keep only their conn. Counts: gateway -> snapshot <- view <- call; view -> pool <- conn.
+ * tunnels let go of it and keep only their uplink. Counts: gateway -> snapshot <- view <- call; view -> pool <- uplink.
  */
 #ifndef NEXUS_GATEWAY_GATEWAY_H
 #define NEXUS_GATEWAY_GATEWAY_H
@@ -75,7 +75,7 @@ typedef struct nexus__snapshot {
 
 typedef struct nexus__pool nexus__pool;
 typedef struct nexus__gw_loop nexus__gw_loop;
-typedef struct nexus__conn nexus__conn;
+typedef struct nexus__uplink nexus__uplink;
 
 typedef struct nexus__view {
     uint32_t refs;
@@ -96,9 +96,9 @@ struct nexus__gw_loop {
     char *buffer;              /* scratch: NEXUS__GW_BUFFER bytes received */
     nexus__task swap;          /* posted on a reload */
     atomic_bool swap_posted;
-    int64_t next_look;  /* at the watched file */
-    nexus__conn *live;  /* whose event is handled; NULL once it was freed meanwhile */
-    nexus_timer *timer; /* loop 0: watches the file, runs the health checks */
+    int64_t next_look;   /* at the watched file */
+    nexus__uplink *live; /* whose event is handled; NULL once it was freed meanwhile */
+    nexus_timer *timer;  /* loop 0: watches the file, runs the health checks */
 };
 
 struct nexus_gateway {
@@ -125,8 +125,8 @@ struct nexus_gateway {
 
 /* --- snapshot.c --------------------------------------------------------------------------------------------------- */
 
-nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name,
-                                   nexus_slice text, const nexus__snapshot *old) NEXUS_MUST_CHECK;
+nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name, nexus_slice text,
+                                   const nexus__snapshot *old) NEXUS_MUST_CHECK;
 nexus__snapshot *nexus__snapshot_ref(nexus__snapshot *s);
 void nexus__snapshot_unref(nexus__snapshot *s);
 
@@ -152,13 +152,13 @@ void nexus__upstream_report(nexus__upstream *u, uint32_t target, bool failed, in
 uint32_t nexus__health_tick(nexus_gateway *g, nexus__snapshot *s, int64_t now);
 void nexus__health_free(nexus__upstream *u);
 
-/* --- conn.c ------------------------------------------------------------------------------------------------------- */
+/* --- uplink.c ----------------------------------------------------------------------------------------------------- */
 
 typedef struct nexus__call nexus__call;
 
-enum nexus__conn_state { NEXUS__CONN_CONNECTING, NEXUS__CONN_BUSY, NEXUS__CONN_IDLE, NEXUS__CONN_TUNNEL };
+enum nexus__uplink_state { NEXUS__UPLINK_CONNECTING, NEXUS__UPLINK_BUSY, NEXUS__UPLINK_IDLE, NEXUS__UPLINK_TUNNEL };
 
-struct nexus__conn {
+struct nexus__uplink {
     nexus__list node; /* in its pool, idle only; the most recently used last */
     nexus__watch watch;
     nexus__timeout timeout;
@@ -166,7 +166,7 @@ struct nexus__conn {
     nexus__call *call; /* busy; NULL while idle */
     nexus_request *tunnel;
     uint32_t target;
-    enum nexus__conn_state state;
+    enum nexus__uplink_state state;
     bool used;       /* carried a request before this one */
     bool paused;     /* what the socket has is left there until the client took more */
     bool peer_ended; /* tunnel: upstream shut down its side */
@@ -187,18 +187,18 @@ nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__ups
 void nexus__pool_unref(nexus__pool *pool);
 
 /* An idle connection to the target, or NULL. */
-nexus__conn *nexus__conn_take(nexus__pool *pool, uint32_t target);
+nexus__uplink *nexus__uplink_take(nexus__pool *pool, uint32_t target);
 /* Starts to connect: nexus__call_connected follows. */
-nexus_status nexus__conn_open(nexus__conn **out, nexus__pool *pool, uint32_t target) NEXUS_MUST_CHECK;
+nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, uint32_t target) NEXUS_MUST_CHECK;
 /* Back into the pool, or closed when it is full. */
-void nexus__conn_release(nexus__conn *conn);
-void nexus__conn_close(nexus__conn *conn);
+void nexus__uplink_release(nexus__uplink *conn);
+void nexus__uplink_close(nexus__uplink *conn);
 /* Sends, keeping what the socket does not take in conn->out. False: the connection is broken (errno). */
-bool nexus__conn_send(nexus__conn *conn, struct iovec *iov, int n);
+bool nexus__uplink_send(nexus__uplink *conn, struct iovec *iov, int n);
 /* Sends from body without keeping the rest: returns what was taken, -1 = broken. Only while conn->out is empty. */
-ssize_t nexus__conn_send_some(nexus__conn *conn, nexus_slice data);
+ssize_t nexus__uplink_send_some(nexus__uplink *conn, nexus_slice data);
 /* Goes on reading after a pause. */
-void nexus__conn_resume(nexus__conn *conn);
+void nexus__uplink_resume(nexus__uplink *conn);
 
 /* --- call.c, reply.c: what a conn tells its call ------------------------------------------------------------------ */
 
@@ -209,7 +209,7 @@ struct nexus__call {
     nexus__view *view;
     const nexus__gw_route *route;
     nexus__pool *pool;
-    nexus__conn *conn;
+    nexus__uplink *conn;
     nexus_principal *principal;
     nexus_slice path; /* canonical, as upstream gets it */
     nexus_slice body; /* when it was there at once */
@@ -232,12 +232,12 @@ struct nexus__call {
 };
 
 void nexus__call_handle(nexus_request *request, void *user_data); /* the server's fallback route */
-void nexus__call_connected(nexus__conn *conn);
-void nexus__call_writable(nexus__conn *conn);
-void nexus__call_lost(nexus__conn *conn, enum nexus__lost how); /* the conn is closed by it */
+void nexus__call_connected(nexus__uplink *conn);
+void nexus__call_writable(nexus__uplink *conn);
+void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how); /* the conn is closed by it */
 /* Bytes from upstream; false when the conn is not this call's any more. */
-bool nexus__reply_bytes(nexus__conn *conn, const char *p, size_t n);
-void nexus__reply_eof(nexus__conn *conn);
+bool nexus__reply_bytes(nexus__uplink *conn, const char *p, size_t n);
+void nexus__reply_eof(nexus__uplink *conn);
 /* Ends the call's hold on everything but the exchange, which the caller ends. */
 void nexus__call_release(nexus__call *call, bool reuse);
 /* Answers with a problem document and ends the call. */
@@ -248,9 +248,9 @@ void nexus__call_count(nexus__call *call, uint16_t status);
 
 /* The upstream answered 101; rest are the bytes after its head. Takes the conn, ends the call. */
 void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const char *base, nexus_slice rest);
-void nexus__tunnel_bytes(nexus__conn *conn, const char *p, size_t n);
-void nexus__tunnel_eof(nexus__conn *conn);
-void nexus__tunnel_writable(nexus__conn *conn);
-void nexus__tunnel_end(nexus__conn *conn);
+void nexus__tunnel_bytes(nexus__uplink *conn, const char *p, size_t n);
+void nexus__tunnel_eof(nexus__uplink *conn);
+void nexus__tunnel_writable(nexus__uplink *conn);
+void nexus__tunnel_end(nexus__uplink *conn);
 
 #endif

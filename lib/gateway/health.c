@@ -35,8 +35,7 @@ static void turn(check *c, bool down, const char *reason)
         atomic_store(&c->target->shared.failures, 0);
     }
     if (u->gateway->opts.on_health)
-        u->gateway->opts.on_health(u->conf->name.p, c->target->conf->url.p, !down, reason,
-                                   u->gateway->opts.user_data);
+        u->gateway->opts.on_health(u->conf->name.p, c->target->conf->url.p, !down, reason, u->gateway->opts.user_data);
 }
 
 static void on_reply(nexus_status status, nexus_reply *reply, void *user_data)
@@ -105,8 +104,7 @@ uint32_t nexus__health_tick(nexus_gateway *g, nexus__snapshot *s, int64_t now)
             if (c->due <= now && !atomic_load(&c->running)) {
                 bool down = atomic_load(&c->target->shared.down);
                 int64_t ms = down ? u->conf->health.down_interval_ms : u->conf->health.interval_ms;
-                int64_t jitter =
-                    ms / 5 > 0 ? (int64_t)(nexus__random_u64() % (uint64_t)(ms / 5)) - ms / 10 : 0;
+                int64_t jitter = ms / 5 > 0 ? (int64_t)(nexus__random_u64() % (uint64_t)(ms / 5)) - ms / 10 : 0;
                 c->due = now + (ms + jitter) * NEXUS__NS_PER_MS;
                 start_check(g, c);
             }

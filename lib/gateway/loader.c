@@ -97,8 +97,7 @@ static nexus_status load_number(nexus__loader *l, uint32_t value, const nexus__l
     int64_t min = is_signed ? INT32_MIN : (int64_t)row->min;
     int64_t max = is_signed ? INT32_MAX : row->max ? (int64_t)row->max : UINT32_MAX;
     if (!nexus__json_i64(l->doc, value, &number) || number < min || number > max)
-        return nexus__loader_fail(l, value, "must be a whole number from %lld to %lld", (long long)min,
-                                  (long long)max);
+        return nexus__loader_fail(l, value, "must be a whole number from %lld to %lld", (long long)min, (long long)max);
     if (is_signed)
         *(int32_t *)field = (int32_t)number;
     else
@@ -113,8 +112,7 @@ static nexus_status load_field(nexus__loader *l, uint32_t value, const nexus__lo
     case NEXUS__LOADER_TEXT:
         return nexus__loader_text(l, value, field);
     case NEXUS__LOADER_BOOL:
-        return nexus__json_bool(l->doc, value, field) ? NEXUS_OK
-                                                      : nexus__loader_fail(l, value, "must be true or false");
+        return nexus__json_bool(l->doc, value, field) ? NEXUS_OK : nexus__loader_fail(l, value, "must be true or false");
     case NEXUS__LOADER_U32:
     case NEXUS__LOADER_I32:
         return load_number(l, value, row, field);
@@ -124,19 +122,18 @@ static nexus_status load_field(nexus__loader *l, uint32_t value, const nexus__lo
     return row->fn(l, value, field);
 }
 
-static nexus_status unknown_key(nexus__loader *l, uint32_t node, nexus_slice key,
-                                const nexus__loader_row *rows, size_t n)
+static nexus_status unknown_key(nexus__loader *l, uint32_t node, nexus_slice key, const nexus__loader_row *rows,
+                                size_t n)
 {
     const char *names[KEYS_MAX];
     size_t count = n < KEYS_MAX ? n : KEYS_MAX;
     for (size_t i = 0; i < count; i++)
         names[i] = rows[i].key;
-    return nexus__loader_fail(l, node, "unknown key \"%.*s\"; the nearest known one is \"%s\"", (int)key.n,
-                              key.p, nexus__nearest(key, names, count));
+    return nexus__loader_fail(l, node, "unknown key \"%.*s\"; the nearest known one is \"%s\"", (int)key.n, key.p,
+                              nexus__nearest(key, names, count));
 }
 
-nexus_status nexus__loader_object(nexus__loader *l, uint32_t value, const nexus__loader_row *rows, size_t n,
-                                  void *out)
+nexus_status nexus__loader_object(nexus__loader *l, uint32_t value, const nexus__loader_row *rows, size_t n, void *out)
 {
     uint64_t seen = 0;
     if (!nexus__json_is(l->doc, value, NEXUS__JSON_OBJECT))

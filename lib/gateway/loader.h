@@ -42,15 +42,13 @@ typedef struct nexus__text_list {
     nexus_slice *items;
     uint32_t count;
 } nexus__text_list;
-nexus_status nexus__loader_texts(nexus__loader *l, uint32_t value,
-                                 void *out /* nexus__text_list */) NEXUS_MUST_CHECK;
+nexus_status nexus__loader_texts(nexus__loader *l, uint32_t value, void *out /* nexus__text_list */) NEXUS_MUST_CHECK;
 
 typedef struct nexus__pair_list {
     nexus_pair *items;
     uint32_t count;
 } nexus__pair_list;
-nexus_status nexus__loader_pairs(nexus__loader *l, uint32_t value,
-                                 void *out /* nexus__pair_list */) NEXUS_MUST_CHECK;
+nexus_status nexus__loader_pairs(nexus__loader *l, uint32_t value, void *out /* nexus__pair_list */) NEXUS_MUST_CHECK;
 
 /* Fails with the position of value and the current pointer in front. */
 nexus_status nexus__loader_fail(nexus__loader *l, uint32_t value, const char *format, ...) NEXUS_PRINTF(3, 4);

@@ -4,8 +4,7 @@
 
 enum { HEAD_MAX = 64 * 1024, INTERIMS_MAX = 10, PIECES = 16 };
 
-static const nexus__http_limits limits = {
-    .line_max = 8192, .head_max = 32768, .fields_max = NEXUS__HTTP_FIELDS_MAX};
+static const nexus__http_limits limits = {.line_max = 8192, .head_max = 32768, .fields_max = NEXUS__HTTP_FIELDS_MAX};
 
 static nexus__gw_loop *home_of(const nexus__call *call)
 {
@@ -24,8 +23,7 @@ static void abort_call(nexus__call *call)
 
 static void broken(nexus__call *call, const char *detail)
 {
-    nexus__upstream_report(call->pool->upstream, call->conn->target, true,
-                           nexus_loop_now_ns(home_of(call)->loop));
+    nexus__upstream_report(call->pool->upstream, call->conn->target, true, nexus_loop_now_ns(home_of(call)->loop));
     if (call->replied)
         abort_call(call);
     else
@@ -140,8 +138,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     call->replied = true;
     nexus__upstream_report(call->pool->upstream, call->conn->target, head->status >= 500,
                            nexus_loop_now_ns(home_of(call)->loop));
-    if (head->framing == NEXUS__HTTP_LENGTH_NONE ||
-        (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
+    if (head->framing == NEXUS__HTTP_LENGTH_NONE || (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
         call->reply_body.done = true;
     cut(call, rest, rest_n, &piece);
     if (piece.bad) {
@@ -178,7 +175,7 @@ static bool interim(nexus__call *call, const nexus__http_head *head, const char 
 }
 
 /* Bytes of which none has been understood yet; false: the conn is not this call's any more. */
-static bool head_bytes(nexus__conn *conn, const char *p, size_t n)
+static bool head_bytes(nexus__uplink *conn, const char *p, size_t n)
 {
     nexus__call *call = conn->call;
     nexus__http_head *head = &home_of(call)->response;
@@ -211,7 +208,7 @@ static bool head_bytes(nexus__conn *conn, const char *p, size_t n)
     return true;
 }
 
-bool nexus__reply_bytes(nexus__conn *conn, const char *p, size_t n)
+bool nexus__reply_bytes(nexus__uplink *conn, const char *p, size_t n)
 {
     nexus__call *call = conn->call;
     if (call->replied) {
@@ -228,7 +225,7 @@ bool nexus__reply_bytes(nexus__conn *conn, const char *p, size_t n)
     return ours;
 }
 
-void nexus__reply_eof(nexus__conn *conn)
+void nexus__reply_eof(nexus__uplink *conn)
 {
     nexus__call *call = conn->call;
     pieces piece = {.used = 0};

@@ -41,8 +41,7 @@ static nexus_status build_limits(nexus__snapshot *s, nexus__gw_route *route)
         return nexus__nomem();
     for (uint32_t i = 0; i < n && !status; i++) {
         const nexus__gw_limit_conf *limit = &route->conf->limits.items[i];
-        status =
-            nexus_rate_init(&route->rates[i], limit->rate, limit->period_s * NEXUS__NS_PER_S, limit->burst);
+        status = nexus_rate_init(&route->rates[i], limit->rate, limit->period_s * NEXUS__NS_PER_S, limit->burst);
     }
     return status;
 }
@@ -63,8 +62,7 @@ static nexus_status add_rule(nexus__snapshot *s, nexus__gw_route *route)
 
 static void find_metrics(nexus__gw_route *route, nexus_gateway *g)
 {
-    static const nexus_slice classes[6] = {{"none", 4}, {"1xx", 3}, {"2xx", 3},
-                                           {"3xx", 3},  {"4xx", 3}, {"5xx", 3}};
+    static const nexus_slice classes[6] = {{"none", 4}, {"1xx", 3}, {"2xx", 3}, {"3xx", 3}, {"4xx", 3}, {"5xx", 3}};
     for (int i = 0; i < 6 && g->replies; i++)
         route->replies[i] = nexus_metric_series(g->replies, (nexus_slice[]){route->conf->id, classes[i]}, 2);
 }
@@ -81,8 +79,7 @@ static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g)
         const nexus__gw_upstream_conf *u = nexus__gw_config_upstream(s->config, route->conf->upstream);
         route->upstream = (uint32_t)(u - s->config->upstreams.items);
         if (route->conf->token.on && !g->opts.verifier)
-            return nexus__fail(NEXUS_ENOTSUP,
-                               "route %s wants a token, but this gateway was opened without a verifier",
+            return nexus__fail(NEXUS_ENOTSUP, "route %s wants a token, but this gateway was opened without a verifier",
                                route->conf->id.p);
         if ((status = build_limits(s, route)))
             return status;
@@ -92,8 +89,8 @@ static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g)
     return status;
 }
 
-nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name,
-                                   nexus_slice text, const nexus__snapshot *old)
+nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name, nexus_slice text,
+                                   const nexus__snapshot *old)
 {
     nexus__gw_config *config;
     nexus_status status = nexus__gw_config_parse(&config, name, text, g->alloc);

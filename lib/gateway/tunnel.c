@@ -7,7 +7,7 @@
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 
-static uint32_t idle_ms(const nexus__conn *conn)
+static uint32_t idle_ms(const nexus__uplink *conn)
 {
     return conn->pool->upstream->conf->idle_ms;
 }
@@ -31,13 +31,13 @@ static bool accept_ok(const nexus__call *call, const nexus__http_head *head, con
     return nexus__slice_eq(nexus__buf_slice(&expected), nexus__http_field_value(f, base));
 }
 
-void nexus__tunnel_end(nexus__conn *conn)
+void nexus__tunnel_end(nexus__uplink *conn)
 {
     nexus_request *request = conn->tunnel;
     conn->tunnel = NULL;
     nexus__target *t = &conn->pool->upstream->targets[conn->target];
     atomic_fetch_sub_explicit(&t->shared.active, 1, memory_order_relaxed);
-    nexus__conn_close(conn);
+    nexus__uplink_close(conn);
     if (!request)
         return;
     nexus_request_on_close(request, NULL, NULL);
@@ -51,10 +51,9 @@ static void on_client_gone(nexus_request *request, void *user_data)
 }
 
 /* From the client. */
-static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus_status status,
-                       void *user_data)
+static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus_status status, void *user_data)
 {
-    nexus__conn *conn = user_data;
+    nexus__uplink *conn = user_data;
     (void)request;
     if (status || (end && conn->peer_ended)) {
         nexus__tunnel_end(conn);
@@ -63,7 +62,7 @@ static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus
     nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
     if (conn->out.len > 0)
         return 0;
-    ssize_t n = data.n > 0 ? nexus__conn_send_some(conn, data) : 0;
+    ssize_t n = data.n > 0 ? nexus__uplink_send_some(conn, data) : 0;
     if (n < 0) {
         nexus__tunnel_end(conn);
         return data.n;
@@ -73,12 +72,12 @@ static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus
     return (size_t)n;
 }
 
-void nexus__tunnel_writable(nexus__conn *conn)
+void nexus__tunnel_writable(nexus__uplink *conn)
 {
     nexus__exchange_read_again(conn->tunnel);
 }
 
-void nexus__tunnel_bytes(nexus__conn *conn, const char *p, size_t n)
+void nexus__tunnel_bytes(nexus__uplink *conn, const char *p, size_t n)
 {
     struct iovec iov = {(char *)(uintptr_t)p, n};
     nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
@@ -86,7 +85,7 @@ void nexus__tunnel_bytes(nexus__conn *conn, const char *p, size_t n)
         nexus__tunnel_end(conn);
 }
 
-void nexus__tunnel_eof(nexus__conn *conn)
+void nexus__tunnel_eof(nexus__uplink *conn)
 {
     nexus__tunnel_end(conn); /* what was written before is still sent by the exchange */
 }
@@ -95,11 +94,10 @@ void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const 
 {
     struct iovec fields[NEXUS__FORWARD_IOVS + 1];
     bool has_date;
-    nexus__conn *conn = call->conn;
+    nexus__uplink *conn = call->conn;
     nexus_request *request = call->request;
     if (!call->upgrade || !accept_ok(call, head, base)) {
-        nexus__call_problem(call, 502, "upstream-protocol",
-                            "The upstream switched protocols without being asked.");
+        nexus__call_problem(call, 502, "upstream-protocol", "The upstream switched protocols without being asked.");
         return;
     }
     nexus__buf *space = &conn->pool->home->head;
@@ -107,7 +105,7 @@ void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const 
     size_t n = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, &has_date);
     fields[n++] = (struct iovec){(char *)(uintptr_t) "Upgrade: websocket\r\n", 20};
     nexus__call_count(call, 101);
-    conn->state = NEXUS__CONN_TUNNEL;
+    conn->state = NEXUS__UPLINK_TUNNEL;
     conn->tunnel = request;
     conn->call = NULL;
     call->conn = NULL;

@@ -93,8 +93,7 @@ uint32_t nexus__upstream_pick(nexus__upstream *u, int64_t *wrr, uint64_t random,
             };
         }
         bool turns = u->conf->balance == NEXUS__BALANCE_WRR;
-        uint32_t pick =
-            turns ? nexus__balance_wrr(list, u->count) : nexus__balance_p2c(list, u->count, random);
+        uint32_t pick = turns ? nexus__balance_wrr(list, u->count) : nexus__balance_p2c(list, u->count, random);
         for (uint32_t i = 0; turns && i < u->count; i++)
             wrr[i] = list[i].current;
         if (pick != NEXUS__BALANCE_NONE)
@@ -136,8 +135,7 @@ static void recover(nexus__upstream *u, nexus__target *t)
         return;
     atomic_store(&t->shared.ejections, 0);
     if (u->gateway->opts.on_health)
-        u->gateway->opts.on_health(u->conf->name.p, t->conf->url.p, true, "answers again",
-                                   u->gateway->opts.user_data);
+        u->gateway->opts.on_health(u->conf->name.p, t->conf->url.p, true, "answers again", u->gateway->opts.user_data);
 }
 
 void nexus__upstream_report(nexus__upstream *u, uint32_t target, bool failed, int64_t now)

@@ -32,7 +32,7 @@ nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__ups
     return NEXUS_OK;
 }
 
-static void conn_free(nexus__conn *c)
+static void conn_free(nexus__uplink *c)
 {
     nexus__pool *pool = c->pool;
     if (pool->home->live == c)
@@ -42,8 +42,7 @@ static void conn_free(nexus__conn *c)
     close(c->watch.fd);
     nexus__buf_free(&c->in);
     nexus__buf_free(&c->out);
-    atomic_fetch_sub_explicit(&pool->upstream->targets[c->target].shared.connections, 1,
-                              memory_order_relaxed);
+    atomic_fetch_sub_explicit(&pool->upstream->targets[c->target].shared.connections, 1, memory_order_relaxed);
     nexus__free(pool->upstream->alloc, c);
 }
 
@@ -54,7 +53,7 @@ void nexus__pool_unref(nexus__pool *p)
     nexus__upstream *u = p->upstream;
     for (uint32_t i = 0; p->idle && i < u->count; i++)
         while (!nexus__list_empty(&p->idle[i])) {
-            nexus__conn *c = NEXUS__CONTAINER(p->idle[i].prev, nexus__conn, node);
+            nexus__uplink *c = NEXUS__CONTAINER(p->idle[i].prev, nexus__uplink, node);
             nexus__list_remove(&c->node);
             conn_free(c);
         }
@@ -65,27 +64,27 @@ void nexus__pool_unref(nexus__pool *p)
     nexus__upstream_unref(u);
 }
 
-static void leave_pool(nexus__conn *c)
+static void leave_pool(nexus__uplink *c)
 {
     nexus__list_remove(&c->node);
     c->pool->idle_count[c->target]--;
 }
 
-nexus__conn *nexus__conn_take(nexus__pool *pool, uint32_t target)
+nexus__uplink *nexus__uplink_take(nexus__pool *pool, uint32_t target)
 {
     if (nexus__list_empty(&pool->idle[target]))
         return NULL;
-    nexus__conn *c = NEXUS__CONTAINER(pool->idle[target].prev, nexus__conn, node); /* the warmest */
+    nexus__uplink *c = NEXUS__CONTAINER(pool->idle[target].prev, nexus__uplink, node); /* the warmest */
     leave_pool(c);
     pool->refs++;
-    c->state = NEXUS__CONN_BUSY;
+    c->state = NEXUS__UPLINK_BUSY;
     return c;
 }
 
-void nexus__conn_close(nexus__conn *c)
+void nexus__uplink_close(nexus__uplink *c)
 {
     nexus__pool *pool = c->pool;
-    bool idle = c->state == NEXUS__CONN_IDLE;
+    bool idle = c->state == NEXUS__UPLINK_IDLE;
     if (idle)
         leave_pool(c);
     conn_free(c);
@@ -93,18 +92,17 @@ void nexus__conn_close(nexus__conn *c)
         nexus__pool_unref(pool);
 }
 
-void nexus__conn_release(nexus__conn *c)
+void nexus__uplink_release(nexus__uplink *c)
 {
     nexus__pool *pool = c->pool;
     const nexus__gw_upstream_conf *conf = pool->upstream->conf;
     c->call = NULL;
     c->used = true;
-    if (pool->refs == 1 ||
-        pool->idle_count[c->target] >= conf->pool_idle_max) { /* 1: no view wants it any more */
-        nexus__conn_close(c);
+    if (pool->refs == 1 || pool->idle_count[c->target] >= conf->pool_idle_max) { /* 1: no view wants it any more */
+        nexus__uplink_close(c);
         return;
     }
-    c->state = NEXUS__CONN_IDLE;
+    c->state = NEXUS__UPLINK_IDLE;
     nexus__list_push(&pool->idle[c->target], &c->node);
     pool->idle_count[c->target]++;
     nexus__timeout_set(&c->timeout, pool->home->loop, conf->pool_idle_ms);
@@ -115,16 +113,16 @@ void nexus__conn_release(nexus__conn *c)
 
 static void on_timeout(nexus__timeout *timeout)
 {
-    nexus__conn *c = NEXUS__CONTAINER(timeout, nexus__conn, timeout);
-    if (c->state == NEXUS__CONN_IDLE)
-        nexus__conn_close(c);
-    else if (c->state == NEXUS__CONN_TUNNEL)
+    nexus__uplink *c = NEXUS__CONTAINER(timeout, nexus__uplink, timeout);
+    if (c->state == NEXUS__UPLINK_IDLE)
+        nexus__uplink_close(c);
+    else if (c->state == NEXUS__UPLINK_TUNNEL)
         nexus__tunnel_end(c);
     else
         nexus__call_lost(c, NEXUS__LOST_TIMEOUT);
 }
 
-static void on_connected(nexus__conn *c)
+static void on_connected(nexus__uplink *c)
 {
     int error = 0;
     socklen_t n = sizeof error;
@@ -132,12 +130,12 @@ static void on_connected(nexus__conn *c)
         nexus__call_lost(c, NEXUS__LOST_CONNECT);
         return;
     }
-    c->state = NEXUS__CONN_BUSY;
+    c->state = NEXUS__UPLINK_BUSY;
     nexus__call_connected(c);
 }
 
 /* Sends what waits. */
-static void flush(nexus__conn *c)
+static void flush(nexus__uplink *c)
 {
     while (c->out.len > 0) {
         ssize_t n = send(c->watch.fd, c->out.p, c->out.len, MSG_NOSIGNAL);
@@ -145,49 +143,48 @@ static void flush(nexus__conn *c)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
-        nexus__buf_consume(&c->out,
-                           n < 0 ? c->out.len : (size_t)n); /* broken: an answer may be there all the same */
+        nexus__buf_consume(&c->out, n < 0 ? c->out.len : (size_t)n); /* broken: an answer may be there all the same */
     }
 }
 
-static void on_writable(nexus__conn *c)
+static void on_writable(nexus__uplink *c)
 {
     flush(c);
     if (c->out.len > 0)
         return;
-    if (c->state == NEXUS__CONN_TUNNEL)
+    if (c->state == NEXUS__UPLINK_TUNNEL)
         nexus__tunnel_writable(c);
     else if (c->call->blocked)
         nexus__call_writable(c);
 }
 
-static void on_eof(nexus__conn *c)
+static void on_eof(nexus__uplink *c)
 {
-    if (c->state == NEXUS__CONN_TUNNEL)
+    if (c->state == NEXUS__UPLINK_TUNNEL)
         nexus__tunnel_eof(c);
     else
         nexus__reply_eof(c);
 }
 
-static bool client_is_slow(nexus__conn *c)
+static bool client_is_slow(nexus__uplink *c)
 {
-    nexus_request *request = c->state == NEXUS__CONN_TUNNEL ? c->tunnel : c->call->request;
+    nexus_request *request = c->state == NEXUS__UPLINK_TUNNEL ? c->tunnel : c->call->request;
     return nexus__exchange_unsent(request) > 0;
 }
 
 static void on_drained(nexus_request *request, void *user_data)
 {
     (void)request;
-    nexus__conn *c = user_data;
-    nexus__conn_resume(c);
+    nexus__uplink *c = user_data;
+    nexus__uplink_resume(c);
 }
 
 /* What was received is handed on before more is read: one buffer serves all connections of the loop. */
-static void receive(nexus__conn *c)
+static void receive(nexus__uplink *c)
 {
     nexus__gw_loop *home = c->pool->home;
     for (;;) {
-        bool replied = c->state == NEXUS__CONN_TUNNEL || c->call->replied;
+        bool replied = c->state == NEXUS__UPLINK_TUNNEL || c->call->replied;
         if (replied && client_is_slow(c)) {
             c->paused = true;
             nexus__exchange_on_drained(c->tunnel ? c->tunnel : c->call->request, on_drained, c);
@@ -203,7 +200,7 @@ static void receive(nexus__conn *c)
             return;
         }
         bool more = n == NEXUS__GW_BUFFER;
-        if (c->state == NEXUS__CONN_TUNNEL)
+        if (c->state == NEXUS__UPLINK_TUNNEL)
             nexus__tunnel_bytes(c, home->buffer, (size_t)n);
         else if (!nexus__reply_bytes(c, home->buffer, (size_t)n))
             return;
@@ -212,7 +209,7 @@ static void receive(nexus__conn *c)
     }
 }
 
-void nexus__conn_resume(nexus__conn *c)
+void nexus__uplink_resume(nexus__uplink *c)
 {
     if (!c->paused)
         return;
@@ -222,28 +219,28 @@ void nexus__conn_resume(nexus__conn *c)
 
 static void on_ready(nexus__watch *watch, uint32_t ready)
 {
-    nexus__conn *c = NEXUS__CONTAINER(watch, nexus__conn, watch);
-    if (c->state == NEXUS__CONN_CONNECTING) {
+    nexus__uplink *c = NEXUS__CONTAINER(watch, nexus__uplink, watch);
+    if (c->state == NEXUS__UPLINK_CONNECTING) {
         on_connected(c);
         return; /* an edge for what there is to read comes by itself, or is found by the first try */
     }
-    if (c->state == NEXUS__CONN_IDLE) {
+    if (c->state == NEXUS__UPLINK_IDLE) {
         if (ready & NEXUS__WATCH_READ)
-            nexus__conn_close(c); /* closed by the peer, or spoke out of turn */
+            nexus__uplink_close(c); /* closed by the peer, or spoke out of turn */
         return;
     }
     nexus__gw_loop *home = c->pool->home;
     home->live = c;
-    if (ready & NEXUS__WATCH_WRITE && (c->out.len > 0 || c->state == NEXUS__CONN_TUNNEL || c->call->blocked))
+    if (ready & NEXUS__WATCH_WRITE && (c->out.len > 0 || c->state == NEXUS__UPLINK_TUNNEL || c->call->blocked))
         on_writable(c);
-    if (home->live == c && ready & NEXUS__WATCH_READ && !c->paused && c->state != NEXUS__CONN_IDLE)
+    if (home->live == c && ready & NEXUS__WATCH_READ && !c->paused && c->state != NEXUS__UPLINK_IDLE)
         receive(c);
     home->live = NULL;
 }
 
 /* --- opening and sending ------------------------------------------------------------------------------------------ */
 
-nexus_status nexus__conn_open(nexus__conn **out, nexus__pool *pool, uint32_t target)
+nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, uint32_t target)
 {
     nexus__upstream *u = pool->upstream;
     nexus__target *t = &u->targets[target];
@@ -252,7 +249,7 @@ nexus_status nexus__conn_open(nexus__conn **out, nexus__pool *pool, uint32_t tar
         return NEXUS_ELIMIT;
     }
     int fd = socket(t->address.sa.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    nexus__conn *c = fd >= 0 ? nexus__calloc(u->alloc, 1, sizeof *c) : NULL;
+    nexus__uplink *c = fd >= 0 ? nexus__calloc(u->alloc, 1, sizeof *c) : NULL;
     if (!c)
         goto failed;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
@@ -288,7 +285,7 @@ static void keep_rest(nexus__buf *out, const struct iovec *iov, int n, size_t se
     }
 }
 
-bool nexus__conn_send(nexus__conn *c, struct iovec *iov, int n)
+bool nexus__uplink_send(nexus__uplink *c, struct iovec *iov, int n)
 {
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
     ssize_t sent = 0;
@@ -308,7 +305,7 @@ bool nexus__conn_send(nexus__conn *c, struct iovec *iov, int n)
     return c->out.status == NEXUS_OK;
 }
 
-ssize_t nexus__conn_send_some(nexus__conn *c, nexus_slice data)
+ssize_t nexus__uplink_send_some(nexus__uplink *c, nexus_slice data)
 {
     ssize_t sent;
     do

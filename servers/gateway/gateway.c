@@ -1,0 +1,92 @@
+#include "gateway/gateway.h"
+
+#include <stdlib.h>
+
+static const nexus_setting settings[] = {
+    {"gateway_routes", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Routes file; it is watched for changes. Unset: the routes of the nexus services."},
+    {"gateway_watch_ms", NEXUS_SETTING_INT, "1000", 50, 3600000, NULL, "How often the routes file is looked at."},
+    {"gateway_body_max", NEXUS_SETTING_INT, "67108864", 1, 0x7fffffff, NULL,
+     "Bytes of a request's body that are passed on, where a route sets no limit of its own."},
+};
+
+static nexus_status load_routes(gateway *g)
+{
+    const char *file = nexus_settings_text(nexus_service_settings(g->service), "gateway_routes");
+    if (*file)
+        return nexus_gateway_load_file(g->gateway, file);
+    char *text;
+    size_t n;
+    nexus_status status = gateway_default_routes(&text, &n, g->service);
+    if (status)
+        return status;
+    status = nexus_gateway_load(g->gateway, "built-in routes", (nexus_slice){text, n});
+    free(text);
+    return status;
+}
+
+static void on_reload(void *user_data)
+{
+    gateway *g = user_data;
+    if (load_routes(g))
+        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_ERROR, "gateway", NULL,
+                         "routes not loaded, the last good ones stay: %s", nexus_error_message());
+}
+
+static nexus_status open_gateway(gateway *g)
+{
+    const nexus_settings *s = nexus_service_settings(g->service);
+    nexus_gateway_opts opts = NEXUS_GATEWAY_OPTS_INIT;
+    opts.verifier = nexus_service_verifier(g->service);
+    opts.metrics = nexus_service_metrics(g->service);
+    opts.on_health = gateway_on_health;
+    opts.user_data = g;
+    opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
+    opts.body_max_bytes = (uint64_t)nexus_settings_int(s, "gateway_body_max");
+    nexus_status status = nexus_gateway_open(&g->gateway, nexus_service_runtime(g->service), &opts);
+    if (!status)
+        status = load_routes(g);
+    if (!status)
+        status = nexus_gateway_mount(g->gateway, nexus_service_server(g->service));
+    return status;
+}
+
+static void unmount(void *mounted)
+{
+    gateway *g = mounted;
+    nexus_server_close(g->admin);
+    nexus_gateway_close(g->gateway);
+    nexus_free(g->token);
+    free(g);
+}
+
+static nexus_status mount(nexus_service *service, void **out)
+{
+    gateway *g = calloc(1, sizeof *g);
+    if (!g)
+        return NEXUS_ENOMEM;
+    g->service = service;
+    nexus_status status = open_gateway(g);
+    if (!status)
+        status = gateway_admin_open(g);
+    if (!status)
+        status = nexus_service_on_reload(service, on_reload, g);
+    if (status) {
+        unmount(g);
+        return status;
+    }
+    *out = g;
+    return NEXUS_OK;
+}
+
+const nexus_service_module gateway_module = {
+    .size = sizeof gateway_module,
+    .name = "gateway",
+    .text = "Routes every request to the service it belongs to.",
+    .port_offset = 0,
+    .bus = NEXUS_SERVICE_BUS_CLIENT,
+    .settings = settings,
+    .setting_count = sizeof settings / sizeof settings[0],
+    .mount = mount,
+    .unmount = unmount,
+};

@@ -1,0 +1,25 @@
+/* The front door: routes everything to the services behind it. */
+#ifndef SERVERS_GATEWAY_GATEWAY_H
+#define SERVERS_GATEWAY_GATEWAY_H
+
+#include <nexus/nexus.h>
+
+extern const nexus_service_module gateway_module;
+
+typedef struct gateway {
+    nexus_service *service;
+    nexus_gateway *gateway;
+    nexus_server *admin;
+    char *token; /* bearer of the admin API */
+} gateway;
+
+/* routes.c: the routes of the topology when no file is given. Free *out with free(). */
+nexus_status gateway_default_routes(char **out, size_t *n, const nexus_service *service);
+
+/* admin.c: its own listener, on this machine only. */
+nexus_status gateway_admin_open(gateway *g);
+
+/* health.c: tells the bus that a service changed its state. */
+void gateway_on_health(const char *upstream, const char *target, bool up, const char *reason, void *user_data);
+
+#endif
