@@ -1,0 +1,18 @@
+/* The routes file: any bytes give either a configuration or an error with a place. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nexus/gateway.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size > 65536)
+        return 0;
+    nexus_status status = nexus_config_validate("f", (nexus_slice){(const char *)data, size});
+    if (status == NEXUS_EINVAL && strncmp(nexus_error_message(), "f:", 2) != 0)
+        abort();
+    return 0;
+}
