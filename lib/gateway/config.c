@@ -41,7 +41,8 @@ static nexus_status parse_url(nexus__loader *l, uint32_t value, nexus__gw_target
         nexus__slice_find(t->host, '@') < t->host.n)
         return nexus__loader_fail(l, value, "must be http://host:port, without user and path");
     t->port = (uint16_t)port;
-    return NEXUS_OK;
+    t->host = nexus__arena_copy(l->arena, t->host);
+    return t->host.p ? NEXUS_OK : nexus__nomem();
 }
 
 static nexus_status load_target(nexus__loader *l, uint32_t value, void *out)

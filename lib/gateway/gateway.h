@@ -169,6 +169,7 @@ struct nexus__uplink {
     enum nexus__uplink_state state;
     bool used;       /* carried a request before this one */
     bool paused;     /* what the socket has is left there until the client took more */
+    bool hung_up;      /* the peer has shut down its side; bytes may stand before that end */
     bool peer_ended; /* tunnel: upstream shut down its side */
     nexus__buf in;   /* the beginning of a response head that came in pieces */
     nexus__buf out;  /* what the socket did not take */

@@ -58,7 +58,7 @@ static void cut(nexus__call *call, const char *p, size_t n, pieces *out)
 
 static bool may_reuse(const nexus__call *call, const pieces *piece, size_t n)
 {
-    return call->reusable && call->uploaded && piece->used == n;
+    return call->reusable && call->uploaded && piece->used == n && !call->conn->hung_up;
 }
 
 /* The last write: afterwards request and call are gone. What the call holds is given back before, while the bytes still

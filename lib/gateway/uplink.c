@@ -199,7 +199,7 @@ static void receive(nexus__uplink *c)
             on_eof(c);
             return;
         }
-        bool more = n == NEXUS__GW_BUFFER;
+        bool more = n == NEXUS__GW_BUFFER || c->hung_up;
         if (c->state == NEXUS__UPLINK_TUNNEL)
             nexus__tunnel_bytes(c, home->buffer, (size_t)n);
         else if (!nexus__reply_bytes(c, home->buffer, (size_t)n))
@@ -225,15 +225,16 @@ static void on_ready(nexus__watch *watch, uint32_t ready)
         return; /* an edge for what there is to read comes by itself, or is found by the first try */
     }
     if (c->state == NEXUS__UPLINK_IDLE) {
-        if (ready & NEXUS__WATCH_READ)
+        if (ready & (NEXUS__WATCH_READ | NEXUS__WATCH_HANGUP))
             nexus__uplink_close(c); /* closed by the peer, or spoke out of turn */
         return;
     }
     nexus__gw_loop *home = c->pool->home;
     home->live = c;
+    c->hung_up |= (ready & NEXUS__WATCH_HANGUP) != 0; /* its end has come already: no further edge will */
     if (ready & NEXUS__WATCH_WRITE && (c->out.len > 0 || c->state == NEXUS__UPLINK_TUNNEL || c->call->blocked))
         on_writable(c);
-    if (home->live == c && ready & NEXUS__WATCH_READ && !c->paused && c->state != NEXUS__UPLINK_IDLE)
+    if (home->live == c && ready & (NEXUS__WATCH_READ | NEXUS__WATCH_HANGUP) && !c->paused && c->state != NEXUS__UPLINK_IDLE)
         receive(c);
     home->live = NULL;
 }

@@ -17,9 +17,9 @@ void nexus_fetch_init(nexus_fetch *fetch)
 static curl_socket_t open_socket(void *user_data, curlsocktype purpose, struct curl_sockaddr *address)
 {
     nexus__transfer *t = user_data;
-    uint8_t bytes[16];
+    nexus__ip ip;
     (void)purpose;
-    if (t->guard && (!nexus__address_bytes(&address->addr, bytes) || !nexus__guard_allows(&t->client->guard, bytes))) {
+    if (t->guard && (!nexus__address_ip(&address->addr, &ip) || !nexus__guard_allows(&t->client->guard, &ip))) {
         t->refused = true;
         getnameinfo(&address->addr, address->addrlen, t->refused_address, sizeof t->refused_address, NULL, 0,
                     NI_NUMERICHOST);
@@ -315,8 +315,8 @@ static nexus_status check_host(nexus_client *c, const char *host)
         return nexus__fail(NEXUS_EUNREACH, "%s does not resolve", host);
     nexus_status status = NEXUS_OK;
     for (struct addrinfo *a = list; a && !status; a = a->ai_next) {
-        uint8_t bytes[16];
-        if (!nexus__address_bytes(a->ai_addr, bytes) || !nexus__guard_allows(&c->guard, bytes))
+        nexus__ip ip;
+        if (!nexus__address_ip(a->ai_addr, &ip) || !nexus__guard_allows(&c->guard, &ip))
             status = nexus__fail(NEXUS_EPERM, "%s leads to an address that is not public", host);
     }
     freeaddrinfo(list);

@@ -1,6 +1,5 @@
 #include "transfer/guard.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include "base/status.h"
@@ -23,45 +22,12 @@ static void map_v4(const void *v4, uint8_t out[static 16])
     memcpy(out + 12, v4, 4);
 }
 
-bool nexus__cidr_parse(nexus_slice text, nexus__cidr *out)
-{
-    char host[64];
-    uint64_t bits = UINT64_MAX;
-    nexus_slice rest = text, address = nexus__slice_cut(&rest, '/');
-    bool has_bits = address.n < text.n;
-    if (address.n >= sizeof host || (has_bits && !nexus__parse_u64(rest, &bits)))
-        return false;
-    memcpy(host, address.p, address.n);
-    host[address.n] = 0;
-    uint8_t v4[4];
-    if (inet_pton(AF_INET, host, v4) == 1) {
-        map_v4(v4, out->bytes);
-        bits = has_bits ? bits + 96 : 128;
-        if (has_bits && bits < 96)
-            return false;
-    } else if (inet_pton(AF_INET6, host, out->bytes) == 1) {
-        bits = has_bits ? bits : 128;
-    } else {
-        return false;
-    }
-    out->bits = (uint8_t)bits;
-    return bits <= 128;
-}
-
-bool nexus__cidr_has(const nexus__cidr *cidr, const uint8_t address[static 16])
-{
-    unsigned whole = cidr->bits / 8, part = cidr->bits % 8;
-    if (memcmp(cidr->bytes, address, whole) != 0)
-        return false;
-    return part == 0 || ((cidr->bytes[whole] ^ address[whole]) >> (8 - part)) == 0;
-}
-
-bool nexus__address_bytes(const struct sockaddr *address, uint8_t out[static 16])
+bool nexus__address_ip(const struct sockaddr *address, nexus__ip *out)
 {
     if (address->sa_family == AF_INET)
-        map_v4(&((const struct sockaddr_in *)(const void *)address)->sin_addr, out);
+        map_v4(&((const struct sockaddr_in *)(const void *)address)->sin_addr, out->bytes);
     else if (address->sa_family == AF_INET6)
-        memcpy(out, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
+        memcpy(out->bytes, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
     else
         return false;
     return true;
@@ -97,36 +63,35 @@ void nexus__guard_free(nexus__guard *guard, const nexus_alloc *alloc)
     *guard = (nexus__guard){0};
 }
 
-static bool is_closed(const uint8_t address[static 16])
+static bool is_closed(const nexus__ip *ip)
 {
     for (size_t i = 0; i < sizeof closed / sizeof *closed; i++) {
         nexus__cidr cidr;
-        if (nexus__cidr_parse(nexus__slice_c(closed[i]), &cidr) && nexus__cidr_has(&cidr, address))
+        if (nexus__cidr_parse(nexus__slice_c(closed[i]), &cidr) && nexus__cidr_has(&cidr, ip))
             return true;
     }
     return false;
 }
 
-bool nexus__guard_allows(const nexus__guard *guard, const uint8_t address[static 16])
+bool nexus__guard_allows(const nexus__guard *guard, const nexus__ip *ip)
 {
-    uint8_t inner[16];
+    nexus__ip inner;
     for (size_t i = 0; i < guard->count; i++)
-        if (nexus__cidr_has(&guard->allow[i], address))
+        if (nexus__cidr_has(&guard->allow[i], ip))
             return true;
-    if (memcmp(address, nat64, 12) == 0) {
-        map_v4(address + 12, inner);
-        return nexus__guard_allows(guard, inner);
+    if (memcmp(ip->bytes, nat64, 12) == 0) {
+        map_v4(ip->bytes + 12, inner.bytes);
+        return nexus__guard_allows(guard, &inner);
     }
-    if (address[0] == 0x20 && address[1] == 0x02) { /* 6to4 */
-        map_v4(address + 2, inner);
-        return nexus__guard_allows(guard, inner);
+    if (ip->bytes[0] == 0x20 && ip->bytes[1] == 0x02) { /* 6to4 */
+        map_v4(ip->bytes + 2, inner.bytes);
+        return nexus__guard_allows(guard, &inner);
     }
-    return !is_closed(address);
+    return !is_closed(ip);
 }
 
 bool nexus__guard_allows_text(const nexus__guard *guard, const char *text)
 {
-    nexus__cidr address;
-    return nexus__cidr_parse(nexus__slice_c(text), &address) && address.bits == 128 &&
-           nexus__guard_allows(guard, address.bytes);
+    nexus__ip ip;
+    return nexus__ip_parse(nexus__slice_c(text), &ip) && nexus__guard_allows(guard, &ip);
 }
