@@ -48,7 +48,7 @@ nexus_status nexus__guard_init(nexus__guard *guard, const char *allow, const nex
         rest = nexus__slice_from(rest, end < rest.n ? end + 1 : end);
         if (one.n == 0)
             continue;
-        if (!nexus__cidr_parse(one, &guard->allow[guard->count++])) {
+        if (!nexus__ip_block_parse(one, &guard->allow[guard->count++])) {
             nexus__guard_free(guard, alloc);
             return nexus__fail(NEXUS_EINVAL, "allow list: \"%.*s\" is no address range; write 10.0.0.0/8 or fd00::/8",
                                (int)one.n, one.p);
@@ -66,8 +66,8 @@ void nexus__guard_free(nexus__guard *guard, const nexus_alloc *alloc)
 static bool is_closed(const nexus__ip *ip)
 {
     for (size_t i = 0; i < sizeof closed / sizeof *closed; i++) {
-        nexus__cidr cidr;
-        if (nexus__cidr_parse(nexus__slice_c(closed[i]), &cidr) && nexus__cidr_has(&cidr, ip))
+        nexus__ip_block cidr;
+        if (nexus__ip_block_parse(nexus__slice_c(closed[i]), &cidr) && nexus__ip_block_has(&cidr, ip))
             return true;
     }
     return false;
@@ -77,7 +77,7 @@ bool nexus__guard_allows(const nexus__guard *guard, const nexus__ip *ip)
 {
     nexus__ip inner;
     for (size_t i = 0; i < guard->count; i++)
-        if (nexus__cidr_has(&guard->allow[i], ip))
+        if (nexus__ip_block_has(&guard->allow[i], ip))
             return true;
     if (memcmp(ip->bytes, nat64, 12) == 0) {
         map_v4(ip->bytes + 12, inner.bytes);

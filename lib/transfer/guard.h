@@ -4,13 +4,13 @@
 
 #include <sys/socket.h>
 
-#include "base/cidr.h"
+#include "base/ip.h"
 
 /* The address of a socket address; false for other families. */
 bool nexus__address_ip(const struct sockaddr *address, nexus__ip *out);
 
 typedef struct nexus__guard {
-    nexus__cidr *allow;
+    nexus__ip_block *allow;
     size_t count;
 } nexus__guard;
 
