@@ -80,6 +80,8 @@ static bool subscribed(nexus_slice patterns, nexus_slice type)
 static void put_total(nexus__json_writer *w, nexus__json *doc)
 {
     uint32_t total = nexus__json_get(doc, 0, "total");
+    if (total == NEXUS__JSON_NONE)
+        total = 0; /* amount and currency stand beside the others */
     nexus_slice currency;
     int64_t amount = 0;
     char text[48];
@@ -98,21 +100,31 @@ static void put_total(nexus__json_writer *w, nexus__json *doc)
     nexus__json_put_text_c(w, "total_text", text);
 }
 
+/* Members that only one party may know; they leave the house in no webhook. */
+static const char *const kept_back[] = {"payment_token", "token", "password", "total_text"};
+
+static void put_members(nexus__json_writer *w, nexus__json *doc, bool outside)
+{
+    for (nexus__json_iter it = nexus__json_each(doc, 0); nexus__json_step(doc, &it);) {
+        nexus_slice name = NEXUS_S("");
+        bool keep = nexus__json_text(doc, it.key, &name);
+        for (size_t i = 0; outside && i < sizeof kept_back / sizeof kept_back[0]; i++)
+            keep = keep && !nexus__slice_eq_c(name, kept_back[i]);
+        if (keep) {
+            nexus__json_key_slice(w, name);
+            nexus__json_raw_value(w, nexus__json_raw(doc, it.value));
+        }
+    }
+}
+
 /* The event's data, and what templates cannot compute from it. */
 static nexus_status template_data(job *j, nexus__buf *out)
 {
     nexus__json_writer w = nexus__json_writer_on(out);
     nexus__json_open(&w, '{');
-    for (nexus__json_iter it = nexus__json_each(j->doc, 0); nexus__json_step(j->doc, &it);) {
-        nexus_slice name = NEXUS_S("");
-        if (nexus__json_text(j->doc, it.key, &name) && !nexus__slice_eq_c(name, "total_text")) {
-            nexus__json_key_slice(&w, name);
-            nexus__json_raw_value(&w, nexus__json_raw(j->doc, it.value));
-        }
-    }
-    if (nexus__json_get(j->doc, 0, "order_id") == NEXUS__JSON_NONE && j->row.order_id.n)
-        nexus__json_put_text(&w, "order_id", j->row.order_id);
-    put_total(&w, j->doc);
+    put_members(&w, j->doc, false);
+    if (nexus__json_get(j->doc, 0, "total_text") == NEXUS__JSON_NONE)
+        put_total(&w, j->doc);
     nexus__json_close(&w, '}');
     return out->status;
 }
@@ -160,7 +172,10 @@ static nexus_status insert_webhook(job *j)
     nexus__json_put_text(&w, "type", j->event->type);
     nexus__json_put_text(&w, "timestamp", nexus__slice(at, n));
     nexus__json_put_text(&w, "id", j->event->id);
-    nexus__json_put_raw(&w, "data", j->event->data);
+    nexus__json_key(&w, "data");
+    nexus__json_open(&w, '{');
+    put_members(&w, j->doc, true);
+    nexus__json_close(&w, '}');
     nexus__json_close(&w, '}');
     nexus__new_delivery d = {.channel = NEXUS_S("webhook"),
                              .recipient = nexus__cell(j->endpoints, 1),
