@@ -13,6 +13,7 @@ What the receiver answers is decided by the path:
 import collections
 import http.server
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -27,12 +28,18 @@ ONCE = {"later": "450 4.2.1 Try again later", "closing": "421 4.3.2 Closing for 
 ALWAYS = {"gone": "550 5.1.1 No such user", "policy": "550 5.7.1 Not from you"}
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Smtp:
     def __init__(self):
         self.messages, self.seen = [], collections.Counter()
-        self.controller = Controller(self, hostname="127.0.0.1", port=0)
+        self.port = free_port()  # aiosmtpd's controller cannot take port 0
+        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
         self.controller.start()
-        self.port = self.controller.server.sockets[0].getsockname()[1]
         self.url = f"smtp://127.0.0.1:{self.port}"
 
     def stop(self):

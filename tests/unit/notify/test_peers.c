@@ -39,7 +39,8 @@ static char *send_mail(world *w, const char *local, const char *wanted)
 {
     char request[300], id[40], *out = NULL;
     snprintf(request, sizeof request,
-             "{\"to\":\"%s@example.com\",\"template\":\"order-confirmed\",\"data\":{\"order_id\":\"%s\"}}", local, local);
+             "{\"to\":\"%s@example.com\",\"template\":\"order-confirmed\",\"data\":{\"order_id\":\"%s\"}}", local,
+             local);
     OK(submit(w, request, "", NULL, &out));
     id_of(out, id);
     nexus_free(out);
