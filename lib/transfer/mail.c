@@ -49,6 +49,8 @@ static size_t on_line(char *data, size_t size, size_t n, void *user_data)
     nexus_mail_report *r = &t->report;
     uint64_t code;
     n *= size;
+    if (t->quit) /* the answer to our QUIT is not what ended the dialogue */
+        return n;
     if (n < 3 || !nexus__parse_u64(nexus__slice(data, 3), &code))
         return n;
     nexus_slice text = nexus__slice_trim(nexus__slice(data + (n > 4 ? 4 : 3), n > 4 ? n - 4 : 0));
@@ -69,6 +71,8 @@ static int on_said(CURL *easy, curl_infotype type, char *data, size_t n, void *u
 {
     nexus__transfer *t = user_data;
     (void)easy;
+    if (type == CURLINFO_HEADER_OUT)
+        t->quit = n >= 4 && memcmp(data, "QUIT", 4) == 0;
     if (type == CURLINFO_HEADER_OUT && t->report.stage < NEXUS_MAIL_DATA) {
         if (n >= 5 && memcmp(data, "MAIL ", 5) == 0)
             t->report.stage = NEXUS_MAIL_ENVELOPE;

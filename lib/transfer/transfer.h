@@ -40,6 +40,7 @@ typedef struct nexus__transfer {
     char error[CURL_ERROR_SIZE];
     char refused_address[64];
     nexus_reply *reply; /* HTTP */
+    bool quit;          /* we have said goodbye */
     nexus_mail_report report;
     nexus_fetch_fn *fetch_done;
     nexus_mail_fn *mail_done;
