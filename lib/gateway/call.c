@@ -189,7 +189,10 @@ static void trace_of(nexus__call *call, char out[static 56], nexus_slice *text)
 {
     nexus_trace trace;
     nexus_slice given;
-    if (nexus_request_header(call->request, "traceparent", &given) && nexus_trace_parse(&trace, given) == NEXUS_OK)
+    const nexus_trace *own = nexus_request_user(call->request, "nexus.trace"); /* the server's span, if it has one */
+    if (own)
+        trace = *own;
+    else if (nexus_request_header(call->request, "traceparent", &given) && nexus_trace_parse(&trace, given) == NEXUS_OK)
         nexus_trace_child(&trace, &trace);
     else
         nexus_trace_start(&trace, true);

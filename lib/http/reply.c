@@ -159,14 +159,14 @@ static bool has_line(nexus_slice lines, nexus_slice name)
     return false;
 }
 
-/* The server's own header lines, but for those that set_header replaced. */
-static char *put_defaults(char *at, nexus_slice lines, nexus_slice extra)
+/* The server's own header lines, but for those that set_header replaced or that a proxied reply brings itself. */
+static char *put_defaults(char *at, nexus_slice lines, nexus_slice extra, nexus_slice fields)
 {
-    if (!extra.n)
+    if (!extra.n && !fields.n)
         return put(at, lines);
     while (lines.n) {
-        nexus_slice line = nexus__slice_cut(&lines, '\n');
-        if (!has_line(extra, (nexus_slice){line.p, nexus__slice_find(line, ':')}))
+        nexus_slice line = nexus__slice_cut(&lines, '\n'), name = {line.p, nexus__slice_find(line, ':')};
+        if (!has_line(extra, name) && !has_line(fields, name))
             at = put(at, (nexus_slice){line.p, line.n + 1});
     }
     return at;
@@ -201,10 +201,11 @@ void nexus__reply_begin(nexus_request *r, const nexus__reply_head *h)
         at = put(at, date_line(r->shard));
     if (h->content_type.n)
         at = put(put(put(at, NEXUS_S("Content-Type: ")), h->content_type), NEXUS_S("\r\n"));
+    const char *passed = at;
     for (size_t i = 0; i < h->field_iovs; i++)
         at = put(at, (nexus_slice){h->fields[i].iov_base, h->fields[i].iov_len});
     if (s->header_lines.n)
-        at = put_defaults(at, s->header_lines, extra);
+        at = put_defaults(at, s->header_lines, extra, (nexus_slice){passed, (size_t)(at - passed)});
     at = put(at, extra);
     if (r->id_len)
         at = put(put(put(at, NEXUS_S("X-Request-Id: ")), (nexus_slice){r->id, r->id_len}), NEXUS_S("\r\n"));

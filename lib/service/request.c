@@ -49,7 +49,8 @@ static int32_t context_filter(nexus_request *request, void *user_data)
     c->log.trace_id = nexus__slice(c->trace_id, 32);
     c->log.span_id = nexus__slice(c->span_id, 16);
     nexus_request_id(request, &c->log.correlation_id);
-    if (nexus_request_set_user(request, context_key, c) != NEXUS_OK) {
+    if (nexus_request_set_user(request, context_key, c) != NEXUS_OK ||
+        nexus_request_set_user(request, "nexus.trace", &c->trace) != NEXUS_OK) { /* the gateway passes it on */
         nexus_request_problem_text(request, 500, "internal", "The request has too many slots in use.");
         return NEXUS_FILTER_DONE;
     }
