@@ -39,6 +39,7 @@ struct nexus__wal_batch {
     size_t cursor_index;
     uint64_t first_pos;
     int64_t recv_ns;
+    void (*queued)(uint64_t first_pos, int64_t recv_ns, void *user_data);
     nexus__wal_done_fn *done;
     void *user_data;
 };

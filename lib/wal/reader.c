@@ -187,6 +187,18 @@ static nexus_status at_unreadable(nexus__wal_reader *r, bool written)
     return resync(r);
 }
 
+/* What one reader passes, the next one finds faster. */
+static void remember(const nexus__wal_reader *r)
+{
+    segment *s = r->at;
+    if (!atomic_load(&s->sealed))
+        return;
+    pthread_mutex_lock(&r->wal->lock);
+    if (!s->mark_count || s->marks[s->mark_count - 1].at < r->offset)
+        nexus__wal_mark(s, r->head.first_pos, r->offset);
+    pthread_mutex_unlock(&r->wal->lock);
+}
+
 static nexus_status load_batch(nexus__wal_reader *r)
 {
     r->end = atomic_load(&r->at->end);
@@ -210,6 +222,7 @@ static nexus_status load_batch(nexus__wal_reader *r)
         return status == NEXUS_EDONE ? at_unreadable(r, true) : status;
     if (!nexus__wal_body_ok(&r->head, p + sizeof r->head, false))
         return resync(r);
+    remember(r);
     r->body = p + sizeof r->head;
     r->index = 0;
     r->body_at = 0;

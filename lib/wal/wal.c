@@ -79,6 +79,11 @@ void nexus__wal_batch_set_version(nexus__wal_batch *b, size_t i, int64_t version
     memcpy(b->bytes.p + b->cursor_at, &head, sizeof head);
 }
 
+void nexus__wal_batch_on_queued(nexus__wal_batch *b, void (*fn)(uint64_t, int64_t, void *))
+{
+    b->queued = fn;
+}
+
 void nexus__wal_batch_free(nexus__wal_batch *b)
 {
     if (!b)
@@ -112,6 +117,8 @@ static void enqueue(nexus__wal *wal, nexus__wal_batch *b)
     b->first_pos = wal->next_pos;
     wal->next_pos += b->data_count;
     wal->queue_bytes += b->bytes.len;
+    if (b->queued)
+        b->queued(b->first_pos, b->recv_ns, b->user_data);
     b->next = NULL;
     *wal->tail = b;
     wal->tail = &b->next;

@@ -84,6 +84,10 @@ nexus_status nexus__wal_batch_new(nexus__wal_batch **out, nexus__wal *wal, size_
 nexus_status nexus__wal_batch_add(nexus__wal_batch *batch, const nexus__wal_record *record) NEXUS_MUST_CHECK;
 /* Sets the version of record i (in the order added), which is known late. */
 void nexus__wal_batch_set_version(nexus__wal_batch *batch, size_t i, int64_t version);
+/* Called inside submit, under the log's lock, with what it is about to return, before anyone else can see the batch:
+ * never block in it. Its user_data is that of submit. */
+void nexus__wal_batch_on_queued(nexus__wal_batch *batch,
+                                void (*fn)(uint64_t first_pos, int64_t recv_ns, void *user_data));
 void nexus__wal_batch_free(nexus__wal_batch *batch);
 nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *batch, nexus__wal_done_fn *done,
                                void *user_data, uint64_t *first_pos, int64_t *recv_ns) NEXUS_MUST_CHECK;

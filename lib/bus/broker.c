@@ -1,0 +1,414 @@
+/*
+ * Publishing, and the clockwork around groups.
+ *
+ * Order: `lock` covers the decision (duplicate? expected version?) and the submission to the log, so positions,
+ * versions and the tables agree. The tables are changed at submission, before the batch is durable; when the log then
+ * says that it was not stored, everything queued behind it was not stored either, and each is taken back. A duplicate
+ * of something still on its way waits for it behind a barrier.
+ */
+#include "bus/broker.h"
+
+#include "base/codec.h"
+#include "base/status.h"
+#include "bus/internal.h"
+
+nexus__wal *nexus__broker_wal(nexus__broker *b)
+{
+    return b->wal;
+}
+
+/* --- events in memory ---- */
+
+nexus__stored *nexus__stored_new(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data,
+                                 nexus_status *status)
+{
+    nexus__stored *s = nexus__malloc(alloc, sizeof *s + meta.n + data.n);
+    if (!s) {
+        *status = nexus__nomem();
+        return NULL;
+    }
+    char *bytes = (char *)(s + 1);
+    if (meta.n)
+        memcpy(bytes, meta.p, meta.n);
+    if (data.n)
+        memcpy(bytes + meta.n, data.p, data.n);
+    atomic_init(&s->refs, 1);
+    s->pos = 0;
+    s->meta = nexus__slice(bytes, meta.n);
+    *status = nexus__event_decode(&s->view, s->meta, nexus__slice(bytes + meta.n, data.n));
+    if (*status != NEXUS_OK) {
+        nexus__free(alloc, s);
+        return NULL;
+    }
+    return s;
+}
+
+nexus__stored *nexus__stored_ref(nexus__stored *s)
+{
+    atomic_fetch_add(&s->refs, 1);
+    return s;
+}
+
+void nexus__stored_unref(const nexus_alloc *alloc, nexus__stored *s)
+{
+    if (s && atomic_fetch_sub(&s->refs, 1) == 1)
+        nexus__free(alloc, s);
+}
+
+/* --- the window of ids ---- */
+
+uint32_t nexus__broker_content_crc(const nexus_event *e)
+{
+    uint32_t crc = nexus__crc32c(0, e->type.p, e->type.n);
+    crc = nexus__crc32c(crc, e->subject.p, e->subject.n);
+    return nexus__crc32c(crc, e->data.p, e->data.n);
+}
+
+static bool grow_ring(nexus__broker *b)
+{
+    size_t count = (size_t)(b->ring_next - b->ring_first), cap = b->ring_cap ? b->ring_cap * 2 : 256;
+    void *bytes = nexus__malloc(b->alloc, cap * sizeof *b->ring);
+    if (!bytes)
+        return false;
+    __typeof__(b->ring) grown = bytes;
+    for (size_t i = 0; i < count; i++)
+        grown[i] = b->ring[(b->ring_first + i) % b->ring_cap];
+    nexus__free(b->alloc, b->ring);
+    b->ring = grown;
+    b->ring_cap = cap;
+    b->ring_first = 0;
+    b->ring_next = count;
+    return true;
+}
+
+static void forget_oldest(nexus__broker *b)
+{
+    size_t at = b->ring_first++ % b->ring_cap;
+    nexus__table_entry *e = nexus__table_get(&b->ids, b->ring[at].key);
+    if (e && e->value == b->ring[at].pos) /* not taken back and published anew meanwhile */
+        nexus__table_remove(&b->ids, b->ring[at].key);
+}
+
+static bool oldest_is_over(nexus__broker *b, uint32_t second)
+{
+    if (b->ring_first == b->ring_next)
+        return false;
+    if (b->ring_next - b->ring_first >= b->dedupe_max)
+        return true;
+    nexus__table_entry *e = nexus__table_get(&b->ids, b->ring[b->ring_first % b->ring_cap].key);
+    return !e || second - (uint32_t)e->extra > b->dedupe_s;
+}
+
+void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, int64_t recv_ns)
+{
+    uint32_t second = (uint32_t)(recv_ns / NEXUS__NS_PER_S);
+    while (oldest_is_over(b, second))
+        forget_oldest(b);
+    if (b->ring_next - b->ring_first == b->ring_cap && !grow_ring(b))
+        return; /* out of memory: a shorter window, nothing worse */
+    nexus__table_entry *e = nexus__table_put(&b->ids, key);
+    if (!e)
+        return;
+    e->value = pos;
+    e->extra = (uint64_t)crc << 32 | second;
+    b->ring[b->ring_next % b->ring_cap].key = key;
+    b->ring[b->ring_next % b->ring_cap].pos = pos;
+    b->ring_next++;
+}
+
+/* --- publish ---- */
+
+typedef struct pub_event {
+    nexus__key128 id, stream;
+    uint32_t crc;
+    bool dup, has_stream;
+    uint64_t pos;
+    int64_t version;
+} pub_event;
+
+typedef struct pub {
+    nexus__broker *broker;
+    nexus__publish_done_fn *done;
+    void *user_data;
+    nexus_publish_result result;
+    size_t n, fresh;
+    pub_event events[];
+} pub;
+
+static void take_back(nexus__broker *b, const pub *p)
+{
+    pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < p->n; i++) {
+        const pub_event *e = &p->events[i];
+        if (e->dup)
+            continue;
+        nexus__table_entry *id = nexus__table_get(&b->ids, e->id);
+        if (id && id->value == e->pos)
+            nexus__table_remove(&b->ids, e->id);
+        nexus__table_entry *head = e->has_stream ? nexus__table_get(&b->heads, e->stream) : NULL;
+        if (head && head->value > (uint64_t)e->version)
+            head->value = (uint64_t)e->version;
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+static void published(nexus_status status, uint64_t first_pos, void *user_data)
+{
+    pub *p = user_data;
+    (void)first_pos;
+    if (status != NEXUS_OK && p->fresh)
+        take_back(p->broker, p);
+    p->done(status, &p->result, p->user_data);
+    nexus__free(p->broker->alloc, p);
+}
+
+static nexus_slice stream_of(const nexus_event *e, nexus_slice stream)
+{
+    return stream.n ? stream : e->subject;
+}
+
+static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, const pub *p,
+                                 nexus_slice stream, nexus__wal_batch **out)
+{
+    nexus__buf meta;
+    nexus__buf_init(&meta, b->alloc, 0);
+    size_t hint = 64;
+    for (size_t i = 0; i < p->n; i++)
+        hint += nexus__event_at(events, i)->data.n + 320;
+    nexus__wal_batch *batch;
+    nexus_status status = nexus__wal_batch_new(&batch, b->wal, hint);
+    if (status != NEXUS_OK)
+        return status;
+    for (size_t i = 0; i < p->n && status == NEXUS_OK; i++) {
+        const nexus_event *e = nexus__event_at(events, i);
+        if (p->events[i].dup)
+            continue;
+        nexus_slice name = stream_of(e, stream);
+        nexus__buf_clear(&meta);
+        nexus__event_encode(&meta, e, name);
+        if (meta.status != NEXUS_OK || meta.len + e->data.n > b->event_max) {
+            status = nexus__fail(NEXUS_ETOOBIG, "event %zu has %zu bytes; at most %llu fit", i,
+                                 meta.len + e->data.n, (unsigned long long)b->event_max);
+            break;
+        }
+        nexus__wal_record r = {.kind = KIND_EVENT,
+                               .version = -1,
+                               .stream = name.n ? nexus__siphash((nexus__hash_key){1, 2}, name.p, name.n) : 0,
+                               .meta = nexus__buf_slice(&meta),
+                               .payload = e->data};
+        status = nexus__wal_batch_add(batch, &r);
+    }
+    nexus__buf_free(&meta);
+    if (status != NEXUS_OK)
+        nexus__wal_batch_free(batch);
+    else
+        *out = batch;
+    return status;
+}
+
+/* Marks what is stored already, in the window or earlier in this very batch. */
+static nexus_status find_dups(nexus__broker *b, const nexus_event *events, pub *p)
+{
+    p->fresh = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        pub_event *e = &p->events[i];
+        const nexus_event *given = nexus__event_at(events, i);
+        nexus__table_entry *id = nexus__table_get(&b->ids, e->id);
+        if (id && (uint32_t)(id->extra >> 32) != e->crc)
+            return nexus__fail(NEXUS_ECONFLICT,
+                               "event id \"%.*s\" of source \"%.*s\" is stored at %llu with other content",
+                               (int)given->id.n, given->id.p, (int)given->source.n, given->source.p,
+                               (unsigned long long)id->value);
+        e->dup = id != NULL;
+        e->pos = id ? id->value : 0;
+        p->fresh += !e->dup;
+    }
+    return NEXUS_OK;
+}
+
+/* The same id twice in one call is a mistake, and atomic batches leave no room to guess which one was meant. */
+static nexus_status find_twins(const nexus_event *events, const pub *p)
+{
+    size_t cap = 4;
+    while (cap < p->n * 2)
+        cap *= 2;
+    uint32_t *seen = p->n > 1 ? nexus__calloc(p->broker->alloc, cap, sizeof *seen) : NULL;
+    if (!seen)
+        return p->n > 1 ? nexus__nomem() : NEXUS_OK;
+    nexus_status status = NEXUS_OK;
+    for (size_t i = 0; i < p->n && status == NEXUS_OK; i++) {
+        const nexus__key128 *key = &p->events[i].id;
+        size_t at = key->a & (cap - 1);
+        for (; seen[at]; at = (at + 1) & (cap - 1)) {
+            const nexus__key128 *other = &p->events[seen[at] - 1].id;
+            if (other->a == key->a && other->b == key->b) {
+                nexus_slice id = nexus__event_at(events, i)->id;
+                status = nexus__fail(NEXUS_EINVAL,
+                                     "attribute \"id\": events %u and %zu have the same one, \"%.*s\"",
+                                     seen[at] - 1, i, (int)id.n, id.p);
+                break;
+            }
+        }
+        seen[at] = (uint32_t)i + 1;
+    }
+    nexus__free(p->broker->alloc, seen);
+    return status;
+}
+
+static int64_t head_version(nexus__broker *b, nexus__key128 stream)
+{
+    nexus__table_entry *head = nexus__table_get(&b->heads, stream);
+    return head ? (int64_t)head->value - 1 : -1;
+}
+
+static nexus_status check_expect(nexus__broker *b, const pub *p, int64_t expect, nexus_publish_result *result)
+{
+    if (expect == NEXUS_EXPECT_ANY)
+        return NEXUS_OK;
+    for (size_t i = 0; i < p->n; i++)
+        if (!p->events[i].has_stream || p->events[i].stream.a != p->events[0].stream.a ||
+            p->events[i].stream.b != p->events[0].stream.b)
+            return nexus__fail(NEXUS_EINVAL, "an expected version needs all events in one stream");
+    int64_t actual = head_version(b, p->events[0].stream);
+    result->actual_version = actual;
+    if (expect == NEXUS_EXPECT_NO_STREAM ? actual == -1
+        : expect == NEXUS_EXPECT_EXISTS  ? actual >= 0
+                                         : actual == expect)
+        return NEXUS_OK;
+    return nexus__fail(NEXUS_ECONFLICT, "the stream is at version %lld, not %s", (long long)actual,
+                       expect == NEXUS_EXPECT_NO_STREAM ? "absent"
+                       : expect == NEXUS_EXPECT_EXISTS  ? "present"
+                                                        : "at the expected one");
+}
+
+/* Versions are given before the batch is sealed; a second event of the same stream counts on from the first. */
+static nexus_status number(nexus__broker *b, pub *p, nexus__wal_batch *batch)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        pub_event *e = &p->events[i];
+        if (e->dup)
+            continue;
+        if (e->has_stream) {
+            nexus__table_entry *head = nexus__table_put(&b->heads, e->stream);
+            if (!head)
+                return nexus__nomem();
+            e->version = (int64_t)head->value++;
+            nexus__wal_batch_set_version(batch, at, e->version);
+        }
+        at++;
+    }
+    return NEXUS_OK;
+}
+
+static void unnumber(nexus__broker *b, const pub *p)
+{
+    for (size_t i = p->n; i-- > 0;) {
+        const pub_event *e = &p->events[i];
+        nexus__table_entry *head = e->has_stream && !e->dup ? nexus__table_get(&b->heads, e->stream) : NULL;
+        if (head && e->version >= 0 && head->value > (uint64_t)e->version)
+            head->value = (uint64_t)e->version;
+    }
+}
+
+/* Runs inside submit, so before the flush thread can see the batch. */
+static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
+{
+    pub *p = user_data;
+    nexus__broker *b = p->broker;
+    nexus_publish_result *r = &p->result;
+    uint64_t pos = first_pos;
+    *r = (nexus_publish_result){.size = sizeof *r, .version = -1, .dup = p->fresh == 0};
+    r->durable = nexus__wal_is_durable(b->wal);
+    for (size_t i = 0; i < p->n; i++) {
+        pub_event *e = &p->events[i];
+        if (!e->dup) {
+            e->pos = pos++;
+            nexus__broker_remember(b, e->id, e->pos, e->crc, recv_ns);
+        }
+        r->first = i == 0 || e->pos < r->first ? e->pos : r->first;
+        r->last = e->pos > r->last ? e->pos : r->last;
+        if (e->version >= 0)
+            r->version = e->version;
+        else if (e->dup && e->has_stream)
+            r->version = head_version(b, e->stream);
+    }
+    r->actual_version = r->version;
+}
+
+static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, pub *p, nexus_slice stream,
+                                   int64_t expect, nexus__wal_batch *batch, nexus_publish_result *result)
+{
+    nexus_status status = find_dups(b, events, p);
+    if (status == NEXUS_OK && p->fresh)
+        status = check_expect(b, p, expect, result);
+    if (status == NEXUS_OK &&
+        p->fresh < p->n) { /* rare: encode again without the duplicates; empty = barrier */
+        nexus__wal_batch_free(batch);
+        batch = NULL;
+        status = encode_batch(b, events, p, stream, &batch);
+    }
+    if (status == NEXUS_OK)
+        status = number(b, p, batch);
+    if (status == NEXUS_OK) {
+        nexus__wal_batch_on_queued(batch, queued);
+        status = nexus__wal_submit(b->wal, batch, published, p, NULL, NULL);
+    } else {
+        nexus__wal_batch_free(batch);
+    }
+    if (status != NEXUS_OK)
+        unnumber(b, p);
+    return status;
+}
+
+static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, nexus_slice stream)
+{
+    pub *p = nexus__calloc(b->alloc, 1, sizeof *p + n * sizeof p->events[0]);
+    if (!p)
+        return NULL;
+    p->broker = b;
+    p->n = n;
+    for (size_t i = 0; i < n; i++) {
+        const nexus_event *e = nexus__event_at(events, i);
+        nexus_slice name = stream_of(e, stream);
+        p->events[i].id = nexus__table_key(&b->ids, e->source, e->id);
+        p->events[i].crc = nexus__broker_content_crc(e);
+        p->events[i].version = -1;
+        p->events[i].has_stream = name.n > 0;
+        if (name.n)
+            p->events[i].stream = nexus__table_key(&b->heads, name, NEXUS_S(""));
+    }
+    return p;
+}
+
+nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n, nexus_slice stream,
+                                   int64_t expect, nexus__publish_done_fn *done, void *user_data,
+                                   nexus_publish_result *result)
+{
+    *result = (nexus_publish_result){.size = sizeof *result, .version = -1, .actual_version = -1};
+    pub *p = pub_new(b, events, n, stream);
+    if (!p)
+        return nexus__nomem();
+    p->done = done;
+    p->user_data = user_data;
+    nexus__wal_batch *batch;
+    nexus_status status = find_twins(events, p);
+    if (status == NEXUS_OK)
+        status = encode_batch(b, events, p, stream, &batch);
+    if (status == NEXUS_OK) {
+        pthread_mutex_lock(&b->lock);
+        status = locked_publish(b, events, p, stream, expect, batch, result);
+        pthread_mutex_unlock(&b->lock);
+    }
+    if (status != NEXUS_OK)
+        nexus__free(b->alloc, p);
+    return status;
+}
+
+int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream)
+{
+    pthread_mutex_lock(&b->lock);
+    int64_t version = head_version(b, nexus__table_key(&b->heads, stream, NEXUS_S("")));
+    pthread_mutex_unlock(&b->lock);
+    return version;
+}

@@ -1,0 +1,108 @@
+/*
+ * The broker: the log and everything that is derived from it, inside the process that owns it. The public calls use
+ * it directly in the owner; the socket server uses it for the clients. Nothing here knows about sockets.
+ */
+#ifndef NEXUS_BUS_BROKER_H
+#define NEXUS_BUS_BROKER_H
+
+#include <nexus/bus.h>
+
+#include "base/list.h"
+#include "bus/filter.h"
+#include "wal/wal.h"
+
+typedef struct nexus__broker nexus__broker;
+
+/* dir NULL = in memory. NEXUS_ECONFLICT: another process owns it. */
+nexus_status nexus__broker_open(nexus__broker **out, const char *dir,
+                                const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
+void nexus__broker_close(nexus__broker *b);
+nexus__wal *nexus__broker_wal(nexus__broker *b);
+
+/* --- publish ---- */
+
+typedef void nexus__publish_done_fn(nexus_status status, const nexus_publish_result *result, void *user_data);
+
+/* Events are checked and complete (id, source, time set). On NEXUS_OK done is called once, later, on the flush thread;
+ * otherwise not, and *result says what is known. stream: as in nexus_publish_opts, empty = the subject's. */
+nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n, nexus_slice stream,
+                                   int64_t expect, nexus__publish_done_fn *done, void *user_data,
+                                   nexus_publish_result *result) NEXUS_MUST_CHECK;
+int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream);
+
+/* --- events in memory ---- */
+
+typedef struct nexus__stored {
+    _Atomic uint32_t refs;
+    uint64_t pos;
+    nexus_slice meta; /* data is view.event.data */
+    nexus__event_view view;
+} nexus__stored;
+
+nexus__stored *nexus__stored_new(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data,
+                                 nexus_status *status);
+nexus__stored *nexus__stored_ref(nexus__stored *s);
+void nexus__stored_unref(const nexus_alloc *alloc, nexus__stored *s);
+
+/* --- groups ---- */
+
+typedef struct nexus__bgroup nexus__bgroup; /* lives as long as the broker */
+
+/* The stored configuration; texts are never NULL. */
+typedef struct nexus__group_config {
+    nexus_slice types, subject_prefix, source;
+    uint32_t start, order;
+    uint64_t start_pos;
+    int64_t start_time_ns;
+    uint32_t ack_wait_ms, max_deliver, max_inflight, backoff_base_ms, backoff_cap_ms;
+    bool update;
+} nexus__group_config;
+
+void nexus__group_config_encode(nexus__buf *out, const nexus__group_config *c);
+bool nexus__group_config_decode(nexus_slice bytes, nexus__group_config *c); /* slices into bytes */
+/* Names the first difference that matters, or NULL. */
+const char *nexus__group_config_differs(const nexus__group_config *a, const nexus__group_config *b);
+
+nexus_status nexus__broker_group(nexus__broker *b, nexus_slice name, const nexus__group_config *config,
+                                 nexus__bgroup **out) NEXUS_MUST_CHECK;
+
+typedef struct nexus__lease {
+    nexus__stored *stored; /* a reference */
+    uint64_t token;
+    uint32_t attempt;
+} nexus__lease;
+
+/* Takes what is ready, at most max; never waits. remote: for another process. *next_due_ns: when a lease or delay ends by itself (monotonic). */
+nexus_status nexus__bgroup_take(nexus__bgroup *g, bool remote, nexus__lease *out, size_t max, size_t *got,
+                                int64_t *next_due_ns) NEXUS_MUST_CHECK;
+/* The same, waiting up to wait_ms for the first. */
+nexus_status nexus__bgroup_fetch(nexus__bgroup *g, nexus__lease *out, size_t max, uint32_t wait_ms,
+                                 size_t *got) NEXUS_MUST_CHECK;
+
+enum { NEXUS__SETTLE_ACK = 0, NEXUS__SETTLE_NAK = 1, NEXUS__SETTLE_TERM = 2, NEXUS__SETTLE_EXTEND = 3 };
+/* ms: delay of a nak (UINT32_MAX = backoff), length of an extension (0 = ack_wait). NEXUS_ESTALE. */
+nexus_status nexus__bgroup_settle(nexus__bgroup *g, uint64_t pos, uint64_t token, uint32_t how, uint32_t ms,
+                                  nexus_slice reason) NEXUS_MUST_CHECK;
+/* Writes what has been settled so far and returns when it is durable. */
+nexus_status nexus__bgroup_sync(nexus__bgroup *g) NEXUS_MUST_CHECK;
+void nexus__bgroup_stats(nexus__bgroup *g, nexus_group_stats *stats);
+nexus_status nexus__bgroup_dead(nexus__bgroup *g, uint64_t after, uint32_t limit, nexus__buf *json);
+const nexus__group_config *nexus__bgroup_config(const nexus__bgroup *g);
+
+/* Told, on any thread and under a lock, when a take may find something: do no more than wake somebody. */
+typedef struct nexus__watch_group {
+    nexus__list node;
+    void (*fn)(void *user_data);
+    void *user_data;
+} nexus__watch_group;
+void nexus__bgroup_watch(nexus__bgroup *g, nexus__watch_group *w);
+void nexus__bgroup_unwatch(nexus__bgroup *g, nexus__watch_group *w);
+
+/* --- waiting for new events (readers) ---- */
+
+/* Returns when the durable position is past pos or the time is over. */
+void nexus__broker_wait(nexus__broker *b, uint64_t pos, uint32_t wait_ms);
+void nexus__broker_watch(nexus__broker *b, nexus__watch_group *w);
+void nexus__broker_unwatch(nexus__broker *b, nexus__watch_group *w);
+
+#endif

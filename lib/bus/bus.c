@@ -1,0 +1,167 @@
+/* The bus handle: URL, open, close. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "bus/handle.h"
+
+void nexus_bus_opts_init(nexus_bus_opts *opts)
+{
+    *opts = (nexus_bus_opts)NEXUS_BUS_OPTS_INIT;
+}
+
+int64_t nexus__bus_until(const nexus_bus *bus, uint32_t timeout_ms)
+{
+    uint32_t ms = timeout_ms ? timeout_ms : bus->opts.timeout_ms ? bus->opts.timeout_ms : 10000;
+    return nexus__mono_ns() + ms * NEXUS__NS_PER_MS;
+}
+
+static nexus_status parse_url(nexus_bus *bus, const char *url)
+{
+    static const char *const later[] = {
+        "sqlite:", "postgres:", "postgresql:", "redis:", "rediss:", "nats:", "kafka:", "unix:"};
+    nexus_slice text = nexus__slice_c(url);
+    if (nexus__slice_eq_c(text, "memory:"))
+        return NEXUS_OK;
+    if (nexus__slice_starts(text, NEXUS_S("file:")) && text.n > 5) {
+        bus->dir = nexus__strndup(bus->alloc, nexus__slice_from(text, 5));
+        return bus->dir ? NEXUS_OK : nexus__nomem();
+    }
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
+        if (nexus__slice_starts(text, nexus__slice_c(later[i])))
+            return nexus__fail(NEXUS_ENOTSUP,
+                               "bus URL %s: this engine is not built yet; use file:DIR or memory:", url);
+    return nexus__fail(NEXUS_EINVAL, "bus URL \"%s\": give file:DIR or memory:", url ? url : "");
+}
+
+static nexus_status check_opts(const nexus_bus_opts *o)
+{
+    if (o->role > NEXUS_BUS_OWNER)
+        return nexus__fail(NEXUS_EINVAL, "bus option role is %u", o->role);
+    if (o->event_max_bytes && (o->event_max_bytes < 65536 || o->event_max_bytes > (16u << 20)))
+        return nexus__fail(NEXUS_EINVAL, "bus option event_max_bytes is %llu; 64 KiB to 16 MiB are possible",
+                           (unsigned long long)o->event_max_bytes);
+    return NEXUS_OK;
+}
+
+static nexus_status start(nexus_bus *bus, const char *url)
+{
+    nexus_status status = check_opts(&bus->opts);
+    if (status == NEXUS_OK)
+        status = parse_url(bus, url);
+    if (status != NEXUS_OK)
+        return status;
+    bus->source = nexus__strndup(bus->alloc, nexus__slice_c(bus->opts.source ? bus->opts.source : "/nexus"));
+    if (!bus->source)
+        return nexus__nomem();
+    status = nexus__event_attr_check("source", nexus__slice_c(bus->source));
+    return status == NEXUS_OK ? nexus__bus_link(bus) : status;
+}
+
+nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_opts *opts)
+{
+    if (opts && opts->size == 0)
+        return nexus__fail(NEXUS_EINVAL, "bus options: size is 0; begin with NEXUS_BUS_OPTS_INIT");
+    nexus_bus_opts given = NEXUS_BUS_OPTS_INIT;
+    if (opts)
+        memcpy(&given, opts, opts->size < sizeof given ? opts->size : sizeof given);
+    nexus_bus *bus = nexus__calloc(given.alloc, 1, sizeof *bus);
+    if (!bus)
+        return nexus__nomem();
+    bus->alloc = given.alloc;
+    bus->opts = given;
+    bus->dir_fd = -1;
+    pthread_mutex_init(&bus->lock, NULL);
+    nexus__cond_init(&bus->changed);
+    nexus__cond_init(&bus->done);
+    nexus__list_init(&bus->groups);
+    bus->again_tail = &bus->again;
+    bus->finished_tail = &bus->finished;
+    nexus_status status = start(bus, url);
+    if (status != NEXUS_OK) {
+        nexus_bus_close(bus);
+        return status;
+    }
+    *out = bus;
+    return NEXUS_OK;
+}
+
+void nexus_bus_close(nexus_bus *bus)
+{
+    if (!bus)
+        return;
+    nexus__bus_unlink(bus);
+    nexus__bus_server_close(bus->server);
+    nexus__broker *broker = atomic_load(&bus->broker);
+    /* Behind this barrier every local publish has been answered. */
+    if (broker && nexus__wal_append(nexus__broker_wal(broker), NULL, 0, NULL) != NEXUS_OK)
+        bus->closing = true;
+    nexus__bus_publish_end(bus);
+    nexus__broker_close(broker);
+    if (bus->dir_fd >= 0)
+        close(bus->dir_fd);
+    nexus__free(bus->alloc, bus->dir);
+    nexus__free(bus->alloc, bus->source);
+    pthread_mutex_destroy(&bus->lock);
+    pthread_cond_destroy(&bus->changed);
+    pthread_cond_destroy(&bus->done);
+    nexus__free(bus->alloc, bus);
+}
+
+uint64_t nexus_bus_caps(const nexus_bus *bus)
+{
+    uint64_t caps = NEXUS_CAP_EXPECT | NEXUS_CAP_ATOMIC_BATCH | NEXUS_CAP_GLOBAL_ORDER | NEXUS_CAP_DEDUPE |
+                    NEXUS_CAP_KEY_LANES;
+    return bus->dir ? caps | NEXUS_CAP_DURABLE | NEXUS_CAP_PROCESSES : caps;
+}
+
+bool nexus_bus_is_owner(const nexus_bus *bus)
+{
+    return atomic_load(&((nexus_bus *)(uintptr_t)bus)->broker) != NULL;
+}
+
+/* A call that can simply be made again when the connection ends on the way. */
+static nexus_status ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__broker **broker, void *out,
+                        size_t n)
+{
+    int64_t until = nexus__bus_until(bus, 0);
+    for (;;) {
+        nexus__remote *remote;
+        nexus_status status = nexus__bus_backend(bus, until, broker, &remote);
+        if (status != NEXUS_OK || *broker)
+            return status;
+        nexus__buf answer;
+        nexus__buf_init(&answer, bus->alloc, 0);
+        status = nexus__remote_call(remote, op, body, until, &answer);
+        if (status == NEXUS_OK && answer.len != n)
+            status = nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer");
+        if (status == NEXUS_OK)
+            memcpy(out, answer.p, n);
+        nexus__buf_free(&answer);
+        nexus__remote_unref(remote);
+        if (status != NEXUS_ECLOSED)
+            return status;
+    }
+}
+
+nexus_status nexus_bus_head(nexus_bus *bus, uint64_t *pos)
+{
+    nexus__broker *broker;
+    nexus_status status = ask(bus, WIRE_HEAD, NEXUS_S(""), &broker, pos, sizeof *pos);
+    if (status == NEXUS_OK && broker)
+        *pos = nexus__wal_durable(nexus__broker_wal(broker));
+    return status;
+}
+
+nexus_status nexus_stream_version(nexus_bus *bus, const char *stream, int64_t *version)
+{
+    nexus__buf body;
+    nexus__buf_init(&body, bus->alloc, 0);
+    nexus__wire_text(&body, nexus__slice_c(stream));
+    nexus__broker *broker;
+    nexus_status status = ask(bus, WIRE_VERSION, nexus__buf_slice(&body), &broker, version, sizeof *version);
+    nexus__buf_free(&body);
+    if (status == NEXUS_OK && broker)
+        *version = nexus__broker_stream_version(broker, nexus__slice_c(stream));
+    return status;
+}

@@ -1,0 +1,206 @@
+/*
+ * Threads that fetch and call a handler. One more thread renews the leases of handlers that take long, up to ten times
+ * ack_wait_ms, so that a slow handler is not taken for a dead one, and a stuck one is, in the end.
+ */
+#include "base/status.h"
+#include "bus/handle.h"
+
+#define FETCH_WAIT_MS 200 /* how late a close is noticed while nothing comes */
+#define EXTENSIONS 30     /* of a third of ack_wait_ms each */
+
+typedef struct worker {
+    nexus_consumer *consumer;
+    pthread_t thread;
+    bool started;
+    /* locked: the lease of what is being handled, by value, since a handler may free its delivery */
+    bool handling;
+    uint64_t pos, token;
+    uint32_t extensions;
+} worker;
+
+struct nexus_consumer {
+    nexus_group *group;
+    nexus_delivery_fn *handler;
+    void *user_data;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    atomic_bool closing;
+    atomic_uint running; /* threads; the last one frees when closed from a handler */
+    atomic_bool orphan;
+    pthread_t keeper;
+    bool keeper_started;
+    uint32_t count;
+    worker workers[];
+};
+
+static void settle_as(nexus_delivery *d, int32_t verdict)
+{
+    nexus_status status = NEXUS_OK;
+    switch (verdict) {
+    case NEXUS_ACK:
+        status = nexus_delivery_ack(d);
+        break;
+    case NEXUS_REJECT:
+        status = nexus_delivery_term(d, NULL);
+        break;
+    case NEXUS_LATER:
+        return;
+    default:
+        status = nexus_delivery_nak(d, UINT32_MAX, NULL);
+    }
+    (void)status; /* stale, or the owner is away: the lease runs out and the event comes again */
+    nexus_delivery_free(d);
+}
+
+static void handle(worker *w, nexus_delivery *d)
+{
+    nexus_consumer *c = w->consumer;
+    pthread_mutex_lock(&c->lock);
+    w->handling = true;
+    nexus__delivery_lease(d, &w->pos, &w->token);
+    w->extensions = 0;
+    pthread_mutex_unlock(&c->lock);
+    int32_t verdict = c->handler(d, c->user_data);
+    pthread_mutex_lock(&c->lock);
+    w->handling = false;
+    pthread_mutex_unlock(&c->lock);
+    settle_as(d, verdict);
+}
+
+static void consumer_free(nexus_consumer *c)
+{
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->wake);
+    nexus__free(c->group->bus->alloc, c);
+}
+
+static void leave(nexus_consumer *c)
+{
+    if (atomic_fetch_sub(&c->running, 1) == 1 && atomic_load(&c->orphan))
+        consumer_free(c);
+}
+
+static void *work(void *arg)
+{
+    worker *w = arg;
+    nexus_consumer *c = w->consumer;
+    while (!atomic_load(&c->closing)) {
+        nexus_delivery *d;
+        size_t got;
+        nexus_status status = nexus_group_fetch(c->group, &d, 1, FETCH_WAIT_MS, &got);
+        if (status == NEXUS_OK && got) {
+            handle(w, d);
+        } else if (status != NEXUS_OK) { /* no owner, or no memory: a pause instead of a spin */
+            pthread_mutex_lock(&c->lock);
+            int64_t until = nexus__mono_ns() + 100 * NEXUS__NS_PER_MS;
+            while (!atomic_load(&c->closing) && nexus__cond_wait_until(&c->wake, &c->lock, until))
+                ;
+            pthread_mutex_unlock(&c->lock);
+        }
+    }
+    leave(c);
+    return NULL;
+}
+
+/* Called with the lock held, which is let go during each call. */
+static void extend_all(nexus_consumer *c)
+{
+    for (uint32_t i = 0; i < c->count; i++) {
+        worker *w = &c->workers[i];
+        if (!w->handling || w->extensions++ >= EXTENSIONS)
+            continue;
+        uint64_t pos = w->pos, token = w->token;
+        pthread_mutex_unlock(&c->lock);
+        nexus_status status =
+            nexus__group_settle(c->group, pos, token, NEXUS__SETTLE_EXTEND, 0, NEXUS_S(""), false);
+        pthread_mutex_lock(&c->lock);
+        if (status != NEXUS_OK && w->pos == pos)
+            w->extensions = EXTENSIONS; /* stale: nothing to keep any more */
+    }
+}
+
+static void *keep(void *arg)
+{
+    nexus_consumer *c = arg;
+    int64_t third = c->group->ack_wait_ms * NEXUS__NS_PER_MS / 3;
+    pthread_mutex_lock(&c->lock);
+    while (!atomic_load(&c->closing)) {
+        int64_t until = nexus__mono_ns() + third;
+        while (!atomic_load(&c->closing) && nexus__cond_wait_until(&c->wake, &c->lock, until))
+            ;
+        extend_all(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+    leave(c);
+    return NULL;
+}
+
+static nexus_status start_threads(nexus_consumer *c)
+{
+    atomic_fetch_add(&c->running, 1);
+    nexus_status status = nexus__thread_start(&c->keeper, "nexus-bus-keep", keep, c);
+    c->keeper_started = status == NEXUS_OK;
+    if (status != NEXUS_OK)
+        atomic_fetch_sub(&c->running, 1);
+    for (uint32_t i = 0; i < c->count && status == NEXUS_OK; i++) {
+        atomic_fetch_add(&c->running, 1);
+        status = nexus__thread_start(&c->workers[i].thread, "nexus-consumer", work, &c->workers[i]);
+        c->workers[i].started = status == NEXUS_OK;
+        if (status != NEXUS_OK)
+            atomic_fetch_sub(&c->running, 1);
+    }
+    return status;
+}
+
+nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler,
+                                 void *user_data, uint32_t threads)
+{
+    if (!handler || threads > 1024)
+        return nexus__fail(NEXUS_EINVAL, "a consumer needs a handler and at most 1024 threads");
+    uint32_t count = threads ? threads : 1;
+    nexus_consumer *c = nexus__calloc(group->bus->alloc, 1, sizeof *c + count * sizeof c->workers[0]);
+    if (!c)
+        return nexus__nomem();
+    c->group = group;
+    c->handler = handler;
+    c->user_data = user_data;
+    c->count = count;
+    pthread_mutex_init(&c->lock, NULL);
+    nexus__cond_init(&c->wake);
+    for (uint32_t i = 0; i < count; i++)
+        c->workers[i].consumer = c;
+    nexus_status status = start_threads(c);
+    if (status != NEXUS_OK) {
+        nexus_consumer_close(c);
+        return status;
+    }
+    *out = c;
+    return NEXUS_OK;
+}
+
+void nexus_consumer_close(nexus_consumer *c)
+{
+    if (!c)
+        return;
+    bool inside = false;
+    atomic_store(&c->closing, true);
+    pthread_mutex_lock(&c->lock);
+    pthread_cond_broadcast(&c->wake);
+    for (uint32_t i = 0; i < c->count; i++)
+        inside |= c->workers[i].started && pthread_equal(pthread_self(), c->workers[i].thread);
+    pthread_mutex_unlock(&c->lock);
+    if (inside) { /* from a handler: the last thread to leave frees it */
+        for (uint32_t i = 0; i < c->count; i++)
+            if (c->workers[i].started)
+                pthread_detach(c->workers[i].thread);
+        pthread_detach(c->keeper);
+        atomic_store(&c->orphan, true);
+        return;
+    }
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->workers[i].started)
+            pthread_join(c->workers[i].thread, NULL);
+    if (c->keeper_started)
+        pthread_join(c->keeper, NULL);
+    consumer_free(c);
+}

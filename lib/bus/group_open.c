@@ -1,0 +1,133 @@
+/* Finding or making a group in the broker. */
+#include "base/status.h"
+#include "bus/internal.h"
+
+/* Where a new group begins, as a position: what END and TIME mean is decided once. */
+static nexus_status resolve_start(nexus__broker *b, nexus__group_config *c)
+{
+    uint64_t end = nexus__wal_durable(b->wal) + 1;
+    switch (c->start) {
+    case NEXUS_START_FIRST:
+        c->start_pos = 1;
+        return NEXUS_OK;
+    case NEXUS_START_END:
+        c->start_pos = end;
+        return NEXUS_OK;
+    case NEXUS_START_POS:
+        c->start_pos = c->start_pos ? c->start_pos : 1;
+        return NEXUS_OK;
+    default:
+        break;
+    }
+    nexus__wal_reader *reader;
+    nexus_status status = nexus__wal_reader_open(&reader, b->wal, 0);
+    if (status != NEXUS_OK)
+        return status;
+    nexus__wal_record r;
+    c->start_pos = end;
+    while ((status = nexus__wal_reader_next(reader, &r)) != NEXUS_EDONE) {
+        if (status != NEXUS_OK && status != NEXUS_ECORRUPT && status != NEXUS_EMISSING)
+            break;
+        if (status == NEXUS_OK && r.recv_ns >= c->start_time_ns && !(r.flags & NEXUS__WAL_INTERNAL)) {
+            c->start_pos = r.pos;
+            break;
+        }
+    }
+    nexus__wal_reader_close(reader);
+    return status == NEXUS_EDONE ? NEXUS_OK : status;
+}
+
+static nexus_status store(nexus__broker *b, nexus_slice name, nexus_slice config)
+{
+    nexus__wal_record r = {.kind = KIND_GROUP, .flags = NEXUS__WAL_INTERNAL, .meta = name, .payload = config};
+    return nexus__wal_append(b->wal, &r, 1, NULL);
+}
+
+static nexus_status make(nexus__broker *b, nexus_slice name, nexus__group_config *config, nexus__bgroup **out)
+{
+    nexus__buf bytes;
+    nexus__buf_init(&bytes, b->alloc, 0);
+    nexus_status status = resolve_start(b, config);
+    nexus__group_config_encode(&bytes, config);
+    if (status == NEXUS_OK)
+        status = bytes.status;
+    if (status == NEXUS_OK)
+        status = store(b, name, nexus__buf_slice(&bytes));
+    if (status == NEXUS_OK) {
+        pthread_mutex_lock(&b->groups_lock);
+        status = nexus__bgroup_new(b, name, nexus__buf_slice(&bytes), out);
+        if (status == NEXUS_OK)
+            (*out)->floor = (*out)->loaded = (*out)->written_floor = config->start_pos - 1;
+        pthread_mutex_unlock(&b->groups_lock);
+    }
+    nexus__buf_free(&bytes);
+    return status;
+}
+
+/* Limits change at once; a changed filter or order is for what is loaded from now on. */
+static nexus_status update(nexus__broker *b, nexus__bgroup *g, nexus__group_config *config)
+{
+    nexus__buf bytes;
+    nexus__buf_init(&bytes, b->alloc, 0);
+    config->start = g->config.start;
+    config->start_pos = g->config.start_pos;
+    nexus__group_config_encode(&bytes, config);
+    nexus_status status = bytes.status;
+    if (status == NEXUS_OK)
+        status = store(b, nexus__slice_c(g->name), nexus__buf_slice(&bytes));
+    char *copy = status == NEXUS_OK ? nexus__strndup(b->alloc, nexus__buf_slice(&bytes)) : NULL;
+    if (status == NEXUS_OK && !copy)
+        status = nexus__nomem();
+    if (status == NEXUS_OK) {
+        pthread_mutex_lock(&g->lock);
+        nexus__free(b->alloc, g->config_bytes);
+        g->config_bytes = copy;
+        nexus__group_config_decode(nexus__slice(copy, bytes.len), &g->config);
+        g->filter = (nexus__filter){
+            .types = g->config.types, .subject_prefix = g->config.subject_prefix, .source = g->config.source};
+        pthread_mutex_unlock(&g->lock);
+    }
+    nexus__buf_free(&bytes);
+    return status;
+}
+
+static nexus_status check(nexus_slice name, const nexus__group_config *c)
+{
+    bool good = name.n >= 1 && name.n <= 128;
+    for (size_t i = 0; good && i < name.n; i++) {
+        char x = nexus__ascii_lower(name.p[i]);
+        good = (x >= 'a' && x <= 'z') || (x >= '0' && x <= '9') || x == '.' || x == '_' || x == '-';
+    }
+    if (!good)
+        return nexus__fail(NEXUS_EINVAL, "a group's name is 1 to 128 of A-Z a-z 0-9 . _ -");
+    if (c->order > NEXUS_ORDER_TOTAL || c->start > NEXUS_START_TIME)
+        return nexus__fail(NEXUS_EINVAL, "group %.*s: order or start is not one of the named values",
+                           (int)name.n, name.p);
+    return nexus__types_check(c->types);
+}
+
+nexus_status nexus__broker_group(nexus__broker *b, nexus_slice name, const nexus__group_config *config,
+                                 nexus__bgroup **out)
+{
+    nexus__group_config wanted = *config;
+    nexus_status status = check(name, &wanted);
+    if (status != NEXUS_OK)
+        return status;
+    pthread_mutex_lock(&b->open_lock); /* two openers of a new group: one makes it */
+    pthread_mutex_lock(&b->groups_lock);
+    nexus__bgroup *g = nexus__map_get(&b->groups, name);
+    pthread_mutex_unlock(&b->groups_lock);
+    const char *difference = g ? nexus__group_config_differs(&g->config, &wanted) : NULL;
+    if (!g)
+        status = make(b, name, &wanted, &g);
+    else if (difference && wanted.update)
+        status = update(b, g, &wanted);
+    else if (difference)
+        status = nexus__fail(NEXUS_ECONFLICT,
+                             "group %.*s exists with another %s; open it with update to change it",
+                             (int)name.n, name.p, difference);
+    pthread_mutex_unlock(&b->open_lock);
+    if (status == NEXUS_OK)
+        *out = g;
+    return status;
+}

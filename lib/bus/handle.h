@@ -1,0 +1,79 @@
+/* The public handles' insides, shared by bus.c, link.c, publish.c, group_handle.c, reader.c. */
+#ifndef NEXUS_BUS_HANDLE_H
+#define NEXUS_BUS_HANDLE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/thread.h"
+#include "bus/broker.h"
+#include "bus/remote.h"
+#include "bus/server.h"
+
+typedef struct nexus__pub_op nexus__pub_op;
+
+/*
+ * A handle is either the owner (broker set, for good) or a client (remote set while connected). The link thread of a
+ * client reads its connection; when that ends it tries to become the owner, or connects to whoever did.
+ */
+struct nexus_bus {
+    const nexus_alloc *alloc;
+    nexus_bus_opts opts;
+    char *dir, *source; /* dir NULL = memory */
+    int dir_fd;
+    _Atomic(nexus__broker *) broker;
+    nexus__bus_server *server;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* locked */
+    nexus__remote *remote;
+    uint64_t epoch;
+    bool closing;
+    nexus_status broken; /* the log cannot be opened: why */
+    char broken_text[300];
+    nexus__pub_op *again, **again_tail; /* publishes whose connection ended */
+    nexus__list groups;                 /* handles, for waking their eventfds */
+    nexus__pub_op *finished, **finished_tail;
+    pthread_cond_t done;
+    bool done_started, done_closing;
+    pthread_t done_thread, link_thread;
+    bool link_started;
+    atomic_uint inflight;
+};
+
+struct nexus_group {
+    nexus_bus *bus;
+    nexus__list node; /* in bus->groups */
+    char *name;
+    nexus__buf config;
+    pthread_mutex_t lock;
+    /* locked */
+    nexus__bgroup *local;
+    uint64_t epoch; /* of the connection that `index` belongs to; 0 = none */
+    uint32_t index;
+    nexus__watch_group watch;
+    bool watched; /* locally */
+    uint64_t watched_epoch;
+    int event_fd;
+    uint32_t ack_wait_ms;
+};
+
+/* Whom to ask: *broker, or *remote with a reference. Waits for one until until_ns. */
+nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker **broker,
+                                nexus__remote **remote) NEXUS_MUST_CHECK;
+int64_t nexus__bus_until(const nexus_bus *bus, uint32_t timeout_ms);
+
+/* group_handle.c: settles by position and token, without the delivery. */
+nexus_status nexus__group_settle(nexus_group *g, uint64_t pos, uint64_t token, uint32_t how, uint32_t ms,
+                                 nexus_slice reason, bool sync) NEXUS_MUST_CHECK;
+void nexus__delivery_lease(const nexus_delivery *d, uint64_t *pos, uint64_t *token);
+
+/* link.c */
+nexus_status nexus__bus_link(nexus_bus *bus);
+void nexus__bus_unlink(nexus_bus *bus);
+
+/* publish.c */
+void nexus__bus_publish_again(nexus_bus *bus); /* after the link is up */
+void nexus__bus_publish_end(nexus_bus *bus);   /* at close */
+
+#endif

@@ -1,0 +1,111 @@
+/* What the owner does for a client's publish and read, apart from sockets. */
+#include "base/status.h"
+#include "bus/server.h"
+#include "bus/wire.h"
+
+#define PAGE_BYTES (1u << 20)
+#define SCAN_MAX                                                                                             \
+    200000 /* records looked at for one page, so that a rare type does not hold up a connection */
+
+void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n, nexus_slice stream,
+                                int64_t expect)
+{
+    nexus__wire_u64(out, (uint64_t)expect);
+    nexus__wire_text(out, stream);
+    nexus__wire_u32(out, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        const nexus_event *e = nexus__event_at(events, i);
+        size_t at = out->len;
+        nexus__wire_u32(out, 0);
+        nexus__event_encode(out, e, NEXUS_S(""));
+        if (out->status != NEXUS_OK)
+            return;
+        uint32_t meta = (uint32_t)(out->len - at - sizeof meta);
+        memcpy(out->p + at, &meta, sizeof meta);
+        nexus__wire_text(out, e->data);
+    }
+}
+
+static nexus_status read_events(nexus__wire_in *in, uint32_t n, nexus__event_view *views, nexus_event *events)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        nexus_slice meta = nexus__wire_take_text(in), data = nexus__wire_take_text(in);
+        if (in->bad || nexus__event_decode(&views[i], meta, data) != NEXUS_OK)
+            return nexus__fail(NEXUS_EPROTO, "a publish with unreadable events");
+        events[i] = views[i].event;
+        nexus_status status = nexus_event_check(&events[i]);
+        if (status != NEXUS_OK)
+            return status;
+        if (!events[i].id.n || !events[i].source.n)
+            return nexus__fail(NEXUS_EINVAL, "attribute \"id\" or \"source\" is empty");
+    }
+    return NEXUS_OK;
+}
+
+nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nexus_slice body,
+                                 nexus__publish_done_fn *done, void *user_data, nexus_publish_result *result)
+{
+    nexus__wire_in in = {.rest = body};
+    int64_t expect = (int64_t)nexus__wire_take_u64(&in);
+    nexus_slice stream = nexus__wire_take_text(&in);
+    uint32_t n = nexus__wire_take_u32(&in);
+    if (in.bad || n == 0 ||
+        n > in.rest.n / 8) /* each event has two lengths: no allocation beyond the frame's size */
+        return nexus__fail(NEXUS_EPROTO, "a publish of %u events in %zu bytes", n, in.rest.n);
+    nexus__event_view *views = nexus__malloc(alloc, n * sizeof *views);
+    nexus_event *events = nexus__malloc(alloc, n * sizeof *events);
+    nexus_status status = views && events ? read_events(&in, n, views, events) : nexus__nomem();
+    if (status == NEXUS_OK)
+        status = nexus__broker_publish(b, events, n, stream, expect, done, user_data, result);
+    nexus__free(alloc, views);
+    nexus__free(alloc, events);
+    return status;
+}
+
+static bool wanted(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view)
+{
+    if ((record->flags & NEXUS__WAL_INTERNAL) || record->recv_ns < r->from_time_ns)
+        return false;
+    if (r->filter.stream.n && record->version < r->from_version)
+        return false;
+    return nexus__event_decode(view, record->meta, record->payload) == NEXUS_OK &&
+           nexus__filter_match(&r->filter, &view->event);
+}
+
+nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc, const nexus__read_request *r,
+                                     nexus__buf *out, uint32_t *count, uint64_t *next)
+{
+    (void)alloc;
+    nexus__wal_reader *reader;
+    uint64_t from = r->from ? r->from : 1;
+    nexus_status status = nexus__wal_reader_open(&reader, nexus__broker_wal(b), from);
+    if (status != NEXUS_OK)
+        return status;
+    *next = from;
+    for (uint32_t looked = 0;
+         looked < SCAN_MAX && out->len < PAGE_BYTES && *count < (r->max ? r->max : UINT32_MAX); looked++) {
+        nexus__wal_record record;
+        nexus__event_view view;
+        status = nexus__wal_reader_next(reader, &record);
+        if (status != NEXUS_OK) {
+            if (status == NEXUS_EDONE || *count)
+                status = NEXUS_OK; /* what was found first; the trouble comes with the next page */
+            else if (status == NEXUS_ECORRUPT)
+                *next = record.pos + 1;
+            break;
+        }
+        if (r->to && record.pos > r->to)
+            break;
+        if (wanted(r, &record, &view)) {
+            view.event.pos = record.pos;
+            view.event.version = record.version;
+            view.event.recv_ns = record.recv_ns;
+            nexus__wire_event(out, &view.event, record.meta);
+            (*count)++;
+        }
+        if (!(record.flags & NEXUS__WAL_INTERNAL))
+            *next = record.pos + 1;
+    }
+    nexus__wal_reader_close(reader);
+    return status == NEXUS_OK ? out->status : status;
+}

@@ -1,0 +1,420 @@
+/*
+ * Publishing through a handle. What is published gets its id, source and time here, before it leaves, so that it can
+ * be sent again under the same id when a connection ends: the owner (the old one or whoever took over) stores it once.
+ */
+#include <stdio.h>
+
+#include "base/id.h"
+#include "base/status.h"
+#include "bus/handle.h"
+
+struct nexus__pub_op {
+    nexus__pub_op *next;
+    atomic_uint refs;
+    nexus_bus *bus;
+    nexus__buf body; /* as a client sends it; empty in the owner */
+    bool sent;
+    nexus_publish_fn *fn; /* NULL: a caller waits at the gate */
+    void *user_data;
+    nexus__gate gate;
+    nexus_status status;
+    nexus_publish_result result;
+    char message[256];
+};
+
+/* --- completing events ---- */
+
+static bool hex_run(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f')))
+            return false;
+    return true;
+}
+
+/* W3C Trace Context, version 00. */
+static bool good_traceparent(nexus_slice t)
+{
+    return t.n == 55 && hex_run(t.p, 2) && t.p[2] == '-' && hex_run(t.p + 3, 32) && t.p[35] == '-' &&
+           hex_run(t.p + 36, 16) && t.p[52] == '-' && hex_run(t.p + 53, 2) && memcmp(t.p, "ff", 2) != 0;
+}
+
+typedef struct completed {
+    nexus_event *events;
+    char (*ids)[NEXUS__UUID_LEN + 1];
+} completed;
+
+static void complete_one(const nexus_bus *bus, nexus_event *e, char *id, int64_t now)
+{
+    e->size = sizeof *e;
+    if (!e->id.n) {
+        nexus__uuid7(id);
+        e->id = nexus__slice(id, NEXUS__UUID_LEN);
+    }
+    if (!e->source.n)
+        e->source = nexus__slice_c(bus->source);
+    if (!e->time_ns)
+        e->time_ns = now;
+    if (e->traceparent.n && !good_traceparent(e->traceparent))
+        e->traceparent = e->tracestate = NEXUS_S("");
+}
+
+static nexus_status complete(const nexus_bus *bus, const nexus_event *events, size_t n, completed *out)
+{
+    if (n == 0)
+        return nexus__fail(NEXUS_EINVAL, "publish of no events");
+    if (events->size < sizeof *events)
+        return nexus__fail(NEXUS_EINVAL, "event: size is %zu; begin with NEXUS_EVENT_INIT", events->size);
+    out->events = nexus__malloc(bus->alloc, n * sizeof *out->events);
+    out->ids = nexus__malloc(bus->alloc, n * sizeof *out->ids);
+    nexus_status status = out->events && out->ids ? NEXUS_OK : nexus__nomem();
+    int64_t now = nexus__real_ns();
+    for (size_t i = 0; i < n && status == NEXUS_OK; i++) {
+        memcpy(&out->events[i], nexus__event_at(events, i), sizeof *out->events);
+        status = nexus_event_check(&out->events[i]);
+        if (status != NEXUS_OK && n > 1)
+            (void)nexus__fail(status, "event %zu: %s", i, nexus_error_message());
+        complete_one(bus, &out->events[i], out->ids[i], now);
+    }
+    return status;
+}
+
+static void completed_free(const nexus_bus *bus, completed *c)
+{
+    nexus__free(bus->alloc, c->events);
+    nexus__free(bus->alloc, c->ids);
+}
+
+/* --- one publish under way ---- */
+
+static void op_unref(nexus__pub_op *op)
+{
+    if (atomic_fetch_sub(&op->refs, 1) != 1)
+        return;
+    nexus__buf_free(&op->body);
+    nexus__free(op->bus->alloc, op);
+}
+
+static nexus__pub_op *op_new(nexus_bus *bus, nexus_publish_fn *fn, void *user_data)
+{
+    nexus__pub_op *op = nexus__calloc(bus->alloc, 1, sizeof *op);
+    if (!op)
+        return NULL;
+    op->bus = bus;
+    op->fn = fn;
+    op->user_data = user_data;
+    atomic_init(&op->refs, 2); /* the caller and the work */
+    nexus__buf_init(&op->body, bus->alloc, 0);
+    return op;
+}
+
+/* Callbacks run on a thread of their own: they may publish and wait, and the flush thread may not. */
+static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_result *result,
+                   nexus_slice message)
+{
+    nexus_bus *bus = op->bus;
+    op->status = status;
+    op->result = *result;
+    snprintf(op->message, sizeof op->message, "%.*s", (int)(message.n < 255 ? message.n : 255),
+             message.n ? message.p : "");
+    if (!op->fn) {
+        nexus__gate_open(&op->gate);
+        op_unref(op);
+        return;
+    }
+    pthread_mutex_lock(&bus->lock);
+    op->next = NULL;
+    *bus->finished_tail = op;
+    bus->finished_tail = &op->next;
+    pthread_cond_signal(&bus->done);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+static void *done_main(void *arg)
+{
+    nexus_bus *bus = arg;
+    pthread_mutex_lock(&bus->lock);
+    for (;;) {
+        while (!bus->finished && !bus->done_closing)
+            pthread_cond_wait(&bus->done, &bus->lock);
+        nexus__pub_op *op = bus->finished;
+        if (!op)
+            break;
+        bus->finished = op->next;
+        if (!bus->finished)
+            bus->finished_tail = &bus->finished;
+        pthread_mutex_unlock(&bus->lock);
+        atomic_fetch_sub(&bus->inflight, 1);
+        if (op->status != NEXUS_OK)
+            (void)nexus__fail(op->status, "%s", op->message);
+        op->fn(op->status, &op->result, op->user_data);
+        op_unref(op);
+        pthread_mutex_lock(&bus->lock);
+    }
+    pthread_mutex_unlock(&bus->lock);
+    return NULL;
+}
+
+static nexus_status need_done_thread(nexus_bus *bus)
+{
+    nexus_status status = NEXUS_OK;
+    pthread_mutex_lock(&bus->lock);
+    if (!bus->done_started) {
+        status = nexus__thread_start(&bus->done_thread, "nexus-bus-done", done_main, bus);
+        bus->done_started = status == NEXUS_OK;
+    }
+    pthread_mutex_unlock(&bus->lock);
+    return status;
+}
+
+/* --- in the owner ---- */
+
+static void local_done(nexus_status status, const nexus_publish_result *result, void *user_data)
+{
+    finish(user_data, status, result,
+           status == NEXUS_OK ? NEXUS_S("") : nexus__slice_c(nexus_error_message()));
+}
+
+/* --- in a client ---- */
+
+static const nexus_publish_result no_result = {.size = sizeof no_result, .version = -1, .actual_version = -1};
+
+static void send_op(nexus__pub_op *op);
+
+static void take_result(nexus__wire_in *in, nexus_publish_result *r)
+{
+    *r = (nexus_publish_result){.size = sizeof *r};
+    r->first = nexus__wire_take_u64(in);
+    r->last = nexus__wire_take_u64(in);
+    r->version = (int64_t)nexus__wire_take_u64(in);
+    r->actual_version = (int64_t)nexus__wire_take_u64(in);
+    uint32_t bits = nexus__wire_take_u32(in);
+    r->dup = bits & 1;
+    r->durable = bits & 2;
+}
+
+static void keep_for_later(nexus__pub_op *op)
+{
+    nexus_bus *bus = op->bus;
+    op->next = NULL;
+    *bus->again_tail = op;
+    bus->again_tail = &op->next;
+}
+
+static void remote_done(nexus_status status, nexus_slice body, void *user_data)
+{
+    nexus__pub_op *op = user_data;
+    if (status == NEXUS_ECLOSED) { /* on the link thread, before it looks for another owner */
+        pthread_mutex_lock(&op->bus->lock);
+        keep_for_later(op);
+        pthread_mutex_unlock(&op->bus->lock);
+        return;
+    }
+    nexus__wire_in in = {.rest = body};
+    nexus_publish_result result;
+    take_result(&in, &result);
+    finish(op, in.bad && status == NEXUS_OK ? NEXUS_EPROTO : status, &result, in.rest);
+}
+
+static void publish_here(nexus__pub_op *op, nexus__broker *broker)
+{
+    nexus_publish_result result;
+    nexus_status status =
+        nexus__publish_body(broker, op->bus->alloc, nexus__buf_slice(&op->body), local_done, op, &result);
+    if (status != NEXUS_OK)
+        finish(op, status, &result, nexus__slice_c(nexus_error_message()));
+}
+
+/* Sends it, or leaves it for the moment when there is an owner again. */
+static void send_op(nexus__pub_op *op)
+{
+    nexus_bus *bus = op->bus;
+    for (;;) {
+        pthread_mutex_lock(&bus->lock);
+        nexus__broker *broker = atomic_load(&bus->broker);
+        nexus__remote *remote = !broker && bus->remote ? nexus__remote_ref(bus->remote) : NULL;
+        if (!broker && !remote && !bus->closing) {
+            keep_for_later(op);
+            pthread_mutex_unlock(&bus->lock);
+            return;
+        }
+        pthread_mutex_unlock(&bus->lock);
+        if (broker) {
+            publish_here(op, broker);
+            return;
+        }
+        if (!remote) {
+            finish(op, NEXUS_EUNKNOWN, &no_result, NEXUS_S("the bus was closed before the owner answered"));
+            return;
+        }
+        op->sent = true;
+        nexus_status status =
+            nexus__remote_send(remote, WIRE_PUBLISH, nexus__buf_slice(&op->body), remote_done, op);
+        if (status == NEXUS_ECLOSED) { /* wait until the link thread has noticed, too */
+            pthread_mutex_lock(&bus->lock);
+            bool same = bus->remote == remote;
+            if (same)
+                keep_for_later(op);
+            pthread_mutex_unlock(&bus->lock);
+            nexus__remote_unref(remote);
+            if (same)
+                return;
+            continue;
+        }
+        nexus__remote_unref(remote);
+        if (status != NEXUS_OK)
+            finish(op, status, &no_result, nexus__slice_c(nexus_error_message()));
+        return;
+    }
+}
+
+static nexus__pub_op *take_kept(nexus_bus *bus)
+{
+    pthread_mutex_lock(&bus->lock);
+    nexus__pub_op *list = bus->again;
+    bus->again = NULL;
+    bus->again_tail = &bus->again;
+    pthread_mutex_unlock(&bus->lock);
+    return list;
+}
+
+void nexus__bus_publish_again(nexus_bus *bus)
+{
+    for (nexus__pub_op *op = take_kept(bus), *next; op; op = next) {
+        next = op->next;
+        send_op(op);
+    }
+}
+
+void nexus__bus_publish_end(nexus_bus *bus)
+{
+    for (nexus__pub_op *op = take_kept(bus), *next; op; op = next) {
+        next = op->next;
+        finish(op, NEXUS_EUNKNOWN, &no_result, NEXUS_S("the bus was closed before the owner answered"));
+    }
+    pthread_mutex_lock(&bus->lock);
+    bus->done_closing = true;
+    pthread_cond_signal(&bus->done);
+    pthread_mutex_unlock(&bus->lock);
+    if (bus->done_started)
+        pthread_join(bus->done_thread, NULL);
+}
+
+/* --- the calls ---- */
+
+void nexus_publish_opts_init(nexus_publish_opts *opts)
+{
+    *opts = (nexus_publish_opts)NEXUS_PUBLISH_OPTS_INIT;
+}
+
+static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n,
+                          const nexus_publish_opts *opts, nexus_publish_result *result)
+{
+    nexus_slice stream = nexus__slice_c(opts->stream);
+    nexus__broker *broker = atomic_load(&op->bus->broker);
+    if (broker)
+        return nexus__broker_publish(broker, events, n, stream, opts->expect, local_done, op, result);
+    nexus__publish_body_encode(&op->body, events, n, stream, opts->expect);
+    if (op->body.status != NEXUS_OK || op->body.len > NEXUS__WIRE_BODY_MAX)
+        return nexus__fail(NEXUS_ETOOBIG, "a publish of %zu bytes; at most %u fit", op->body.len,
+                           NEXUS__WIRE_BODY_MAX);
+    send_op(op);
+    return NEXUS_OK;
+}
+
+static nexus_status begin(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_publish_opts *opts,
+                          nexus_publish_fn *fn, void *user_data, nexus_publish_result *result,
+                          nexus__pub_op **out)
+{
+    static const nexus_publish_opts defaults = NEXUS_PUBLISH_OPTS_INIT;
+    completed c = {0};
+    *result = no_result;
+    nexus_status status = complete(bus, events, n, &c);
+    nexus__pub_op *op = status == NEXUS_OK ? op_new(bus, fn, user_data) : NULL;
+    if (status == NEXUS_OK)
+        status = op ? start(op, c.events, n, opts ? opts : &defaults, result) : nexus__nomem();
+    if (status == NEXUS_EAGAIN && !fn &&
+        atomic_load(&bus->broker)) { /* wait until there is room, once more */
+        nexus__wal *wal = nexus__broker_wal(atomic_load(&bus->broker));
+        if (nexus__wal_append(wal, NULL, 0, NULL) == NEXUS_OK)
+            status = start(op, c.events, n, opts ? opts : &defaults, result);
+    }
+    completed_free(bus, &c);
+    if (status != NEXUS_OK && op) {
+        op_unref(op);
+        op_unref(op);
+        return status;
+    }
+    *out = op;
+    return status;
+}
+
+static void copy_result(nexus_publish_result *to, const nexus_publish_result *from)
+{
+    if (!to)
+        return;
+    size_t size = to->size && to->size < sizeof *from ? to->size : sizeof *from;
+    memcpy(to, from, size);
+    to->size = size;
+}
+
+nexus_status nexus_bus_publish(nexus_bus *bus, const nexus_event *events, size_t n,
+                               const nexus_publish_opts *opts, nexus_publish_result *result)
+{
+    nexus_publish_result local;
+    nexus__pub_op *op;
+    nexus_status status = begin(bus, events, n, opts, NULL, NULL, &local, &op);
+    if (status != NEXUS_OK) {
+        copy_result(result, &local);
+        return status;
+    }
+    if (!nexus__gate_wait(&op->gate, nexus__bus_until(bus, opts ? opts->timeout_ms : 0))) {
+        copy_result(result, &no_result);
+        bool sent = op->sent || atomic_load(&bus->broker);
+        op_unref(op);
+        return sent
+                   ? nexus__fail(NEXUS_EUNKNOWN, "no answer in time: publish again with the same ids")
+                   : nexus__fail(NEXUS_EUNKNOWN, "no owner of the bus in time; it is sent when there is one");
+    }
+    status = op->status;
+    copy_result(result, &op->result);
+    if (status != NEXUS_OK)
+        (void)nexus__fail(status, "%s", op->message);
+    op_unref(op);
+    return status;
+}
+
+nexus_status nexus_bus_publish_json(nexus_bus *bus, const char *text, size_t n,
+                                    const nexus_publish_opts *opts, nexus_publish_result *result)
+{
+    nexus_event_doc *doc;
+    copy_result(result, &no_result);
+    nexus_status status = nexus_event_parse(&doc, text, n, NEXUS_EVENT_LENIENT);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus_bus_publish(bus, doc->events, doc->count, opts, result);
+    nexus_event_doc_free(doc);
+    return status;
+}
+
+nexus_status nexus_bus_publish_async(nexus_bus *bus, const nexus_event *events, size_t n,
+                                     const nexus_publish_opts *opts, nexus_publish_fn *done, void *user_data)
+{
+    if (!done)
+        return nexus__fail(NEXUS_EINVAL, "an asynchronous publish needs a callback");
+    uint32_t max = bus->opts.inflight_max ? bus->opts.inflight_max : 65536;
+    if (atomic_fetch_add(&bus->inflight, 1) >= max) {
+        atomic_fetch_sub(&bus->inflight, 1);
+        return nexus__fail(NEXUS_EAGAIN, "%u publishes are under way", max);
+    }
+    nexus_publish_result local;
+    nexus__pub_op *op;
+    nexus_status status = need_done_thread(bus);
+    if (status == NEXUS_OK)
+        status = begin(bus, events, n, opts, done, user_data, &local, &op);
+    if (status == NEXUS_OK)
+        op_unref(op);
+    else
+        atomic_fetch_sub(&bus->inflight, 1);
+    return status;
+}

@@ -1,0 +1,138 @@
+/* The derived state is rebuilt by one pass over the log: ids, heads of streams, groups. */
+#include "base/status.h"
+#include "bus/internal.h"
+
+static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
+{
+    nexus__event_view view;
+    if (nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK)
+        return NEXUS_OK; /* unreadable attributes: readers report it */
+    nexus__key128 id = nexus__table_key(&b->ids, view.event.source, view.event.id);
+    nexus__broker_remember(b, id, r->pos, nexus__broker_content_crc(&view.event), r->recv_ns);
+    if (!view.event.stream.n)
+        return NEXUS_OK;
+    nexus__table_entry *head =
+        nexus__table_put(&b->heads, nexus__table_key(&b->heads, view.event.stream, NEXUS_S("")));
+    if (!head)
+        return nexus__nomem();
+    head->value = (uint64_t)r->version + 1;
+    return NEXUS_OK;
+}
+
+static nexus_status on_group(nexus__broker *b, const nexus__wal_record *r)
+{
+    nexus__bgroup *g = nexus__map_get(&b->groups, r->meta), *made;
+    if (!g) {
+        nexus_status status = nexus__bgroup_new(b, r->meta, r->payload, &made);
+        if (status == NEXUS_OK)
+            made->floor = made->loaded = made->written_floor = made->config.start_pos - 1;
+        return status;
+    }
+    char *bytes = nexus__strndup(b->alloc, r->payload);
+    if (!bytes)
+        return nexus__nomem();
+    nexus__free(b->alloc, g->config_bytes);
+    g->config_bytes = bytes;
+    nexus__group_config_decode(nexus__slice(bytes, r->payload.n), &g->config);
+    return NEXUS_OK;
+}
+
+static nexus_status on_acks(nexus__bgroup *g, nexus_slice bytes)
+{
+    uint64_t pos;
+    for (size_t at = 0; at + sizeof pos <= bytes.n; at += sizeof pos) {
+        memcpy(&pos, bytes.p + at, sizeof pos);
+        if (at == 0) {
+            g->floor = g->loaded = g->written_floor = pos > g->floor ? pos : g->floor;
+        } else if (pos > g->floor) {
+            known *k = nexus__bgroup_know(g, pos);
+            if (!k)
+                return nexus__nomem();
+            k->done = true;
+        }
+    }
+    if (g->known.count > (size_t)GROUP_WINDOW * 4)
+        nexus__bgroup_forget(g);
+    return NEXUS_OK;
+}
+
+static nexus_status on_leases(nexus__bgroup *g, nexus_slice bytes)
+{
+    lease_record lease;
+    for (size_t at = 0; at + sizeof lease <= bytes.n; at += sizeof lease) {
+        memcpy(&lease, bytes.p + at, sizeof lease);
+        known *k = lease.pos > g->floor ? nexus__bgroup_know(g, lease.pos) : NULL;
+        if (k && lease.attempts > k->attempts) {
+            k->attempts = lease.attempts;
+            k->token = lease.token;
+            k->remote = lease.remote;
+        }
+    }
+    return NEXUS_OK;
+}
+
+static nexus_status on_dead(nexus__bgroup *g, nexus_slice bytes)
+{
+    dead_record d;
+    if (bytes.n < sizeof d)
+        return NEXUS_OK;
+    memcpy(&d, bytes.p, sizeof d);
+    if ((uint64_t)d.reason_bytes + d.meta_bytes + d.data_bytes + sizeof d != bytes.n)
+        return NEXUS_OK;
+    const char *p = bytes.p + sizeof d;
+    nexus_status status;
+    nexus__stored *stored =
+        nexus__stored_new(g->broker->alloc, nexus__slice(p + d.reason_bytes, d.meta_bytes),
+                          nexus__slice(p + d.reason_bytes + d.meta_bytes, d.data_bytes), &status);
+    if (!stored)
+        return status == NEXUS_ECORRUPT ? NEXUS_OK : status;
+    stored->pos = stored->view.event.pos = d.pos;
+    status = nexus__bgroup_add_dead(g, &d, nexus__slice(p, d.reason_bytes), stored);
+    known *k = status == NEXUS_OK && d.pos > g->floor ? nexus__bgroup_know(g, d.pos) : NULL;
+    if (k)
+        k->done = true;
+    return status;
+}
+
+static nexus_status on_record(nexus__broker *b, const nexus__wal_record *r)
+{
+    if (r->kind == KIND_EVENT)
+        return on_event(b, r);
+    if (r->kind == KIND_GROUP)
+        return on_group(b, r);
+    nexus__bgroup *g = nexus__map_get(&b->groups, r->meta);
+    if (!g)
+        return NEXUS_OK;
+    switch (r->kind) {
+    case KIND_ACK:
+        return on_acks(g, r->payload);
+    case KIND_LEASE:
+        return on_leases(g, r->payload);
+    case KIND_DEAD:
+        return on_dead(g, r->payload);
+    default:
+        return NEXUS_OK; /* of a later version */
+    }
+}
+
+nexus_status nexus__broker_recover(nexus__broker *b)
+{
+    nexus__wal_reader *reader;
+    nexus_status status = nexus__wal_reader_open(&reader, b->wal, 0);
+    if (status != NEXUS_OK)
+        return status;
+    for (;;) {
+        nexus__wal_record record;
+        status = nexus__wal_reader_next(reader, &record);
+        if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING)
+            continue; /* readers of the events report it; what is whole counts */
+        if (status == NEXUS_OK)
+            status = on_record(b, &record);
+        if (status != NEXUS_OK)
+            break;
+    }
+    nexus__wal_reader_close(reader);
+    for (size_t i = 0; i < b->group_count; i++)
+        nexus__bgroup_forget(b->group_list[i]);
+    return status == NEXUS_EDONE ? NEXUS_OK : status;
+}

@@ -1,0 +1,342 @@
+#include "bus/remote.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "base/thread.h"
+
+#define BUCKETS 256
+#define SEND_MS 10000
+
+typedef struct pending {
+    struct pending *next;
+    uint64_t id;
+    nexus__remote_fn *fn;
+    void *user_data;
+} pending;
+
+struct nexus__remote {
+    const nexus_alloc *alloc;
+    atomic_uint refs;
+    int fd;
+    uint64_t epoch;
+    nexus__buf in; /* the running thread's */
+    pthread_mutex_t send_lock;
+    nexus__buf out; /* locked by send_lock */
+    pthread_mutex_t lock;
+    pending *calls[BUCKETS]; /* locked */
+    uint64_t next_id;
+    bool down;
+};
+
+/* --- sending ---- */
+
+static bool send_all(nexus__remote *r, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t sent = send(r->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) {
+            p += sent;
+            n -= (size_t)sent;
+        } else if (sent < 0 && errno == EAGAIN) {
+            struct pollfd wait = {.fd = r->fd, .events = POLLOUT};
+            if (poll(&wait, 1, SEND_MS) == 0)
+                return false;
+        } else if (sent < 0 && errno != EINTR) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static nexus_status send_frame(nexus__remote *r, uint16_t op, uint64_t id, nexus_slice body)
+{
+    pthread_mutex_lock(&r->send_lock);
+    nexus__buf_clear(&r->out);
+    size_t begin = nexus__wire_begin(&r->out, op, 0, id);
+    nexus__buf_slice_append(&r->out, body);
+    nexus__wire_end(&r->out, begin);
+    nexus_status status = r->out.status;
+    if (status == NEXUS_OK && !send_all(r, r->out.p, r->out.len)) {
+        shutdown(r->fd, SHUT_RDWR); /* half a frame may be out: the connection is of no more use */
+        status = NEXUS_ECLOSED;
+    }
+    pthread_mutex_unlock(&r->send_lock);
+    return status == NEXUS_ECLOSED ? nexus__fail(NEXUS_ECLOSED, "the connection to the bus owner ended")
+                                   : status;
+}
+
+static pending *take_call(nexus__remote *r, uint64_t id)
+{
+    pending *found = NULL;
+    pthread_mutex_lock(&r->lock);
+    for (pending **at = &r->calls[id % BUCKETS]; *at; at = &(*at)->next)
+        if ((*at)->id == id) {
+            found = *at;
+            *at = found->next;
+            break;
+        }
+    pthread_mutex_unlock(&r->lock);
+    return found;
+}
+
+nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body, nexus__remote_fn *fn,
+                                void *user_data)
+{
+    if (body.n > NEXUS__WIRE_BODY_MAX)
+        return nexus__fail(NEXUS_ETOOBIG, "a call of %zu bytes to the bus owner; at most %u fit", body.n,
+                           NEXUS__WIRE_BODY_MAX);
+    pending *call = nexus__malloc(r->alloc, sizeof *call);
+    if (!call)
+        return nexus__nomem();
+    pthread_mutex_lock(&r->lock);
+    bool down = r->down;
+    uint64_t id = ++r->next_id;
+    *call = (pending){r->calls[id % BUCKETS], id, fn, user_data};
+    if (!down)
+        r->calls[id % BUCKETS] = call;
+    pthread_mutex_unlock(&r->lock);
+    if (down) {
+        nexus__free(r->alloc, call);
+        return nexus__fail(NEXUS_ECLOSED, "the connection to the bus owner ended");
+    }
+    nexus_status status = send_frame(r, op, id, body);
+    if (status == NEXUS_OK)
+        return NEXUS_OK;
+    call = take_call(r, id); /* gone: its function was called already, which is the answer */
+    if (!call)
+        return NEXUS_OK;
+    nexus__free(r->alloc, call);
+    return status;
+}
+
+/* --- receiving ---- */
+
+static void answer(nexus__remote *r, const nexus__wire_head *head, nexus_slice body)
+{
+    pending *call = take_call(r, head->id);
+    if (!call)
+        return;
+    call->fn(head->status, body, call->user_data);
+    nexus__free(r->alloc, call);
+}
+
+static bool receive(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *user_data)
+{
+    char *at = nexus__buf_reserve(&r->in, 65536);
+    ssize_t n = at ? recv(r->fd, at, 65536, 0) : -1;
+    if (n < 0 && at && errno == EINTR)
+        return true;
+    if (n <= 0)
+        return false;
+    r->in.len += (size_t)n;
+    size_t done = 0;
+    for (;;) {
+        nexus__wire_head head;
+        nexus_slice body;
+        size_t used;
+        nexus_status status = nexus__wire_decode(r->in.p + done, r->in.len - done, &head, &body, &used);
+        if (status == NEXUS_EAGAIN)
+            break;
+        if (status != NEXUS_OK)
+            return false;
+        if (head.op == WIRE_WAKE && body.n == sizeof(uint32_t) && on_wake)
+            on_wake(*(const uint32_t *)(const void *)body.p, user_data);
+        else
+            answer(r, &head, body);
+        done += used;
+    }
+    nexus__buf_consume(&r->in, done);
+    return true;
+}
+
+void nexus__remote_run(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *user_data)
+{
+    while (receive(r, on_wake, user_data))
+        ;
+    pthread_mutex_lock(&r->lock);
+    r->down = true;
+    pthread_mutex_unlock(&r->lock);
+    shutdown(r->fd, SHUT_RDWR);
+    for (size_t i = 0; i < BUCKETS; i++) {
+        pthread_mutex_lock(&r->lock);
+        pending *list = r->calls[i];
+        r->calls[i] = NULL;
+        pthread_mutex_unlock(&r->lock);
+        while (list) {
+            pending *call = list;
+            list = call->next;
+            call->fn(NEXUS_ECLOSED, NEXUS_S(""), call->user_data);
+            nexus__free(r->alloc, call);
+        }
+    }
+}
+
+void nexus__remote_shutdown(nexus__remote *r)
+{
+    shutdown(r->fd, SHUT_RDWR);
+}
+
+/* --- calls ---- */
+
+typedef struct blocked {
+    atomic_uint refs;
+    const nexus_alloc *alloc;
+    nexus__gate gate;
+    nexus_status status;
+    nexus__buf body;
+} blocked;
+
+static void blocked_unref(blocked *b)
+{
+    if (atomic_fetch_sub(&b->refs, 1) != 1)
+        return;
+    nexus__buf_free(&b->body);
+    nexus__free(b->alloc, b);
+}
+
+static void unblock(nexus_status status, nexus_slice body, void *user_data)
+{
+    blocked *b = user_data;
+    b->status = status;
+    nexus__buf_slice_append(&b->body, body);
+    nexus__gate_open(&b->gate);
+    blocked_unref(b);
+}
+
+nexus_status nexus__remote_call(nexus__remote *r, uint16_t op, nexus_slice body, int64_t until_ns,
+                                nexus__buf *out)
+{
+    blocked *b = nexus__calloc(r->alloc, 1, sizeof *b);
+    if (!b)
+        return nexus__nomem();
+    b->alloc = r->alloc;
+    atomic_init(&b->refs, 2);
+    nexus__buf_init(&b->body, r->alloc, 0);
+    nexus_status status = nexus__remote_send(r, op, body, unblock, b);
+    if (status != NEXUS_OK) {
+        blocked_unref(b);
+        blocked_unref(b);
+        return status;
+    }
+    if (!nexus__gate_wait(&b->gate, until_ns)) {
+        blocked_unref(b);
+        return nexus__fail(NEXUS_ETIMEDOUT, "the bus owner did not answer in time");
+    }
+    status = b->status;
+    if (status == NEXUS_OK && out)
+        nexus__buf_slice_append(out, nexus__buf_slice(&b->body));
+    else if (status == NEXUS_ECLOSED)
+        (void)nexus__fail(status, "the connection to the bus owner ended");
+    else if (status != NEXUS_OK)
+        (void)nexus__fail(status, "%.*s", (int)b->body.len, b->body.len ? b->body.p : "");
+    blocked_unref(b);
+    return status;
+}
+
+/* --- connecting ---- */
+
+static void closed_early(nexus__remote *r, int fd)
+{
+    r->fd = -1;
+    if (fd >= 0)
+        close(fd);
+}
+
+static nexus_status connect_to(nexus__remote *r, int dir_fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/bus.sock", dir_fd);
+    r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (r->fd >= 0 && connect(r->fd, (struct sockaddr *)&address, sizeof address) == 0)
+        return NEXUS_OK;
+    int error = errno;
+    closed_early(r, r->fd);
+    return nexus__fail(NEXUS_EUNREACH, "no owner of the bus listens yet (errno %d)", error);
+}
+
+/* Before any other thread knows of it: the answer is waited for here. */
+static nexus_status hello(nexus__remote *r)
+{
+    uint32_t version = NEXUS__WIRE_VERSION;
+    struct timeval limit = {.tv_sec = 5};
+    setsockopt(r->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    nexus_status status = send_frame(r, WIRE_HELLO, 0, nexus__slice(&version, sizeof version));
+    nexus__wire_head head = {0};
+    nexus_slice body;
+    size_t used = 0;
+    while (status == NEXUS_OK) {
+        char *at = nexus__buf_reserve(&r->in, 4096);
+        ssize_t n = at ? recv(r->fd, at, 4096, 0) : -1;
+        if (n < 0 && at && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return nexus__fail(NEXUS_EUNREACH, "the bus owner closed the connection");
+        r->in.len += (size_t)n;
+        nexus_status decoded = nexus__wire_decode(r->in.p, r->in.len, &head, &body, &used);
+        if (decoded == NEXUS_EAGAIN)
+            continue;
+        if (decoded == NEXUS_OK && head.status != NEXUS_OK)
+            decoded = nexus__fail(head.status, "%.*s", (int)body.n, body.p);
+        nexus__buf_consume(&r->in, used);
+        status = decoded;
+        break;
+    }
+    limit.tv_sec = 0;
+    setsockopt(r->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    return status;
+}
+
+nexus_status nexus__remote_open(nexus__remote **out, int dir_fd, const nexus_alloc *alloc, uint64_t epoch)
+{
+    nexus__remote *r = nexus__calloc(alloc, 1, sizeof *r);
+    if (!r)
+        return nexus__nomem();
+    r->alloc = alloc;
+    r->epoch = epoch;
+    r->fd = -1;
+    atomic_init(&r->refs, 1);
+    nexus__buf_init(&r->in, alloc, NEXUS__WIRE_BODY_MAX + 131072);
+    nexus__buf_init(&r->out, alloc, 0);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->send_lock, NULL);
+    nexus_status status = connect_to(r, dir_fd);
+    if (status == NEXUS_OK)
+        status = hello(r);
+    if (status != NEXUS_OK) {
+        nexus__remote_unref(r);
+        return status;
+    }
+    *out = r;
+    return NEXUS_OK;
+}
+
+nexus__remote *nexus__remote_ref(nexus__remote *r)
+{
+    atomic_fetch_add(&r->refs, 1);
+    return r;
+}
+
+void nexus__remote_unref(nexus__remote *r)
+{
+    if (!r || atomic_fetch_sub(&r->refs, 1) != 1)
+        return;
+    if (r->fd >= 0)
+        close(r->fd);
+    nexus__buf_free(&r->in);
+    nexus__buf_free(&r->out);
+    pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->send_lock);
+    nexus__free(r->alloc, r);
+}
+
+uint64_t nexus__remote_epoch(const nexus__remote *r)
+{
+    return r->epoch;
+}

@@ -1,0 +1,26 @@
+/* The owner's side of DIR/bus.sock: serves a broker to the other processes of this user. */
+#ifndef NEXUS_BUS_SERVER_H
+#define NEXUS_BUS_SERVER_H
+
+#include "bus/broker.h"
+#include "bus/wire.h"
+
+typedef struct nexus__bus_server nexus__bus_server;
+
+/* broker is borrowed until close. */
+nexus_status nexus__bus_server_open(nexus__bus_server **out, nexus__broker *broker, const char *dir,
+                                    const nexus_alloc *alloc, uint32_t connections_max) NEXUS_MUST_CHECK;
+void nexus__bus_server_close(nexus__bus_server *server);
+
+/* A publish as a client sends it (WIRE_PUBLISH); done as of nexus__broker_publish. */
+void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n, nexus_slice stream,
+                                int64_t expect);
+nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nexus_slice body,
+                                 nexus__publish_done_fn *done, void *user_data,
+                                 nexus_publish_result *result) NEXUS_MUST_CHECK;
+
+/* One page of events for a reader: appends {event} to out, counts them, and says where to go on. */
+nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc, const nexus__read_request *r,
+                                     nexus__buf *out, uint32_t *count, uint64_t *next) NEXUS_MUST_CHECK;
+
+#endif

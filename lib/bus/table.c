@@ -1,0 +1,102 @@
+#include "bus/table.h"
+
+void nexus__table_init(nexus__table *t, const nexus_alloc *alloc)
+{
+    *t = (nexus__table){.alloc = alloc, .k1 = nexus__hash_key_random(), .k2 = nexus__hash_key_random()};
+}
+
+void nexus__table_free(nexus__table *t)
+{
+    nexus__free(t->alloc, t->slots);
+    t->slots = NULL;
+    t->count = t->cap = 0;
+}
+
+nexus__key128 nexus__table_key(const nexus__table *t, nexus_slice first, nexus_slice second)
+{
+    char local[512], *joined = local;
+    size_t n = first.n + 1 + second.n;
+    nexus__key128 key;
+    if (n > sizeof local) { /* long ones: hash of hashes */
+        uint64_t parts[4] = {nexus__siphash(t->k1, first.p, first.n), nexus__siphash(t->k2, first.p, first.n),
+                             nexus__siphash(t->k1, second.p, second.n),
+                             nexus__siphash(t->k2, second.p, second.n)};
+        key = (nexus__key128){nexus__siphash(t->k1, parts, sizeof parts),
+                              nexus__siphash(t->k2, parts, sizeof parts)};
+    } else {
+        if (first.n)
+            memcpy(joined, first.p, first.n);
+        joined[first.n] = '\0';
+        if (second.n)
+            memcpy(joined + first.n + 1, second.p, second.n);
+        key = (nexus__key128){nexus__siphash(t->k1, joined, n), nexus__siphash(t->k2, joined, n)};
+    }
+    key.a |= !(key.a | key.b);
+    return key;
+}
+
+static bool is_free(const nexus__table_entry *e)
+{
+    return !(e->key.a | e->key.b);
+}
+
+static size_t probe(const nexus__table *t, nexus__key128 key)
+{
+    size_t i = key.a & (t->cap - 1);
+    while (!is_free(&t->slots[i]) && (t->slots[i].key.a != key.a || t->slots[i].key.b != key.b))
+        i = (i + 1) & (t->cap - 1);
+    return i;
+}
+
+nexus__table_entry *nexus__table_get(const nexus__table *t, nexus__key128 key)
+{
+    if (!t->count)
+        return NULL;
+    nexus__table_entry *e = &t->slots[probe(t, key)];
+    return is_free(e) ? NULL : e;
+}
+
+static bool grow(nexus__table *t)
+{
+    nexus__table bigger = *t;
+    bigger.cap = t->cap ? t->cap * 2 : 64;
+    bigger.slots = nexus__calloc(t->alloc, bigger.cap, sizeof *bigger.slots);
+    if (!bigger.slots)
+        return false;
+    for (size_t i = 0; i < t->cap; i++)
+        if (!is_free(&t->slots[i]))
+            bigger.slots[probe(&bigger, t->slots[i].key)] = t->slots[i];
+    nexus__free(t->alloc, t->slots);
+    *t = bigger;
+    return true;
+}
+
+nexus__table_entry *nexus__table_put(nexus__table *t, nexus__key128 key)
+{
+    if (t->count >= t->cap / 2 && !grow(t))
+        return NULL;
+    nexus__table_entry *e = &t->slots[probe(t, key)];
+    if (is_free(e)) {
+        *e = (nexus__table_entry){.key = key};
+        t->count++;
+    }
+    return e;
+}
+
+void nexus__table_remove(nexus__table *t, nexus__key128 key)
+{
+    nexus__table_entry *found = nexus__table_get(t, key);
+    if (!found)
+        return;
+    size_t hole = (size_t)(found - t->slots), mask = t->cap - 1;
+    for (size_t i = (hole + 1) & mask; !is_free(&t->slots[i]); i = (i + 1) & mask) {
+        size_t home = t->slots[i].key.a & mask;
+        bool stays = hole <= i ? (home > hole && home <= i) : (home > hole || home <= i);
+        if (stays)
+            continue;
+        t->slots[hole] = t->slots[i];
+        hole = i;
+    }
+    t->slots[hole] = (nexus__table_entry){0};
+    t->count--;
+}

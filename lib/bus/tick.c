@@ -1,0 +1,244 @@
+/* The broker's life: opening, the thread that ends leases and writes acks, waking those who wait, closing. */
+#include "base/status.h"
+#include "base/thread.h"
+#include "bus/internal.h"
+
+#define LAZY_NS (5 * NEXUS__NS_PER_MS) /* acks and attempts are written at most this much later */
+
+/* --- who waits for new events ---- */
+
+static void grew(void *user_data)
+{
+    nexus__broker *b = user_data;
+    pthread_mutex_lock(&b->wait_lock);
+    pthread_cond_broadcast(&b->grown);
+    for (nexus__list *n = b->watchers.next; n != &b->watchers; n = n->next) {
+        nexus__watch_group *w = NEXUS__CONTAINER(n, nexus__watch_group, node);
+        w->fn(w->user_data);
+    }
+    pthread_mutex_unlock(&b->wait_lock);
+    pthread_mutex_lock(&b->groups_lock);
+    for (size_t i = 0; i < b->group_count; i++)
+        nexus__bgroup_wake(b->group_list[i]);
+    pthread_mutex_unlock(&b->groups_lock);
+}
+
+void nexus__broker_wait(nexus__broker *b, uint64_t pos, uint32_t wait_ms)
+{
+    int64_t until = nexus__mono_ns() + wait_ms * NEXUS__NS_PER_MS;
+    pthread_mutex_lock(&b->wait_lock);
+    while (nexus__wal_durable(b->wal) <= pos && nexus__cond_wait_until(&b->grown, &b->wait_lock, until))
+        ;
+    pthread_mutex_unlock(&b->wait_lock);
+}
+
+void nexus__broker_watch(nexus__broker *b, nexus__watch_group *w)
+{
+    pthread_mutex_lock(&b->wait_lock);
+    nexus__list_push(&b->watchers, &w->node);
+    pthread_mutex_unlock(&b->wait_lock);
+}
+
+void nexus__broker_unwatch(nexus__broker *b, nexus__watch_group *w)
+{
+    pthread_mutex_lock(&b->wait_lock);
+    nexus__list_remove(&w->node);
+    pthread_mutex_unlock(&b->wait_lock);
+}
+
+/* --- the tick thread ---- */
+
+void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns)
+{
+    pthread_mutex_lock(&b->tick_lock);
+    bool sooner = due_ns < b->tick_due_ns;
+    if (sooner)
+        b->tick_due_ns = due_ns;
+    if (now)
+        b->tick_now = true;
+    if (sooner || now)
+        pthread_cond_signal(&b->tick);
+    pthread_mutex_unlock(&b->tick_lock);
+}
+
+static void written(nexus_status status, uint64_t first_pos, void *user_data)
+{
+    (void)status, (void)first_pos; /* lost acks mean redelivery; the log itself says why it takes no more */
+    nexus__broker *b = user_data;
+    pthread_mutex_lock(&b->tick_lock);
+    b->writing = false;
+    if (b->tick_soon)
+        pthread_cond_broadcast(&b->tick);
+    pthread_mutex_unlock(&b->tick_lock);
+}
+
+/* One batch for what all groups have to tell. At most one is on its way, so that acks ride in groups. */
+static void write_states(nexus__broker *b, nexus__bgroup **groups, size_t n)
+{
+    nexus__wal_batch *batch;
+    if (nexus__wal_batch_new(&batch, b->wal, 4096) != NEXUS_OK)
+        return;
+    bool any = false;
+    for (size_t i = 0; i < n; i++)
+        any |= nexus__bgroup_drain(groups[i], batch);
+    if (!any) {
+        nexus__wal_batch_free(batch);
+        return;
+    }
+    pthread_mutex_lock(&b->tick_lock);
+    b->writing = true;
+    pthread_mutex_unlock(&b->tick_lock);
+    if (nexus__wal_submit(b->wal, batch, written, b, NULL, NULL) != NEXUS_OK)
+        written(NEXUS_EIO, 0, b);
+}
+
+static nexus__bgroup **list_groups(nexus__broker *b, size_t *n)
+{
+    pthread_mutex_lock(&b->groups_lock);
+    *n = b->group_count;
+    nexus__bgroup **copy = nexus__malloc(b->alloc, (*n + 1) * sizeof *copy);
+    if (copy && *n)
+        memcpy(copy, b->group_list, *n * sizeof *copy);
+    pthread_mutex_unlock(&b->groups_lock);
+    if (!copy)
+        *n = 0;
+    return copy;
+}
+
+static int64_t round_of(nexus__broker *b, bool write)
+{
+    size_t n;
+    nexus__bgroup **groups = list_groups(b, &n);
+    int64_t due = INT64_MAX, now = nexus__mono_ns();
+    for (size_t i = 0; i < n; i++) {
+        int64_t next = nexus__bgroup_expire(groups[i], now);
+        due = next < due ? next : due;
+    }
+    if (write)
+        write_states(b, groups, n);
+    nexus__free(b->alloc, groups);
+    return due;
+}
+
+static void *tick_main(void *arg)
+{
+    nexus__broker *b = arg;
+    pthread_mutex_lock(&b->tick_lock);
+    for (;;) {
+        while (!b->closing && nexus__mono_ns() < b->tick_due_ns && !(b->tick_now && !b->writing))
+            if (!nexus__cond_wait_until(&b->tick, &b->tick_lock, b->tick_due_ns))
+                break;
+        if (b->closing)
+            break;
+        bool write = !b->writing;
+        b->tick_soon = b->writing;
+        b->tick_now = b->tick_now && b->writing;
+        b->tick_due_ns = INT64_MAX;
+        pthread_mutex_unlock(&b->tick_lock);
+        int64_t due = round_of(b, write);
+        pthread_mutex_lock(&b->tick_lock);
+        if (b->tick_soon) {
+            int64_t retry = nexus__mono_ns() + LAZY_NS;
+            due = retry < due ? retry : due;
+        }
+        if (due < b->tick_due_ns)
+            b->tick_due_ns = due;
+    }
+    pthread_mutex_unlock(&b->tick_lock);
+    return NULL;
+}
+
+/* --- open, close ---- */
+
+static void init(nexus__broker *b, const nexus_bus_opts *o)
+{
+    b->alloc = o->alloc;
+    b->dedupe_max = o->dedupe_max ? o->dedupe_max : 1u << 20;
+    b->dedupe_s = o->dedupe_s ? o->dedupe_s : 86400;
+    b->event_max = o->event_max_bytes ? o->event_max_bytes : 1u << 20;
+    b->tick_due_ns = INT64_MAX;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_mutex_init(&b->open_lock, NULL);
+    pthread_mutex_init(&b->groups_lock, NULL);
+    pthread_mutex_init(&b->tick_lock, NULL);
+    pthread_mutex_init(&b->wait_lock, NULL);
+    nexus__cond_init(&b->tick);
+    nexus__cond_init(&b->grown);
+    nexus__list_init(&b->watchers);
+    nexus__table_init(&b->ids, b->alloc);
+    nexus__table_init(&b->heads, b->alloc);
+    nexus__map_init(&b->groups, b->alloc);
+}
+
+static nexus_status start(nexus__broker *b, const char *dir, const nexus_bus_opts *o)
+{
+    nexus__wal_opts opts = {.alloc = o->alloc,
+                            .segment_bytes = o->segment_bytes,
+                            .batch_max_bytes = 64u << 20,
+                            .name = "nexus-bus-w"};
+    nexus__wal_report report;
+    nexus_status status = nexus__wal_open(&b->wal, dir, &opts, &report);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus__broker_recover(b);
+    if (status == NEXUS_OK)
+        status = nexus__thread_start(&b->tick_thread, "nexus-bus-tick", tick_main, b);
+    b->tick_started = status == NEXUS_OK;
+    nexus__wal_on_durable(b->wal, grew, b);
+    return status;
+}
+
+nexus_status nexus__broker_open(nexus__broker **out, const char *dir, const nexus_bus_opts *opts)
+{
+    nexus__broker *b = nexus__calloc(opts->alloc, 1, sizeof *b);
+    if (!b)
+        return nexus__nomem();
+    init(b, opts);
+    nexus_status status = start(b, dir, opts);
+    if (status != NEXUS_OK) {
+        nexus__broker_close(b);
+        return status;
+    }
+    *out = b;
+    return NEXUS_OK;
+}
+
+static void stop_ticking(nexus__broker *b)
+{
+    if (!b->tick_started)
+        return;
+    pthread_mutex_lock(&b->tick_lock);
+    b->closing = true;
+    pthread_cond_broadcast(&b->tick);
+    pthread_mutex_unlock(&b->tick_lock);
+    pthread_join(b->tick_thread, NULL);
+    write_states(b, b->group_list, b->group_count);
+}
+
+void nexus__broker_close(nexus__broker *b)
+{
+    if (!b)
+        return;
+    stop_ticking(b);
+    /* Groups hold readers of the log, and the log's last callbacks wake groups: drain first, then free. */
+    if (b->wal && nexus__wal_append(b->wal, NULL, 0, NULL) != NEXUS_OK)
+        b->tick_now = false; /* poisoned: nothing is under way any more */
+    if (b->wal)
+        nexus__wal_on_durable(b->wal, NULL, NULL);
+    for (size_t i = 0; i < b->group_count; i++)
+        nexus__bgroup_free(b->group_list[i]);
+    nexus__wal_close(b->wal);
+    nexus__free(b->alloc, b->group_list);
+    nexus__map_free(&b->groups);
+    nexus__table_free(&b->ids);
+    nexus__table_free(&b->heads);
+    nexus__free(b->alloc, b->ring);
+    pthread_mutex_destroy(&b->lock);
+    pthread_mutex_destroy(&b->open_lock);
+    pthread_mutex_destroy(&b->groups_lock);
+    pthread_mutex_destroy(&b->tick_lock);
+    pthread_mutex_destroy(&b->wait_lock);
+    pthread_cond_destroy(&b->tick);
+    pthread_cond_destroy(&b->grown);
+    nexus__free(b->alloc, b);
+}
