@@ -139,7 +139,7 @@ static bool matches(const nexus__question *q, const nexus__event_rows *rows, con
     if (row->time_ms < q->from_ms || row->time_ms >= q->to_ms)
         return false;
     for (uint32_t i = 0; i < q->filter_count; i++)
-        if (!nexus__filter_match(&q->filters[i], rows, row))
+        if (!nexus__question_matches(&q->filters[i], rows, row))
             return false;
     return true;
 }

@@ -139,7 +139,7 @@ static bool compares(nexus__filter_op op, double order)
     }
 }
 
-bool nexus__filter_match(const nexus__filter *f, const nexus__event_rows *rows, const nexus__row *row)
+bool nexus__question_matches(const nexus__filter *f, const nexus__event_rows *rows, const nexus__row *row)
 {
     nexus__fact fact = nexus__field_fact(&f->field, row);
     switch (f->op) {

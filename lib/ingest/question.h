@@ -80,7 +80,7 @@ typedef struct nexus__filter {
     uint32_t value_count;
 } nexus__filter;
 
-bool nexus__filter_match(const nexus__filter *filter, const nexus__event_rows *rows, const nexus__row *row);
+bool nexus__question_matches(const nexus__filter *filter, const nexus__event_rows *rows, const nexus__row *row);
 
 #define NEXUS__INTERVAL_MONTH (-1) /* calendar months; else milliseconds */
 

@@ -40,7 +40,7 @@ nexus_status nexus__pool_open(nexus__pool *pool, nexus_runtime *runtime, uint32_
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->some, NULL);
     for (uint32_t i = 0; i < threads; i++) {
-        nexus_status status = nexus__thread_start(&pool->handles[i], runtime->name, "work", i, work, pool);
+        nexus_status status = nexus__runtime_thread(&pool->handles[i], runtime->name, "work", i, work, pool);
         if (status)
             return status;
         pool->threads++;

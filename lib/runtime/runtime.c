@@ -1,8 +1,8 @@
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "base/status.h"
+#include "base/thread.h"
 #include "runtime/internal.h"
 
 enum { QUEUE_MAX = 1024, WORKERS = 4, LOOPS_MAX = 256, WORKERS_MAX = 1024 };
@@ -22,20 +22,12 @@ static uint32_t processors(void)
     return n > 0 ? (uint32_t)n : 1;
 }
 
-nexus_status nexus__thread_start(pthread_t *out, const char *name, const char *kind, uint32_t i,
-                                 void *(*run)(void *), void *arg)
+nexus_status nexus__runtime_thread(pthread_t *out, const char *name, const char *kind, uint32_t i,
+                                   void *(*run)(void *), void *arg)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* inherited by the new thread */
-    int error = pthread_create(out, NULL, run, arg);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (error)
-        return nexus__fail_errno(error, "a %s thread cannot be started", kind);
-    char text[16]; /* the kernel's limit */
+    char text[32]; /* cut to the kernel's 15 bytes by whom it is given to */
     snprintf(text, sizeof text, "%s-%s-%u", name, kind, i);
-    pthread_setname_np(*out, text);
-    return NEXUS_OK;
+    return nexus__thread_start(out, text, run, arg);
 }
 
 static nexus_status open_loops(nexus_runtime *r, struct event_base *adopted)
@@ -99,7 +91,7 @@ static nexus_status start_from(nexus_runtime *r, uint32_t first)
         nexus_loop *loop = &r->loops[i];
         /* said now, so that whoever starts the runtime does not find its objects in reach of this thread */
         atomic_store(&loop->atomic.running, true);
-        nexus_status status = nexus__thread_start(&loop->handle, r->name, "loop", i, loop_main, loop);
+        nexus_status status = nexus__runtime_thread(&loop->handle, r->name, "loop", i, loop_main, loop);
         if (status) {
             atomic_store(&loop->atomic.running, false);
             nexus_runtime_stop(r);
