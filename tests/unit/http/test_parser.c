@@ -28,8 +28,7 @@ static outcome run(nexus_slice all, size_t step, bool host_optional)
     while (from < all.n) {
         nexus__http_head_init(&head);
         int32_t n;
-        while ((n = nexus__http_parse_request(&head, &l, all.p + from,
-                                              (have < all.n ? have : all.n) - from)) == 0 &&
+        while ((n = nexus__http_parse_request(&head, &l, all.p + from, (have < all.n ? have : all.n) - from)) == 0 &&
                have < all.n)
             have += step;
         if (n < 0)
@@ -72,9 +71,8 @@ static outcome both(nexus_slice all, bool host_optional)
     outcome whole = run(all, 0, host_optional), bytes = run(all, 1, host_optional);
     cr_assert_eq(whole.complete, bytes.complete, "%.*s", (int)all.n, all.p);
     /* which of two faults of a line is named may depend on how much of it is there; the answer may not */
-    cr_assert_eq(nexus__http_error_info_get(whole.error)->status,
-                 nexus__http_error_info_get(bytes.error)->status, "%.*s: %d, byte by byte %d", (int)all.n,
-                 all.p, whole.error, bytes.error);
+    cr_assert_eq(nexus__http_error_info_get(whole.error)->status, nexus__http_error_info_get(bytes.error)->status,
+                 "%.*s: %d, byte by byte %d", (int)all.n, all.p, whole.error, bytes.error);
     cr_assert_eq(whole.body_len, bytes.body_len);
     cr_assert_arr_eq(whole.body, bytes.body, whole.body_len);
     return whole;
@@ -109,8 +107,8 @@ Test(parser, llhttp_cases_but_for_the_listed_deviations)
     json_array_foreach(cases, i, row)
     {
         size_t n = 0;
-        cr_assert(nexus__base64_decode(nexus__slice_c(json_string_value(json_object_get(row, "payload_b64"))),
-                                       bytes, &n));
+        cr_assert(
+            nexus__base64_decode(nexus__slice_c(json_string_value(json_object_get(row, "payload_b64"))), bytes, &n));
         const char *expect = json_string_value(json_object_get(row, "expect"));
         outcome o = both((nexus_slice){bytes, n}, true);
         bool pause = strcmp(expect, "pause") == 0;
@@ -119,9 +117,8 @@ Test(parser, llhttp_cases_but_for_the_listed_deviations)
         bool same = strcmp(ours, expect) == 0 && (strcmp(ours, "accept") != 0 || o.complete == complete);
         if (!same && !listed(i, ours)) {
             deviations++;
-            fprintf(stderr, "%zu %s: %s (%d; expected %s %d) %s\n", i, ours,
-                    nexus__http_error_info_get(o.error)->code, o.complete, expect, complete,
-                    json_string_value(json_object_get(row, "name")));
+            fprintf(stderr, "%zu %s: %s (%d; expected %s %d) %s\n", i, ours, nexus__http_error_info_get(o.error)->code,
+                    o.complete, expect, complete, json_string_value(json_object_get(row, "name")));
         }
         if (same)
             cr_assert_not(listed(i, ours), "case %zu is listed but agrees", i);
@@ -251,14 +248,13 @@ Test(parser, attacks_are_refused_and_name_their_fault)
 {
     for (size_t i = 0; i < sizeof attacks / sizeof attacks[0]; i++) {
         outcome o = both(nexus__slice_c(attacks[i].bytes), false);
-        cr_assert_eq(run(nexus__slice_c(attacks[i].bytes), 0, false).error, attacks[i].error,
-                     "%s: %s, not %s", attacks[i].bytes, nexus__http_error_info_get(o.error)->code,
+        cr_assert_eq(run(nexus__slice_c(attacks[i].bytes), 0, false).error, attacks[i].error, "%s: %s, not %s",
+                     attacks[i].bytes, nexus__http_error_info_get(o.error)->code,
                      nexus__http_error_info_get(attacks[i].error)->code);
         cr_assert_eq(o.complete, 0);
     }
     nexus_slice nul = NEXUS_S("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n"),
-                in_name = NEXUS_S("GET / HTTP/1.1\r\nX\0: a\r\n\r\n"),
-                in_line = NEXUS_S("GET /\0 HTTP/1.1\r\n\r\n");
+                in_name = NEXUS_S("GET / HTTP/1.1\r\nX\0: a\r\n\r\n"), in_line = NEXUS_S("GET /\0 HTTP/1.1\r\n\r\n");
     cr_assert_eq(both(nul, false).error, NEXUS__HTTP_BAD_FIELD);
     cr_assert_eq(both(in_name, false).error, NEXUS__HTTP_BAD_FIELD);
     cr_assert_eq(both(in_line, false).error, NEXUS__HTTP_BAD_TARGET);
@@ -276,15 +272,13 @@ Test(parser, what_is_well_formed_is_taken)
         {"GET http://A.b:80?x HTTP/1.1\r\nHost: a.B:80\r\n\r\n", "", 1},
         {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n", "", 2},
         {CHUNKED "5\r\nhello\r\n6;a=b;c;d=\"e\\\"f\"\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n", "hello world", 1},
-        {"POST / HTTP/1.1\r\nHost: a\r\ntransfer-ENCODING:CHUNKED\r\n\r\n00A\r\n0123456789\r\n0\r\n\r\n",
-         "0123456789", 1},
-        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\t3 \r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-         "abc", 2},
+        {"POST / HTTP/1.1\r\nHost: a\r\ntransfer-ENCODING:CHUNKED\r\n\r\n00A\r\n0123456789\r\n0\r\n\r\n", "0123456789",
+         1},
+        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\t3 \r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n", "abc", 2},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         outcome o = both(nexus__slice_c(rows[i].bytes), false);
-        cr_assert_eq(o.error, NEXUS__HTTP_OK, "%s: %s", rows[i].bytes,
-                     nexus__http_error_info_get(o.error)->code);
+        cr_assert_eq(o.error, NEXUS__HTTP_OK, "%s: %s", rows[i].bytes, nexus__http_error_info_get(o.error)->code);
         cr_assert_eq(o.complete, rows[i].messages, "%s", rows[i].bytes);
         cr_assert(nexus__slice_eq_c((nexus_slice){o.body, o.body_len}, rows[i].body), "%s", rows[i].bytes);
     }
@@ -346,8 +340,7 @@ Test(parser, fields_keep_their_place_and_are_found)
     cr_assert(nexus__slice_eq_c((nexus_slice){all.p + h.query, h.query_len}, "r"));
     cr_assert(h.upgrade && h.connection_names && h.keep_alive);
     cr_assert_eq(h.field_count, 4);
-    cr_assert(
-        nexus__slice_eq_c(nexus__http_field_value(nexus__http_first(&h, NEXUS__HTTP_HOST), all.p), "h"));
+    cr_assert(nexus__slice_eq_c(nexus__http_field_value(nexus__http_first(&h, NEXUS__HTTP_HOST), all.p), "h"));
     const nexus__http_field *own = nexus__http_find(&h, all.p, NEXUS_S("x-own"));
     cr_assert(nexus__slice_eq_c(nexus__http_field_name(own, all.p), "X-Own"));
     cr_assert(nexus__slice_eq_c(nexus__http_field_value(own, all.p), "v w"));
