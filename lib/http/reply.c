@@ -102,9 +102,10 @@ static bool body_will_end(const nexus_request *r)
         return true;
     if (r->head.expect_continue && !r->continued)
         return false;
-    if (r->in_body.framing == NEXUS__HTTP_LENGTH_FIXED)
-        return r->in_body.left <= r->shard->server->opts.drain_max_bytes || r->in_body.left <= c->in_len - c->in_body;
-    return r->reader.fn && !r->reader.ended;
+    if (r->route && (r->route->flags & NEXUS_ROUTE_STREAM_BODY) && !r->reader.ended)
+        return true; /* its reader will; should it not, the rest is discarded up to a limit */
+    return r->in_body.framing == NEXUS__HTTP_LENGTH_FIXED &&
+           (r->in_body.left <= r->shard->server->opts.drain_max_bytes || r->in_body.left <= c->in_len - c->in_body);
 }
 
 static void decide_framing(nexus_request *r, const nexus__reply_head *h)
