@@ -21,11 +21,24 @@ void nexus_gateway_opts_init(nexus_gateway_opts *opts)
 
 /* --- loading ------------------------------------------------------------------------------------------------------ */
 
+/* Posted tasks may run after the close, when the runtime ends: they keep the memory. */
+static void unref(nexus_gateway *g)
+{
+    if (atomic_fetch_sub(&g->refs, 1) != 1)
+        return;
+    pthread_cond_destroy(&g->locked.idle);
+    pthread_mutex_destroy(&g->locked.mutex);
+    pthread_mutex_destroy(&g->load_mutex);
+    nexus__free(g->alloc, g);
+}
+
 static void swap_task(nexus__task *task)
 {
     nexus__gw_loop *home = NEXUS__CONTAINER(task, nexus__gw_loop, swap);
     atomic_store(&home->swap_posted, false);
-    nexus__view_swap(home);
+    if (!atomic_load(&home->gateway->closed))
+        nexus__view_swap(home);
+    unref(home->gateway);
 }
 
 static void publish(nexus_gateway *g, nexus__snapshot *s)
@@ -38,8 +51,10 @@ static void publish(nexus_gateway *g, nexus__snapshot *s)
     pthread_mutex_unlock(&g->locked.mutex);
     nexus__snapshot_unref(old);
     for (uint32_t i = 0; i < g->loop_count; i++)
-        if (!atomic_exchange(&g->loops[i].swap_posted, true))
+        if (!atomic_exchange(&g->loops[i].swap_posted, true)) {
+            atomic_fetch_add(&g->refs, 1);
             nexus__loop_post_task(g->loops[i].loop, &g->loops[i].swap);
+        }
 }
 
 static nexus__snapshot *current(nexus_gateway *g)
@@ -227,7 +242,22 @@ static nexus_status open_metrics(nexus_gateway *g)
 static void start_timer(void *user_data)
 {
     nexus__gw_loop *home = user_data;
-    nexus_timer_start(home->timer, 1);
+    if (!atomic_load(&home->gateway->closed))
+        nexus_timer_start(home->timer, 1);
+    unref(home->gateway);
+}
+
+static nexus_status open_timer(nexus_gateway *g)
+{
+    nexus__gw_loop *home = &g->loops[0];
+    nexus_status status = nexus_timer_open(&home->timer, home->loop, on_tick, home);
+    if (status)
+        return status;
+    atomic_fetch_add(&g->refs, 1);
+    status = nexus_loop_post(home->loop, start_timer, home);
+    if (status)
+        atomic_fetch_sub(&g->refs, 1);
+    return status;
 }
 
 nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, const nexus_gateway_opts *opts)
@@ -240,6 +270,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     if (!g)
         return nexus__nomem();
     g->alloc = o.alloc;
+    g->refs = 1;
     g->runtime = runtime;
     g->opts = o;
     g->loop_count = n;
@@ -254,8 +285,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
         status = open_loop(g, i);
     if (status || (status = nexus__limit_table_new(&g->limits, o.limit_keys, o.alloc)) ||
         (status = nexus_client_open(&g->client, NULL, &client)) || (status = open_metrics(g)) ||
-        (status = nexus_timer_open(&g->loops[0].timer, g->loops[0].loop, on_tick, &g->loops[0])) ||
-        (status = nexus_loop_post(g->loops[0].loop, start_timer, &g->loops[0]))) {
+        (status = open_timer(g))) {
         nexus_gateway_close(g);
         return status;
     }
@@ -350,6 +380,7 @@ void nexus_gateway_close(nexus_gateway *g)
 {
     if (!g)
         return;
+    atomic_store(&g->closed, true);
     nexus_client_close(g->client); /* no check comes back after this */
     g->opts.watch_ms = UINT32_MAX;
     pthread_mutex_lock(&g->locked.mutex);
@@ -365,8 +396,5 @@ void nexus_gateway_close(nexus_gateway *g)
     nexus__snapshot_unref(g->locked.current);
     nexus__limit_table_free(g->limits);
     nexus__free(g->alloc, g->locked.path);
-    pthread_cond_destroy(&g->locked.idle);
-    pthread_mutex_destroy(&g->locked.mutex);
-    pthread_mutex_destroy(&g->load_mutex);
-    nexus__free(g->alloc, g);
+    unref(g);
 }

@@ -104,6 +104,8 @@ struct nexus__gw_loop {
 struct nexus_gateway {
     const nexus_alloc *alloc;
     nexus_runtime *runtime;
+    atomic_uint refs; /* the owner's, and one for each posted task */
+    atomic_bool closed;
     nexus_gateway_opts opts;
     nexus__limit_table *limits;
     struct nexus_client *client; /* health checks */
@@ -169,7 +171,7 @@ struct nexus__uplink {
     enum nexus__uplink_state state;
     bool used;       /* carried a request before this one */
     bool paused;     /* what the socket has is left there until the client took more */
-    bool hung_up;      /* the peer has shut down its side; bytes may stand before that end */
+    bool hung_up;    /* the peer has shut down its side; bytes may stand before that end */
     bool peer_ended; /* tunnel: upstream shut down its side */
     nexus__buf in;   /* the beginning of a response head that came in pieces */
     nexus__buf out;  /* what the socket did not take */

@@ -234,7 +234,8 @@ static void on_ready(nexus__watch *watch, uint32_t ready)
     c->hung_up |= (ready & NEXUS__WATCH_HANGUP) != 0; /* its end has come already: no further edge will */
     if (ready & NEXUS__WATCH_WRITE && (c->out.len > 0 || c->state == NEXUS__UPLINK_TUNNEL || c->call->blocked))
         on_writable(c);
-    if (home->live == c && ready & (NEXUS__WATCH_READ | NEXUS__WATCH_HANGUP) && !c->paused && c->state != NEXUS__UPLINK_IDLE)
+    if (home->live == c && ready & (NEXUS__WATCH_READ | NEXUS__WATCH_HANGUP) && !c->paused &&
+        c->state != NEXUS__UPLINK_IDLE)
         receive(c);
     home->live = NULL;
 }

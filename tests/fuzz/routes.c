@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <nexus/gateway.h>
+#include "gateway/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -11,7 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > 65536)
         return 0;
-    nexus_status status = nexus_config_validate("f", (nexus_slice){(const char *)data, size});
+    nexus__gw_config *config;
+    nexus_status status = nexus__gw_config_parse(&config, "f", (nexus_slice){(const char *)data, size}, NULL);
+    if (status == NEXUS_OK)
+        nexus__gw_config_free(config);
     if (status == NEXUS_EINVAL && strncmp(nexus_error_message(), "f:", 2) != 0)
         abort();
     return 0;

@@ -1,0 +1,83 @@
+/* The public calls, without traffic: loading, explaining, closing at any time. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include <nexus/gateway.h>
+
+#include "base/str.h"
+
+static const char routes[] =
+    "{\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:1\",\"http://[::1]:2\"]},\"b\":{\"targets\":"
+    "[\"http://127.0.0.1:3\"],\"balance\":\"wrr\"}},\"routes\":[{\"id\":\"one\",\"path\":\"/x/{id:int}\","
+    "\"methods\":[\"GET\"],\"upstream\":\"a\",\"limits\":[{\"rate\":5,\"key\":[\"ip\",\"route\"]}]},"
+    "{\"id\":\"raw\",\"prefix\":\"/raw\",\"ambiguous_path\":\"pass\",\"upstream\":\"b\"}]}";
+
+static nexus_runtime *runtime;
+static nexus_gateway *gateway;
+
+static void open_both(void)
+{
+    nexus_runtime_opts opts = NEXUS_RUNTIME_OPTS_INIT;
+    opts.loops = 2;
+    opts.workers = 1;
+    cr_assert_eq(nexus_runtime_open(&runtime, &opts), 0);
+    cr_assert_eq(nexus_gateway_open(&gateway, runtime, NULL), 0, "%s", nexus_error_message());
+}
+
+static void close_both(void)
+{
+    nexus_gateway_close(gateway);
+    nexus_runtime_close(runtime);
+}
+
+static void explain(const char *method, const char *target, const char *expected)
+{
+    char *text;
+    size_t n;
+    cr_assert_eq(nexus_gateway_explain(gateway, method, nexus__slice_c(target), NULL, 0, &text, &n), 0);
+    cr_assert(strstr(text, expected), "%s %s gave %s", method, target, text);
+    nexus_free(text);
+}
+
+Test(gateway, explains_what_is_loaded, .init = open_both, .fini = close_both)
+{
+    char *text, error[200];
+    size_t n;
+    uint64_t version;
+    cr_assert_eq(nexus_gateway_config(gateway, &text, &n, &version), NEXUS_ENOTFOUND);
+    cr_assert_eq(nexus_gateway_load(gateway, "r", nexus__slice_c(routes)), 0, "%s", nexus_error_message());
+    explain("GET", "/x/./7?q", "\"route\":\"one\"");
+    explain("HEAD", "http://h/x/7", "\"why\":\"template\"");
+    explain("GET", "/x/7", "\"params\":{\"id\":\"7\"}");
+    explain("POST", "/x/7", "\"allow\":\"GET, HEAD, OPTIONS\"");
+    explain("GET", "/nothing", "\"status\":404");
+    explain("GET", "/x/a%2fb", "ambiguous-path");
+    explain("GET", "/raw/a%2fb", "\"route\":\"raw\"");
+    explain("GET", "/%zz", "\"status\":400");
+    cr_assert_eq(nexus_gateway_load(gateway, "r", nexus__slice_c("{")), NEXUS_EINVAL);
+    nexus_gateway_last_error(gateway, error, sizeof error);
+    cr_assert(strstr(error, "r:1:"), "%s", error);
+    cr_assert_eq(nexus_gateway_config(gateway, &text, &n, &version), 0);
+    cr_assert_str_eq(text, routes);
+    cr_assert_eq(version, 1);
+    nexus_free(text);
+    cr_assert_eq(nexus_gateway_status(gateway, &text, &n), 0);
+    cr_assert(strstr(text, "\"url\":\"http://[::1]:2\",\"weight\":1,\"state\":\"up\""), "%s", text);
+    nexus_free(text);
+}
+
+Test(gateway, refuses_tokens_without_a_verifier, .init = open_both, .fini = close_both)
+{
+    cr_assert_eq(nexus_gateway_load(gateway, "r",
+                                    NEXUS_S("{\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:1\"]}},"
+                                            "\"routes\":[{\"prefix\":\"/\",\"upstream\":\"a\",\"token\":true}]}")),
+                 NEXUS_ENOTSUP);
+    cr_assert_eq(nexus_gateway_reload(gateway), NEXUS_ENOTFOUND);
+}
+
+Test(gateway, closes_while_loops_run, .init = open_both, .fini = close_both)
+{
+    cr_assert_eq(nexus_runtime_start(runtime), 0);
+    for (int i = 0; i < 50; i++)
+        cr_assert_eq(nexus_gateway_load(gateway, "r", nexus__slice_c(routes)), 0);
+}
