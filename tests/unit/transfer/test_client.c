@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <nexus/client.h>
+#include <nexus/runtime.h>
 
 #include "base/str.h"
 
@@ -110,8 +111,7 @@ static nexus_fetch fetch_of(const script *s, const char *path)
 
 Test(client, fetches_and_keeps_connections)
 {
-    script s = {.until = "\r\n\r\n",
-                .replies = {OK_REPLY, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"}};
+    script s = {.until = "\r\n\r\n", .replies = {OK_REPLY, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"}};
     start(&s);
     nexus_client *c = open_client(NULL);
     nexus_fetch f = fetch_of(&s, "/a");
@@ -138,9 +138,8 @@ Test(client, fetches_and_keeps_connections)
 
 Test(client, tells_apart_how_it_failed)
 {
-    script s = {
-        .until = "\r\n\r\n",
-        .replies = {OK_REPLY, "", "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789"}};
+    script s = {.until = "\r\n\r\n",
+                .replies = {OK_REPLY, "", "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n01234567890123456789"}};
     start(&s);
     nexus_client *c = open_client(NULL);
     nexus_fetch f = fetch_of(&s, "/");
@@ -208,6 +207,57 @@ Test(client, close_cancels_what_is_under_way)
     stop(&s);
 }
 
+typedef struct on_loop {
+    nexus_client *client;
+    nexus_loop *loop;
+    const nexus_fetch *fetch;
+    nexus_status status, blocking;
+    bool current, done;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+} on_loop;
+
+static void on_loop_done(nexus_status status, nexus_reply *reply, void *user_data)
+{
+    on_loop *o = user_data;
+    nexus_reply *none;
+    nexus_reply_free(reply);
+    pthread_mutex_lock(&o->mutex);
+    o->status = status;
+    o->current = nexus_loop_is_current(o->loop);
+    o->blocking = nexus_client_fetch(o->client, o->fetch, &none);
+    o->done = true;
+    pthread_cond_signal(&o->cond);
+    pthread_mutex_unlock(&o->mutex);
+}
+
+Test(client, calls_back_on_the_runtimes_loop_where_it_refuses_to_block)
+{
+    script s = {.until = "\r\n\r\n", .replies = {OK_REPLY}};
+    start(&s);
+    nexus_runtime_opts opts = NEXUS_RUNTIME_OPTS_INIT;
+    opts.loops = 1;
+    nexus_runtime *runtime;
+    cr_assert_eq(nexus_runtime_open(&runtime, &opts), 0);
+    cr_assert_eq(nexus_runtime_start(runtime), 0);
+    on_loop o = {
+        .loop = nexus_runtime_loop(runtime, 0), .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    cr_assert_eq(nexus_client_open(&o.client, runtime, NULL), 0);
+    nexus_fetch f = fetch_of(&s, "/");
+    o.fetch = &f;
+    cr_assert_eq(nexus_client_fetch_async(o.client, &f, on_loop_done, &o), 0);
+    pthread_mutex_lock(&o.mutex);
+    while (!o.done)
+        pthread_cond_wait(&o.cond, &o.mutex);
+    pthread_mutex_unlock(&o.mutex);
+    cr_assert_eq(o.status, 0);
+    cr_assert(o.current);
+    cr_assert_eq(o.blocking, NEXUS_EDEADLK);
+    nexus_client_close(o.client);
+    nexus_runtime_close(runtime);
+    stop(&s);
+}
+
 static nexus_status mail_to(script *s, nexus_mail_report *report)
 {
     static const nexus_slice to[] = {{"a@example.com", 13}};
@@ -258,12 +308,7 @@ Test(mail, typed_results)
          NEXUS_MAIL_FINAL,
          554,
          "5.7.1"},
-        {"220 hi\r\n",
-         {EHLO_REPLY, "250 ok\r\n", "250 ok\r\n", "354 go\r\n", ""},
-         NEXUS_EUNKNOWN,
-         NEXUS_MAIL_FINAL,
-         0,
-         ""},
+        {"220 hi\r\n", {EHLO_REPLY, "250 ok\r\n", "250 ok\r\n", "354 go\r\n", ""}, NEXUS_EUNKNOWN, NEXUS_MAIL_FINAL, 0, ""},
         {"220 hi\r\n", {EHLO_REPLY, "250 ok\r\n", "250 ok\r\n", ""}, NEXUS_EUNREACH, NEXUS_MAIL_DATA, 0, ""},
         {"421 4.3.2 busy\r\n", {""}, NEXUS_EAGAIN, NEXUS_MAIL_GREETING, 421, "4.3.2"},
     };
