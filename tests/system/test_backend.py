@@ -173,6 +173,22 @@ def test_row_65_long_passwords_are_refused_before_they_are_hashed(world):
     assert call(world, "POST", "/api/v1/auth/register", body).status == 201
 
 
+def test_row_65_many_logins_at_once_stay_within_memory(world):
+    email, _ = new_user(world)
+    got = []
+
+    def one():
+        got.append(call(world, "POST", "/api/v1/auth/login", {"email": email, "password": PASSWORD}, timeout=60))
+    threads = [threading.Thread(target=one) for _ in range(200)]
+    [t.start() for t in threads]
+    status = open(f"/proc/{world.servers['backend'].process.pid}/status").read()
+    assert call(world, "GET", "/health/live").status == 200
+    [t.join() for t in threads]
+    assert {r.status for r in got} <= {200, 503} and any(r.status == 200 for r in got)
+    assert all(r.header("Retry-After") for r in got if r.status == 503)
+    assert SLOW > 1 or int(status.split("VmRSS:")[1].split()[0]) < 400 * 1024, status
+
+
 def test_row_69_a_role_cannot_be_assigned_along(world):
     for extra in ({"role": "admin"}, {"roles": ["admin"]}, {"disabled": False}, {"id": "1"}):
         body = {"email": f"{uuid.uuid4().hex}@example.com", "password": PASSWORD, "name": "M", **extra}
