@@ -2,6 +2,9 @@
 #include "service/docs_assets.h"
 #include "service/service.h"
 
+#include <nexus/version.h>
+#include <stdio.h>
+
 #include "base/status.h"
 
 typedef struct asset {
@@ -21,6 +24,41 @@ static void reply_asset(nexus_request *request, void *user_data)
     nexus_request_reply(request, 200, a->type, nexus__slice(a->text, a->n));
 }
 
+static void reply_document(nexus_request *request, void *user_data)
+{
+    const nexus_service *service = user_data;
+    nexus_slice document;
+    nexus_openapi_document(service->openapi, &document);
+    nexus_request_reply(request, 200, "application/json", document);
+}
+
+static nexus_status add(nexus_service *service, const char *path, nexus_handler_fn *handler, void *user_data)
+{
+    nexus_route route = NEXUS_ROUTE_INIT;
+    route.method = "GET";
+    route.path = path;
+    route.handler = handler;
+    route.user_data = user_data;
+    route.flags = NEXUS_ROUTE_ON_LOOP;
+    route.roles = "public";
+    return nexus_server_route(service->server, &route, 1);
+}
+
+nexus_status nexus__docs_finish(nexus_service *service)
+{
+    char title[64];
+    nexus_openapi_opts opts = NEXUS_OPENAPI_OPTS_INIT;
+    snprintf(title, sizeof title, "nexus %s", service->module->name);
+    opts.alloc = service->alloc;
+    opts.title = title;
+    opts.version = nexus_version();
+    opts.description = service->module->text;
+    nexus_status status = nexus_openapi_of_server(&service->openapi, service->server, &opts);
+    if (status == NEXUS_OK)
+        status = nexus_server_body_filter(service->server, nexus_openapi_filter, service->openapi);
+    return status;
+}
+
 nexus_status nexus__docs_mount(nexus_service *service)
 {
     static const asset assets[] = {
@@ -28,18 +66,10 @@ nexus_status nexus__docs_mount(nexus_service *service)
         {"/api/docs/docs.css", "text/css; charset=utf-8", docs_css, docs_css_len},
         {"/api/docs/docs.js", "text/javascript; charset=utf-8", docs_js, docs_js_len},
     };
-    nexus_status status = NEXUS_OK;
     if (service->module->flags & NEXUS_SERVICE_NO_DOCS)
         return NEXUS_OK;
-    for (size_t i = 0; status == NEXUS_OK && i < sizeof assets / sizeof assets[0]; i++) {
-        nexus_route route = NEXUS_ROUTE_INIT;
-        route.method = "GET";
-        route.path = assets[i].path;
-        route.handler = reply_asset;
-        route.user_data = (void *)(uintptr_t)&assets[i];
-        route.flags = NEXUS_ROUTE_ON_LOOP;
-        route.roles = "public";
-        status = nexus_server_route(service->server, &route, 1);
-    }
+    nexus_status status = add(service, "/api/openapi.json", reply_document, service);
+    for (size_t i = 0; status == NEXUS_OK && i < sizeof assets / sizeof assets[0]; i++)
+        status = add(service, assets[i].path, reply_asset, (void *)(uintptr_t)&assets[i]);
     return status;
 }

@@ -147,7 +147,9 @@ nexus_status nexus_service_start(nexus_service *s)
     uint16_t bound = 0;
     const char *host = bind_address(s->host);
     (void)nexus_service_verifier(s); /* begins to fetch the keys; a request that needs them waits for them */
-    nexus_status status = listen_on(s, host, &bound);
+    nexus_status status = nexus__docs_finish(s);
+    if (status == NEXUS_OK)
+        status = listen_on(s, host, &bound);
     if (status != NEXUS_OK)
         return status;
     atomic_store(&s->port, bound);
@@ -257,6 +259,7 @@ void nexus_service_close(nexus_service *s)
     if (s->host)
         nexus__jobs_stop(s);
     nexus_server_close(s->server);
+    nexus_openapi_close(s->openapi);
     if (s->mounted && s->module->unmount)
         s->module->unmount(s->mounted);
     nexus__jobs_free(s);

@@ -10,6 +10,7 @@
 #include <nexus/client.h>
 #include <nexus/db.h>
 #include <nexus/http.h>
+#include <nexus/openapi.h>
 #include <nexus/service.h>
 #include <nexus/verifier.h>
 
@@ -82,7 +83,7 @@ struct nexus_service {
     _Atomic bool ready, draining;
     _Atomic uint16_t port;
     nexus__list node; /* of host->services */
-    struct nexus__validator *validator;
+    nexus_openapi *openapi; /* of all routes; made at start */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t idle;  /* a job has ended, or the timers are gone */
     nexus__list jobs, reloads, checks;
@@ -110,6 +111,7 @@ bool nexus__request_is_operator(const nexus_service *service, const nexus_reques
 /* endpoint.c, docs.c: the routes that every service has */
 nexus_status nexus__endpoint_mount(nexus_service *service);
 nexus_status nexus__docs_mount(nexus_service *service);
+nexus_status nexus__docs_finish(nexus_service *service); /* all routes are there: document and validation */
 
 /* job.c */
 nexus_status nexus__jobs_start(nexus_service *service);
