@@ -91,6 +91,13 @@ int64_t answer_int(answer *a, const char *pointer)
     return value;
 }
 
+const char *cli_json(nexus_json_writer *writer)
+{
+    size_t n = 0;
+    const char *json = nexus_json_writer_text(writer, &n);
+    return json ? json : "";
+}
+
 void cli_print_json(nexus_slice json)
 {
     fwrite(json.p ? json.p : "null", 1, json.p ? json.n : 4, stdout);

@@ -57,6 +57,7 @@ void answer_free(answer *a);
 int cli_expect(const cli *c, const answer *a, const char *what);
 const char *answer_text(answer *a, const char *pointer, char *out, size_t cap); /* "" when absent */
 int64_t answer_int(answer *a, const char *pointer);
+const char *cli_json(nexus_json_writer *writer); /* what was written, NUL-terminated; "" when memory ran out */
 void cli_print_json(nexus_slice text);
 void cli_fail(const char *format, ...) NEXUS_PRINTF(1, 2);
 /* The URL of one service of this machine. */

@@ -181,7 +181,7 @@ int cli_check(cli *c)
         nexus_json_put_bool(w, "valid", status == NEXUS_OK);
         nexus_json_put_text_c(w, "error", status == NEXUS_OK ? NULL : nexus_error_message());
         nexus_json_close(w);
-        puts(nexus_json_writer_text(w, NULL));
+        puts(cli_json(w));
         nexus_json_writer_free(w);
     } else if (status == NEXUS_OK) {
         printf("%s: fine\n", c->argv[0]);
@@ -261,7 +261,7 @@ static int notify_send(cli *c, const char *token, const char *to, const char *ch
     int code = cli_call(
         c,
         &(call){
-            .method = "POST", .path = "/api/v1/notifications", .body = nexus_json_writer_text(w, NULL), .token = token},
+            .method = "POST", .path = "/api/v1/notifications", .body = cli_json(w), .token = token},
         &a);
     if (code == CLI_DONE)
         code = cli_expect(c, &a, "notify send");

@@ -48,7 +48,7 @@ static void say(demo *d, bool fine, const char *what, const char *result, const 
     nexus_json_put_text_c(w, "result", result);
     nexus_json_put_text_c(w, "link", path);
     nexus_json_close(w);
-    puts(nexus_json_writer_text(w, NULL));
+    puts(cli_json(w));
     nexus_json_writer_free(w);
 }
 
@@ -294,7 +294,7 @@ static void step_copilot(demo *d)
 static void step_console(demo *d)
 {
     answer a;
-    char link[CLI_URL_MAX];
+    char link[CLI_URL_MAX + 8];
     snprintf(link, sizeof link, "%s/", d->console);
     int code = cli_call(d->c, &(call){.method = "GET", .path = "/", .base = d->console}, &a);
     say(d, code == CLI_DONE && a.status == 200, "console",
@@ -311,7 +311,7 @@ static void step_console(demo *d)
 static void find_operator(demo *d)
 {
     enum { BACKEND_OFFSET = 1 };
-    char body[512], email[96], token[512], base[CLI_URL_MAX];
+    char body[1024], email[96], token[512], password[48], base[CLI_URL_MAX];
     d->operator_token = cli_token(d->c);
     char *operator_key = d->operator_token ? NULL : cli_state_file(d->c, "admin.token");
     if (!operator_key)
@@ -326,13 +326,13 @@ static void find_operator(demo *d)
     free(operator_key);
     if (!made)
         return;
+    snprintf(password, sizeof password, "%.40s", token);
     snprintf(email, sizeof email, "demo-operator.%08lx%04x@example.com", (unsigned long)time(NULL),
              (unsigned)rand() & 0xffff);
-    snprintf(body, sizeof body, "{\"token\":\"%s\",\"email\":\"%s\",\"password\":\"%.40s\",\"name\":\"Demo\"}", token,
-             email, token);
+    snprintf(body, sizeof body, "{\"token\":\"%s\",\"email\":\"%s\",\"password\":\"%s\",\"name\":\"Demo\"}", token,
+             email, password);
     if (post(d, "/api/v1/auth/bootstrap", body, NULL, NULL, &a)) {
-        snprintf(body, sizeof body, "%.40s", token);
-        if (login(d, email, body, d->own_operator, sizeof d->own_operator))
+        if (login(d, email, password, d->own_operator, sizeof d->own_operator))
             d->operator_token = d->own_operator;
     }
     answer_free(&a);

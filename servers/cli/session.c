@@ -51,7 +51,7 @@ int cli_write_private(const char *path, const char *content, size_t n)
 static void session_path(char *out, size_t cap)
 {
     const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-    char folder[CLI_PATH_MAX];
+    char folder[CLI_PATH_MAX - 64];
     if (config && *config)
         snprintf(folder, sizeof folder, "%s", config);
     else
@@ -95,7 +95,7 @@ static int post_tokens(cli *c, const char *path, const char *const *names, const
     for (size_t i = 0; i < count; i++)
         nexus_json_put_text_c(w, names[i], values[i]);
     nexus_json_close(w);
-    int code = cli_call(c, &(call){.method = "POST", .path = path, .body = nexus_json_writer_text(w, NULL)}, out);
+    int code = cli_call(c, &(call){.method = "POST", .path = path, .body = cli_json(w)}, out);
     nexus_json_writer_free(w);
     return code;
 }
