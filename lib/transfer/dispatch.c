@@ -50,8 +50,8 @@ void nexus__client_dispatch(nexus__transfer *t)
 
 nexus_status nexus__client_may_block(const nexus_client *c)
 {
-    if (pthread_equal(pthread_self(), c->thread))
-        return nexus__fail(NEXUS_EDEADLK, "client: a blocking call on the client's own thread; use the async form");
+    if (pthread_equal(pthread_self(), c->thread) || nexus__on_loop_thread())
+        return nexus__fail(NEXUS_EDEADLK, "client: a blocking call on a loop thread; use the async form");
     return NEXUS_OK;
 }
 
