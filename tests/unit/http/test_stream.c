@@ -233,15 +233,16 @@ static void counting_open(peer *p, counting *c, const nexus_server_opts *opts)
     peer_start(p);
 }
 
+static void close_timer(void *timer)
+{
+    nexus_timer_close(timer);
+}
+
 static void counting_close(peer *p, counting *c)
 {
     nexus_server_close(p->server);
-    nexus_runtime_stop(p->runtime);
-    nexus_timer_stop(c->timer);
-    nexus_runtime *r = p->runtime;
-    nexus_timer *t = c->timer;
-    (void)t;
-    nexus_runtime_close(r);
+    cr_assert_eq(nexus_loop_post(nexus_runtime_loop(p->runtime, 0), close_timer, c->timer), NEXUS_OK);
+    nexus_runtime_close(p->runtime);
 }
 
 Test(stream, bodies_come_in_pieces_and_can_be_paused)
