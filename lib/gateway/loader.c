@@ -190,6 +190,7 @@ nexus_status nexus__loader_pairs(nexus__loader *l, uint32_t value, void *out)
         return nexus__nomem();
     for (nexus__json_iter it = nexus__json_each(l->doc, value); nexus__json_step(l->doc, &it);) {
         nexus_pair *pair = &list->items[list->count++];
+        *pair = (nexus_pair){0};
         nexus_status status = nexus__loader_text(l, it.key, &pair->name);
         size_t mark = nexus__loader_push(l, pair->name);
         status = status ? status : nexus__loader_text(l, it.value, &pair->value);
