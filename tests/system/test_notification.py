@@ -148,7 +148,9 @@ def test_the_guard_refuses_private_addresses(world):
 
 def test_preview(world):
     reply = call(world, "POST", f"{PATH}/templates/order-cancelled/preview", {"data": {"order_id": "o-9"}})
-    assert reply.status == 200 and "o-9" in reply.json["subject"] and "reason" in reply.json["missing"]
+    assert reply.status == 200 and "o-9" in reply.json["subject"] and reply.json["missing"] == []
+    reply = call(world, "POST", f"{PATH}/templates/password-reset/preview", {"data": {"email": "ada@example.com"}})
+    assert reply.status == 200 and "token" in reply.json["missing"]
     problem(call(world, "POST", f"{PATH}/templates/none/preview", {"data": {}}), 404)
 
 
