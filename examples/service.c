@@ -32,7 +32,8 @@ static void hello(nexus_request *request, void *user_data)
 
 static nexus_status hello_mount(nexus_service *s, void **out)
 {
-    static const nexus_param name = {"name", "query", "{\"type\":\"string\",\"maxLength\":64}", "Who is greeted.", false};
+    static const nexus_param name = {"name", "query", "{\"type\":\"string\",\"maxLength\":64}", "Who is greeted.",
+                                     false};
     nexus_route route = NEXUS_ROUTE_INIT;
     route.method = "GET";
     route.path = "/api/v1/hello";

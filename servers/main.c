@@ -32,7 +32,9 @@ static void on_signal(int number)
 static void process_manners(void)
 {
     umask(077);
-    prctl(PR_SET_DUMPABLE, 0); /* no core file and no ptrace: keys are in memory */
+#if !defined(__SANITIZE_ADDRESS__) /* whose leak check traces its own process */
+    prctl(PR_SET_DUMPABLE, 0);     /* no core file and no ptrace: keys are in memory */
+#endif
     signal(SIGPIPE, SIG_IGN);
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
@@ -79,8 +81,7 @@ static bool all_known(const char *list, const nexus_service_module *const *modul
         while (i < count && (strlen(modules[i]->name) != word || memcmp(modules[i]->name, p, word) != 0))
             i++;
         if (i == count) {
-            fprintf(stderr, "nexusd: --services names \"%.*s\", which this program does not host\n",
-                    (int)word, p);
+            fprintf(stderr, "nexusd: --services names \"%.*s\", which this program does not host\n", (int)word, p);
             return false;
         }
         p += word + (p[word] == ',');
@@ -98,8 +99,8 @@ static int run(const char *program, nexus_service **services, size_t count)
     return nexus_service_run(services[0]) == NEXUS_OK ? 0 : fail(program, 1);
 }
 
-static int open_and_run(const char *program, const nexus_settings *settings,
-                        const nexus_service_module *const *modules, size_t count)
+static int open_and_run(const char *program, const nexus_settings *settings, const nexus_service_module *const *modules,
+                        size_t count)
 {
     const char *list = count > 1 ? nexus_settings_text(settings, "services") : "";
     if (!all_known(list, modules, count))
@@ -127,11 +128,10 @@ static int open_and_run(const char *program, const nexus_settings *settings,
     return code;
 }
 
-int server_main(int argc, char **argv, const char *program, const nexus_service_module *const *modules,
-                size_t count)
+int server_main(int argc, char **argv, const char *program, const nexus_service_module *const *modules, size_t count)
 {
-    static const nexus_setting host_rows[] = {{"services", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
-                                               "Services to host, parted by commas; unset: all."}};
+    static const nexus_setting host_rows[] = {
+        {"services", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "Services to host, parted by commas; unset: all."}};
     nexus_settings_table tables[MODULES_MAX + 1];
     size_t table_count = 0;
     if (count > 1)

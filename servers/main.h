@@ -17,7 +17,6 @@
 
 /* Exit code: 0 ran and drained, 1 could not start, 2 wrong flags or settings. With more than one module the flag
  * --services=a,b chooses among them, and the state directory is held alone. */
-int server_main(int argc, char **argv, const char *program, const nexus_service_module *const *modules,
-                size_t count);
+int server_main(int argc, char **argv, const char *program, const nexus_service_module *const *modules, size_t count);
 
 #endif

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -16,18 +15,13 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "base/thread.h"
 #include "base/time.h"
 #include "observe/log_level.h"
 #include "observe/log_line.h"
 #include "observe/log_ring.h"
 
-enum {
-    LINE_STACK = 2048,
-    LINE_MAX_BYTES = 256 * 1024,
-    BATCH_BYTES = 64 * 1024,
-    PIPE_BATCH = 4096,
-    DRAIN_MAX = 1024
-};
+enum { LINE_STACK = 2048, LINE_MAX_BYTES = 256 * 1024, BATCH_BYTES = 64 * 1024, PIPE_BATCH = 4096, DRAIN_MAX = 1024 };
 
 typedef struct sink {
     int fd; /* -1: none */
@@ -135,8 +129,7 @@ static uint64_t drain(core *c)
     uint64_t lines = 0;
     size_t len = 0, limit = batch_limit(c);
     nexus_slice text;
-    for (nexus__log_slot *slot; lines < DRAIN_MAX && (slot = nexus__log_ring_peek(&c->ring, &text));
-         lines++) {
+    for (nexus__log_slot *slot; lines < DRAIN_MAX && (slot = nexus__log_ring_peek(&c->ring, &text)); lines++) {
         if (c->line_fn)
             c->line_fn(slot->level, text, c->line_user_data);
         if (len + text.n > limit) {
@@ -174,8 +167,7 @@ static void *writer_main(void *arg)
     core *c = arg;
     uint64_t known_dropped = 0;
     for (;;) {
-        bool ending =
-            atomic_load(&c->ending); /* read before draining: what was pushed before close is written */
+        bool ending = atomic_load(&c->ending); /* read before draining: what was pushed before close is written */
         uint64_t lines = drain(c);
         note_dropped(c, &known_dropped);
         if (lines > 0) {
@@ -194,8 +186,7 @@ static void *writer_main(void *arg)
 static void wake_writer(core *c)
 {
     uint64_t one = 1;
-    atomic_thread_fence(
-        memory_order_seq_cst); /* the line first, then the look: the writer does it the other way */
+    atomic_thread_fence(memory_order_seq_cst); /* the line first, then the look: the writer does it the other way */
     if (!atomic_load_explicit(&c->sleeping, memory_order_relaxed))
         return;
     if (atomic_exchange(&c->sleeping, 0) && write(c->wake, &one, sizeof one) < 0)
@@ -210,14 +201,9 @@ static nexus_status start_writer(core *c, uint32_t records)
     c->wake = eventfd(0, EFD_CLOEXEC);
     if (c->wake < 0)
         return nexus__fail_errno(errno, "log: eventfd");
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&c->thread, NULL, writer_main, c);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error)
-        return nexus__fail_errno(error, "log: cannot start its thread");
-    pthread_setname_np(c->thread, "nexus-log");
+    status = nexus__thread_start(&c->thread, "nexus-log", writer_main, c);
+    if (status != NEXUS_OK)
+        return status;
     c->threaded = true;
     return NEXUS_OK;
 }
@@ -255,8 +241,8 @@ static core *core_new(const nexus_log_opts *o)
     nexus__log_levels_init(&c->levels, o->level);
     sink_init(&c->sinks[0], o->fd);
     sink_init(&c->sinks[1], -1);
-    c->logfmt = o->format == NEXUS_LOG_FORMAT_LOGFMT ||
-                (o->format == NEXUS_LOG_FORMAT_AUTO && o->fd >= 0 && isatty(o->fd));
+    c->logfmt =
+        o->format == NEXUS_LOG_FORMAT_LOGFMT || (o->format == NEXUS_LOG_FORMAT_AUTO && o->fd >= 0 && isatty(o->fd));
     c->show_secrets = o->show_secrets;
     c->line_fn = o->line_fn;
     c->line_user_data = o->line_user_data;
@@ -363,9 +349,8 @@ void nexus_log_write(nexus_log *log, const nexus_log_record *record)
     if (!log || !nexus_log_enabled(log, record->level, record->module))
         return;
     core *c = log->core;
-    const nexus__log_style style = {.service = log->service[0] ? log->service : NULL,
-                                    .logfmt = c->logfmt,
-                                    .show_secrets = c->show_secrets};
+    const nexus__log_style style = {
+        .service = log->service[0] ? log->service : NULL, .logfmt = c->logfmt, .show_secrets = c->show_secrets};
     int64_t now = nexus__real_ns();
     char memory[LINE_STACK];
     nexus__buf line = {.p = memory, .cap = sizeof memory, .max = sizeof memory};

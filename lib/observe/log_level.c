@@ -98,8 +98,7 @@ nexus_status nexus__log_levels_set(nexus__log_levels *l, const char *module, int
     if (level < NEXUS_LOG_TRACE || level > NEXUS_LOG_OFF)
         return nexus__fail(NEXUS_EINVAL, "log: %d is no level; 0 (trace) to 6 (off) are", level);
     if (module && strlen(module) >= NEXUS__LOG_MODULE_BYTES)
-        return nexus__fail(NEXUS_EINVAL, "log: a module's name has at most %d bytes",
-                           NEXUS__LOG_MODULE_BYTES - 1);
+        return nexus__fail(NEXUS_EINVAL, "log: a module's name has at most %d bytes", NEXUS__LOG_MODULE_BYTES - 1);
     nexus_status status = NEXUS_OK;
     pthread_mutex_lock(&l->lock);
     if (module && *module && strcmp(module, "*") != 0) {

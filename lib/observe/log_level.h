@@ -11,11 +11,10 @@
 enum { NEXUS__LOG_MODULES_MAX = 32, NEXUS__LOG_MODULE_BYTES = 32 };
 
 typedef struct nexus__log_threshold {
-    char module
-        [NEXUS__LOG_MODULE_BYTES]; /* "" for the general one, which is slot 0; written before count moves */
-    _Atomic int32_t level;         /* -1: none of its own */
-    _Atomic int64_t revert_at;     /* monotonic ns; 0: never */
-    int32_t before;                /* the level it reverts to; under the lock */
+    char module[NEXUS__LOG_MODULE_BYTES]; /* "" for the general one, which is slot 0; written before count moves */
+    _Atomic int32_t level;                /* -1: none of its own */
+    _Atomic int64_t revert_at;            /* monotonic ns; 0: never */
+    int32_t before;                       /* the level it reverts to; under the lock */
 } nexus__log_threshold;
 
 typedef struct nexus__log_levels {
@@ -27,7 +26,6 @@ typedef struct nexus__log_levels {
 void nexus__log_levels_init(nexus__log_levels *l, int32_t level);
 void nexus__log_levels_free(nexus__log_levels *l);
 int32_t nexus__log_levels_get(nexus__log_levels *l, const char *module);
-nexus_status nexus__log_levels_set(nexus__log_levels *l, const char *module, int32_t level,
-                                   int64_t revert_at);
+nexus_status nexus__log_levels_set(nexus__log_levels *l, const char *module, int32_t level, int64_t revert_at);
 
 #endif

@@ -107,10 +107,8 @@ static void context_append(line *l, const nexus_log_context *c)
     const struct {
         const char *name;
         nexus_slice text;
-    } ids[] = {{"trace_id", c->trace_id},
-               {"span_id", c->span_id},
-               {"correlation_id", c->correlation_id},
-               {"tenant", c->tenant}};
+    } ids[] = {
+        {"trace_id", c->trace_id}, {"span_id", c->span_id}, {"correlation_id", c->correlation_id}, {"tenant", c->tenant}};
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
         if (ids[i].text.n > 0)
             text_append(l, ids[i].name, ids[i].text, true);
@@ -132,8 +130,7 @@ static void caller_append(line *l, const char *file, int32_t number)
         nexus__buf_char(l->out, '"');
 }
 
-void nexus__log_line(nexus__buf *out, const nexus__log_style *style, const nexus_log_record *record,
-                     int64_t real_ns)
+void nexus__log_line(nexus__buf *out, const nexus__log_style *style, const nexus_log_record *record, int64_t real_ns)
 {
     line l = {.out = out, .style = style, .first = true};
     char ts[32];

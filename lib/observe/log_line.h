@@ -13,7 +13,6 @@ typedef struct nexus__log_style {
 } nexus__log_style;
 
 /* Appends the line with its newline. */
-void nexus__log_line(nexus__buf *out, const nexus__log_style *style, const nexus_log_record *record,
-                     int64_t real_ns);
+void nexus__log_line(nexus__buf *out, const nexus__log_style *style, const nexus_log_record *record, int64_t real_ns);
 
 #endif

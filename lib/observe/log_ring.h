@@ -27,11 +27,9 @@ typedef struct nexus__log_ring {
     _Alignas(64) uint64_t head;         /* next to read: the reader's */
 } nexus__log_ring;
 
-nexus_status nexus__log_ring_open(nexus__log_ring *r, const nexus_alloc *alloc,
-                                  uint32_t records); /* rounded up to 2^n */
+nexus_status nexus__log_ring_open(nexus__log_ring *r, const nexus_alloc *alloc, uint32_t records); /* rounded up to 2^n */
 void nexus__log_ring_close(nexus__log_ring *r);
-bool nexus__log_ring_push(nexus__log_ring *r, int32_t level,
-                          nexus_slice text); /* false: full or out of memory */
+bool nexus__log_ring_push(nexus__log_ring *r, int32_t level, nexus_slice text); /* false: full or out of memory */
 
 /* The oldest line, or NULL; it stays until nexus__log_ring_pop. One thread. */
 nexus__log_slot *nexus__log_ring_peek(nexus__log_ring *r, nexus_slice *text);

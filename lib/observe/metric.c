@@ -31,8 +31,8 @@ static uint64_t as_bits(double d)
 static void add_double(_Atomic uint64_t *cell, double value)
 {
     uint64_t old = atomic_load_explicit(cell, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(cell, &old, as_bits(as_double(old) + value),
-                                                  memory_order_relaxed, memory_order_relaxed))
+    while (!atomic_compare_exchange_weak_explicit(cell, &old, as_bits(as_double(old) + value), memory_order_relaxed,
+                                                  memory_order_relaxed))
         ;
 }
 
@@ -128,8 +128,7 @@ static void key_append(nexus__buf *out, const nexus_metric_family *f, const nexu
     }
 }
 
-static void labels_append(nexus__buf *out, const nexus_metric_family *f, const nexus_slice *values,
-                          size_t count)
+static void labels_append(nexus__buf *out, const nexus_metric_family *f, const nexus_slice *values, size_t count)
 {
     for (size_t i = 0; i < f->label_count; i++) {
         if (i > 0)
@@ -183,8 +182,7 @@ nexus_metric *nexus__metric_new(nexus_metric_family *f, const nexus_slice *value
     return m;
 }
 
-static nexus_metric *series_add(nexus_metric_family *f, nexus_slice key, const nexus_slice *values,
-                                size_t count)
+static nexus_metric *series_add(nexus_metric_family *f, nexus_slice key, const nexus_slice *values, size_t count)
 {
     nexus_metric *m = NULL;
     pthread_rwlock_wrlock(&f->lock);

@@ -4,8 +4,7 @@
 
 #include "base/status.h"
 
-static const double default_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
-                                        0.25,  0.5,    1,     2.5,  5,     10};
+static const double default_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
 static const char overflow_value[] = "__overflow__";
 
 void nexus_metrics_opts_init(nexus_metrics_opts *opts)
@@ -35,17 +34,14 @@ static nexus_status check_desc(const nexus_metric_desc *d)
 {
     nexus_slice name = nexus__slice_c(d->name);
     if (d->size != sizeof *d || !is_metric_name(name, true) || d->type > NEXUS_METRIC_HISTOGRAM)
-        return nexus__fail(NEXUS_EINVAL, "metrics: \"%s\" is no metric name, or its type is unknown",
-                           d->name);
+        return nexus__fail(NEXUS_EINVAL, "metrics: \"%s\" is no metric name, or its type is unknown", d->name);
     if (d->type == NEXUS_METRIC_COUNTER && !nexus__slice_ends(name, NEXUS_S("_total")))
         return nexus__fail(NEXUS_EINVAL, "metrics: the counter \"%s\" must end in _total", d->name);
     if (d->bucket_count > NEXUS__METRIC_BUCKETS_MAX)
-        return nexus__fail(NEXUS_EINVAL, "metrics: \"%s\" has more than %d buckets", d->name,
-                           NEXUS__METRIC_BUCKETS_MAX);
+        return nexus__fail(NEXUS_EINVAL, "metrics: \"%s\" has more than %d buckets", d->name, NEXUS__METRIC_BUCKETS_MAX);
     for (size_t i = 0; d->buckets && i < d->bucket_count; i++)
         if (!isfinite(d->buckets[i]) || (i > 0 && d->buckets[i] <= d->buckets[i - 1]))
-            return nexus__fail(NEXUS_EINVAL, "metrics: the buckets of \"%s\" must be finite and rise",
-                               d->name);
+            return nexus__fail(NEXUS_EINVAL, "metrics: the buckets of \"%s\" must be finite and rise", d->name);
     return NEXUS_OK;
 }
 
@@ -56,8 +52,7 @@ static nexus_status split_labels(nexus_metric_family *f)
         nexus_slice label = nexus__slice_trim(nexus__slice_cut(&rest, ','));
         if (!is_metric_name(label, false) || nexus__slice_starts(label, NEXUS_S("__")) ||
             f->label_count == NEXUS__METRIC_LABELS_MAX)
-            return nexus__fail(NEXUS_EINVAL,
-                               "metrics: label \"%.*s\" of \"%s\" is no label name, or one too many",
+            return nexus__fail(NEXUS_EINVAL, "metrics: label \"%.*s\" of \"%s\" is no label name, or one too many",
                                (int)label.n, label.p, f->name);
         f->label[f->label_count++] = label;
     }
@@ -167,8 +162,7 @@ static nexus_status family_get(nexus_metric_family **out, nexus_metrics *r, cons
     if (found) {
         nexus_metric_family *f = r->families[at];
         if (f->type != d->type || strcmp(f->labels, d->labels ? d->labels : "") != 0)
-            return nexus__fail(NEXUS_ECONFLICT, "metrics: \"%s\" exists with another type or other labels",
-                               d->name);
+            return nexus__fail(NEXUS_ECONFLICT, "metrics: \"%s\" exists with another type or other labels", d->name);
         *out = f;
         return NEXUS_OK;
     }
@@ -183,8 +177,7 @@ static nexus_status family_get(nexus_metric_family **out, nexus_metrics *r, cons
     return status;
 }
 
-nexus_status nexus_metrics_family(nexus_metric_family **out, nexus_metrics *metrics,
-                                  const nexus_metric_desc *desc)
+nexus_status nexus_metrics_family(nexus_metric_family **out, nexus_metrics *metrics, const nexus_metric_desc *desc)
 {
     nexus_status status = check_desc(desc);
     if (status != NEXUS_OK)
@@ -202,8 +195,7 @@ static nexus_metric *single(nexus_metrics *metrics, const char *name, const char
     desc.help = help;
     desc.type = type;
     nexus_metric_family *family = NULL;
-    return nexus_metrics_family(&family, metrics, &desc) == NEXUS_OK ? nexus_metric_series(family, NULL, 0)
-                                                                     : NULL;
+    return nexus_metrics_family(&family, metrics, &desc) == NEXUS_OK ? nexus_metric_series(family, NULL, 0) : NULL;
 }
 
 nexus_metric *nexus_metrics_counter(nexus_metrics *metrics, const char *name, const char *help)
@@ -236,8 +228,7 @@ nexus_status nexus_metrics_open(nexus_metrics **out, const nexus_metrics_opts *o
     const nexus_metrics_opts defaults = NEXUS_METRICS_OPTS_INIT;
     const nexus_metrics_opts *o = opts ? opts : &defaults;
     if (o->size != sizeof *o)
-        return nexus__fail(NEXUS_EINVAL,
-                           "metrics: options are not initialised; begin with NEXUS_METRICS_OPTS_INIT");
+        return nexus__fail(NEXUS_EINVAL, "metrics: options are not initialised; begin with NEXUS_METRICS_OPTS_INIT");
     nexus_metrics *r = nexus__calloc(o->alloc, 1, sizeof *r);
     if (!r)
         return nexus__nomem();

@@ -40,8 +40,7 @@ static double cpu_seconds(void)
     struct rusage u;
     if (getrusage(RUSAGE_SELF, &u) != 0)
         return 0;
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 static double resident_bytes(void)
@@ -83,13 +82,11 @@ static double start_time(void)
 }
 
 static const row rows[] = {
-    {"process_cpu_seconds_total", "User and system CPU time spent, in seconds.", NEXUS_METRIC_COUNTER,
-     cpu_seconds},
+    {"process_cpu_seconds_total", "User and system CPU time spent, in seconds.", NEXUS_METRIC_COUNTER, cpu_seconds},
     {"process_resident_memory_bytes", "Resident memory.", NEXUS_METRIC_GAUGE, resident_bytes},
     {"process_open_fds", "Open file descriptors.", NEXUS_METRIC_GAUGE, open_fds},
     {"process_max_fds", "Limit of open file descriptors.", NEXUS_METRIC_GAUGE, max_fds},
-    {"process_start_time_seconds", "When the process started, in seconds since 1970.", NEXUS_METRIC_GAUGE,
-     start_time},
+    {"process_start_time_seconds", "When the process started, in seconds since 1970.", NEXUS_METRIC_GAUGE, start_time},
 };
 
 static void collect(nexus_metrics *metrics, void *user_data)

@@ -1,10 +1,9 @@
 #include "observe/redact.h"
 
 /* Without '-' and '_', lower case. A name that ends in one of the tails after a separator counts too. */
-static const char *const names[] = {
-    "authorization", "proxyauthorization", "cookie", "setcookie", "apikey",   "xapikey",
-    "writekey",      "xwritekey",          "token",  "secret",    "password", "passwd",
-    "code",          "privatekey",         "csrf",   "otp"};
+static const char *const names[] = {"authorization", "proxyauthorization", "cookie", "setcookie", "apikey",   "xapikey",
+                                    "writekey",      "xwritekey",          "token",  "secret",    "password", "passwd",
+                                    "code",          "privatekey",         "csrf",   "otp"};
 static const char *const tails[] = {"token", "secret", "password", "apikey"};
 
 enum { NAME_MAX_BYTES = 64, TOKEN_MIN = 8 };
@@ -129,8 +128,7 @@ static bool find_password(nexus_slice text, size_t at, size_t *from, size_t *to)
     return false;
 }
 
-static bool find_member(nexus_slice text, size_t at, size_t *from,
-                        size_t *to) /* at is the ':' after a quote */
+static bool find_member(nexus_slice text, size_t at, size_t *from, size_t *to) /* at is the ':' after a quote */
 {
     if (at < 2 || text.p[at - 1] != '"' || !nexus__redact_name(name_before(text, at - 1)))
         return false;

@@ -30,12 +30,10 @@ static bool parse(nexus_slice t, nexus_trace *out)
         return false;
     if (!hex_field(t, VERSION_AT, &version, 1) || version == 0xff)
         return false;
-    if (version == 0 ? t.n != NEXUS_TRACEPARENT_LEN
-                     : t.n > NEXUS_TRACEPARENT_LEN && t.p[NEXUS_TRACEPARENT_LEN] != '-')
+    if (version == 0 ? t.n != NEXUS_TRACEPARENT_LEN : t.n > NEXUS_TRACEPARENT_LEN && t.p[NEXUS_TRACEPARENT_LEN] != '-')
         return false;
     return hex_field(t, TRACE_AT, out->trace_id, 16) && hex_field(t, SPAN_AT, out->span_id, 8) &&
-           hex_field(t, FLAGS_AT, &out->flags, 1) && !all_zero(out->trace_id, 16) &&
-           !all_zero(out->span_id, 8);
+           hex_field(t, FLAGS_AT, &out->flags, 1) && !all_zero(out->trace_id, 16) && !all_zero(out->span_id, 8);
 }
 
 nexus_status nexus_trace_parse(nexus_trace *out, nexus_slice traceparent)

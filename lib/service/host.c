@@ -46,8 +46,21 @@ static char *text_or_url(const nexus__host *h, const char *name, uint16_t offset
     return nexus__strndup(h->alloc, nexus__slice_c(*setting ? setting : url));
 }
 
+/* A setting that nothing reads would be a promise: it is refused until its exporter exists. */
+static nexus_status refuse_unbuilt(const nexus_settings *settings)
+{
+    static const char *const names[] = {"otlp_url", "sentry_dsn"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (*nexus_settings_text(settings, names[i]))
+            return nexus__fail(NEXUS_ENOTSUP, "%s is set, but this exporter is not built yet; unset it", names[i]);
+    return NEXUS_OK;
+}
+
 static nexus_status fill(nexus__host *h, const nexus_service_opts *o)
 {
+    nexus_status status = refuse_unbuilt(h->settings);
+    if (status != NEXUS_OK)
+        return status;
     h->dev = strcmp(nexus_settings_text(h->settings, "env"), "development") == 0;
     h->issuer = text_or_url(h, "issuer", 0, "");
     h->jwks_url = text_or_url(h, "jwks_url", BACKEND_OFFSET, "/.well-known/jwks.json");
@@ -56,7 +69,7 @@ static nexus_status fill(nexus__host *h, const nexus_service_opts *o)
     h->wake = eventfd(0, EFD_CLOEXEC);
     if (h->wake < 0)
         return nexus__fail_errno(errno, "eventfd");
-    nexus_status status = nexus__state_dir(&h->state_dir, h->alloc, h->settings);
+    status = nexus__state_dir(&h->state_dir, h->alloc, h->settings);
     if (status == NEXUS_OK)
         status = nexus__state_lock(&h->lock_fd, h->state_dir, h->exclusive);
     if (status == NEXUS_OK)

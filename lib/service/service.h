@@ -82,10 +82,10 @@ struct nexus_service {
     bool access_log;
     _Atomic bool ready, draining;
     _Atomic uint16_t port;
-    nexus__list node; /* of host->services */
+    nexus__list node;       /* of host->services */
     nexus_openapi *openapi; /* of all routes; made at start */
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t idle;  /* a job has ended, or the timers are gone */
+    pthread_mutex_t lock;   /* guards what follows */
+    pthread_cond_t idle;    /* a job has ended, or the timers are gone */
     nexus__list jobs, reloads, checks;
     bool started, jobs_stopping, jobs_stopped;
     nexus_db *db;

@@ -30,6 +30,8 @@ static const nexus_setting rows[] = {
      "CIDRs, parted by commas, that addresses given by users may reach although they are private."},
     {"write_key", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL,
      "Key that ingestion asks for; unset: $STATE/write.key, made at the first start."},
+    {"otlp_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https", "Trace export; not built yet: setting it is refused."},
+    {"sentry_dsn", NEXUS_SETTING_URL, NULL, 0, 0, "http,https", "Error reports; not built yet: setting it is refused."},
     {"drain_ms", NEXUS_SETTING_INT, "10000", 0, 600000, NULL,
      "Time that running requests get to finish when the process is asked to end."},
     {"loops", NEXUS_SETTING_INT, "0", 0, 256, NULL, "Event loops; 0: one for each core."},

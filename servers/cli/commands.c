@@ -258,11 +258,8 @@ static int notify_send(cli *c, const char *token, const char *to, const char *ch
     nexus_json_put_text_c(w, "text", text ? text : "");
     nexus_json_close(w);
     answer a;
-    int code = cli_call(
-        c,
-        &(call){
-            .method = "POST", .path = "/api/v1/notifications", .body = cli_json(w), .token = token},
-        &a);
+    int code =
+        cli_call(c, &(call){.method = "POST", .path = "/api/v1/notifications", .body = cli_json(w), .token = token}, &a);
     if (code == CLI_DONE)
         code = cli_expect(c, &a, "notify send");
     if (code == CLI_DONE && c->json) {
