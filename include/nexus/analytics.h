@@ -27,7 +27,7 @@ typedef struct nexus_analytics_opts {
 
 #define NEXUS_ANALYTICS_OPTS_INIT                                                                            \
     {                                                                                                        \
-        sizeof(nexus_analytics_opts)                                                                         \
+        sizeof(nexus_analytics_opts), 0, 0, 0, 0                                                             \
     }
 
 /** The same as NEXUS_ANALYTICS_OPTS_INIT, for callers without macros. */
@@ -93,7 +93,7 @@ typedef struct nexus_analytics_metric {
 
 #define NEXUS_ANALYTICS_METRIC_INIT                                                                          \
     {                                                                                                        \
-        sizeof(nexus_analytics_metric)                                                                       \
+        sizeof(nexus_analytics_metric), {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, 0                    \
     }
 
 /** `{"series":[{"labels":{},"points":[[ms,v]]}],"meta":{…}}`; statuses as nexus_analytics_query. */

@@ -60,7 +60,7 @@ typedef struct nexus_ingest_opts {
 
 #define NEXUS_INGEST_OPTS_INIT                                                                               \
     {                                                                                                        \
-        sizeof(nexus_ingest_opts)                                                                            \
+        sizeof(nexus_ingest_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                               \
     }
 
 /** The same as NEXUS_INGEST_OPTS_INIT, for callers without macros. */
@@ -103,7 +103,7 @@ typedef struct nexus_ingest_call {
 
 #define NEXUS_INGEST_CALL_INIT                                                                               \
     {                                                                                                        \
-        sizeof(nexus_ingest_call)                                                                            \
+        sizeof(nexus_ingest_call), 0, 0                                                                      \
     }
 
 /**
@@ -143,7 +143,7 @@ typedef struct nexus_ingest_counts {
 
 #define NEXUS_INGEST_COUNTS_INIT                                                                             \
     {                                                                                                        \
-        sizeof(nexus_ingest_counts)                                                                          \
+        sizeof(nexus_ingest_counts), 0, 0, 0, 0                                                              \
     }
 
 NEXUS_API void nexus_ingest_result_counts(const nexus_ingest_result *result, nexus_ingest_counts *counts);
