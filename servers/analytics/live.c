@@ -248,7 +248,6 @@ static void subscribe(nexus_request *request, void *user_data)
         free(s);
         return;
     }
-    (void)nexus_sse_ping(request);
     pthread_mutex_lock(&live->locked.mutex);
     s->next = live->locked.list;
     live->locked.list = s;
