@@ -113,7 +113,7 @@ NEXUS_API nexus_status nexus_analytics_dashboard(nexus_analytics *analytics, nex
                                                  int64_t now_ms, char **out, size_t *len) NEXUS_MUST_CHECK;
 
 /**
- * Newest events in the order they became visible: `{"events":[{"seq",…event}],"missed":n}`. This is the
+ * Newest events in the order they became visible: `{"events":[{"seq",…event}],"missed":n,"next":n}`. This is the
  * polling twin of nexus_analytics_listen.
  *
  * @param after  the greatest seq already seen; 0 = from the oldest still kept.

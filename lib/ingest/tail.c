@@ -83,6 +83,7 @@ void nexus__tail_write(nexus__tail *t, nexus__buf *out, uint64_t after, uint32_t
     }
     nexus__json_close(&w, ']');
     nexus__json_put_u64(&w, "missed", missed);
+    nexus__json_put_u64(&w, "next", at);
     nexus__json_close(&w, '}');
     pthread_mutex_unlock(&t->mutex);
     *next = at;

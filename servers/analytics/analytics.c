@@ -69,9 +69,8 @@ static nexus_status mount(nexus_service *service, void **out)
         return NEXUS_ENOMEM;
     a->service = service;
     if ((st = nexus_analytics_open(&a->store, NULL)) || (st = open_log(a)) || (st = analytics_write_key(a)) ||
-        (st = open_metrics(a)) || (st = analytics_live_open(&a->live, a)) ||
-        (st = analytics_ingest_routes(a)) || (st = analytics_query_routes(a)) ||
-        (st = analytics_feed_open(&a->feed, a))) {
+        (st = open_metrics(a)) || (st = analytics_live_open(&a->live, a)) || (st = analytics_ingest_routes(a)) ||
+        (st = analytics_query_routes(a)) || (st = analytics_feed_open(&a->feed, a))) {
         unmount(a);
         return st;
     }
@@ -80,12 +79,10 @@ static nexus_status mount(nexus_service *service, void **out)
 }
 
 static const nexus_setting settings[] = {
-    {"ingest_event_max_bytes", NEXUS_SETTING_INT, "65536", 1024, 1048576, NULL,
-     "Largest event that is taken."},
+    {"ingest_event_max_bytes", NEXUS_SETTING_INT, "65536", 1024, 1048576, NULL, "Largest event that is taken."},
     {"ingest_retention_days", NEXUS_SETTING_INT, "0", 0, 36500, NULL,
      "Events older than this are refused as too_old; 0: kept for ever."},
-    {"ingest_dedupe_hours", NEXUS_SETTING_INT, "24", 1, 8760, NULL,
-     "How long an event's id is remembered at least."},
+    {"ingest_dedupe_hours", NEXUS_SETTING_INT, "24", 1, 8760, NULL, "How long an event's id is remembered at least."},
     {"ingest_illegal_identity", NEXUS_SETTING_CHOICE, "anonymise", 0, 0, "anonymise,reject",
      "What happens to an event whose user_id is a placeholder such as null or undefined."},
 };

@@ -60,8 +60,7 @@ static bool has_write_key(const analytics *a, nexus_request *request)
 {
     nexus_slice given, user;
     char decoded[160];
-    if (nexus_request_header(request, "x-write-key", &given) ||
-        nexus_request_query_param(request, "key", &given))
+    if (nexus_request_header(request, "x-write-key", &given) || nexus_request_query_param(request, "key", &given))
         return same_key(a, given);
     if (!nexus_request_header(request, "authorization", &given))
         return false;
@@ -79,8 +78,7 @@ static bool may_write(const analytics *a, nexus_request *request)
         nexus_service_has_role(request, "admin"))
         return true;
     if (nexus_service_subject(request, &subject)) {
-        nexus_request_problem_text(request, 403, "role-missing",
-                                   "Ingestion needs the write key or the operator role.");
+        nexus_request_problem_text(request, 403, "role-missing", "Ingestion needs the write key or the operator role.");
         return false;
     }
     nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer realm=\"nexus\""));
@@ -123,8 +121,7 @@ static bool read_call(nexus_request *request, nexus_ingest_call *call)
     call->flags |= is_true(request, "atomic") ? NEXUS_INGEST_ATOMIC : 0;
     call->flags |= is_true(request, "strict_time") ? NEXUS_INGEST_STRICT_TIME : 0;
     call->flags |= is_true(request, "fix_skew") ? NEXUS_INGEST_FIX_SKEW : 0;
-    if (nexus_request_query_param(request, "results", &results) && results.n == 3 &&
-        memcmp(results.p, "all", 3) == 0)
+    if (nexus_request_query_param(request, "results", &results) && results.n == 3 && memcmp(results.p, "all", 3) == 0)
         call->flags |= NEXUS_INGEST_ALL_RESULTS;
     (void)nexus_request_header(request, "content-type", &type);
     if (starts(type, "application/x-ndjson") || starts(type, "application/jsonl"))
@@ -140,8 +137,7 @@ static void count(analytics *a, const nexus_ingest_counts *c)
 }
 
 /* 422 with every refusal, as far as a person reads them. In a batch the pointer begins with the event's index. */
-static void refuse_events(nexus_request *request, const nexus_ingest_result *result, bool batch,
-                          const char *detail)
+static void refuse_events(nexus_request *request, const nexus_ingest_result *result, bool batch, const char *detail)
 {
     nexus_problem_error errors[ERRORS_SHOWN];
     char(*texts)[512] = nexus_request_alloc(request, ERRORS_SHOWN * sizeof *texts);
@@ -157,8 +153,7 @@ static void refuse_events(nexus_request *request, const nexus_ingest_result *res
         snprintf(message, 270, "%.*s", (int)e.message.n, e.message.p);
         errors[n] = (nexus_problem_error){pointer, code, message};
     }
-    nexus_request_problem_errors(request, 422, batch || n == 0 ? "invalid-events" : errors[0].code, detail,
-                                 errors, n);
+    nexus_request_problem_errors(request, 422, batch || n == 0 ? "invalid-events" : errors[0].code, detail, errors, n);
 }
 
 static void take_event(nexus_request *request, void *user_data)
@@ -207,8 +202,7 @@ static void take_batch(nexus_request *request, void *user_data)
     nexus_request_set_header(request, "Nexus-Durability", NEXUS_S("fsync"));
     json.p = nexus_ingest_result_json(result, &json.n);
     if ((call.flags & NEXUS_INGEST_ATOMIC) && counts.rejected)
-        refuse_events(request, result, true,
-                      "Nothing was stored: with atomic=true every event must be valid.");
+        refuse_events(request, result, true, "Nothing was stored: with atomic=true every event must be valid.");
     else
         nexus_request_reply(request, 200, "application/json", json);
     nexus_ingest_result_free(result);
@@ -268,10 +262,8 @@ static const nexus_param batch_params[] = {
 };
 static const nexus_param rejected_params[] = {
     {"code", "query", NULL, "Only this code.", false},
-    {"after", "query", "{\"type\":\"integer\",\"minimum\":0}",
-     "Only later ones: the `next` of the last answer.", false},
-    {"limit", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000}", "At most so many; 100.",
-     false},
+    {"after", "query", "{\"type\":\"integer\",\"minimum\":0}", "Only later ones: the `next` of the last answer.", false},
+    {"limit", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000}", "At most so many; 100.", false},
 };
 static const nexus_reply_doc event_replies[] = {{202, "Durable.", "{\"type\":\"object\"}"},
                                                 {200, "Its id was taken before.", "{\"type\":\"object\"}"},
@@ -294,10 +286,9 @@ nexus_status analytics_ingest_routes(analytics *a)
          .user_data = a,
          .body_max = EVENT_BODY_MAX,
          .operation_id = "ingestEvent",
-         .summary =
-             "Take one event "
-             "{id?,event,user_id?,anonymous_id?,timestamp?,sent_at?,session_id?,properties?,context?}; "
-             "durable before 202. Write key or operator token.",
+         .summary = "Take one event "
+                    "{id?,event,user_id?,anonymous_id?,timestamp?,sent_at?,session_id?,properties?,context?}; "
+                    "durable before 202. Write key or operator token.",
          .tag = "ingest",
          .roles = "public",
          .body_types = "application/json,text/plain",

@@ -96,8 +96,7 @@ static bool serve(subscriber *s)
         char *text;
         size_t n;
         uint64_t next;
-        st = nexus_analytics_tail(store, s->seen, EVENTS_A_TURN, (nexus_slice){s->event, s->event_n}, &text,
-                                  &n, &next);
+        st = nexus_analytics_tail(store, s->seen, EVENTS_A_TURN, (nexus_slice){s->event, s->event_n}, &text, &n, &next);
         if (st != NEXUS_OK)
             break;
         st = send_tail(s, (nexus_slice){text, n}, next);
@@ -205,8 +204,7 @@ static uint64_t resume_point(nexus_request *request, uint64_t now)
 {
     nexus_slice v;
     char number[24];
-    if (!nexus_request_header(request, "last-event-id", &v) &&
-        !nexus_request_query_param(request, "after", &v))
+    if (!nexus_request_header(request, "last-event-id", &v) && !nexus_request_query_param(request, "after", &v))
         return now;
     snprintf(number, sizeof number, "%.*s", (int)(v.n < 20 ? v.n : 20), v.p);
     unsigned long long seen = strtoull(number, NULL, 10);
@@ -235,8 +233,7 @@ static void subscribe(nexus_request *request, void *user_data)
     if (full) {
         free(s);
         nexus_request_set_header(request, "Retry-After", NEXUS_S("10"));
-        nexus_request_problem_text(request, 503, "subscribers-full",
-                                   "Too many live streams are open; try again later.");
+        nexus_request_problem_text(request, 503, "subscribers-full", "Too many live streams are open; try again later.");
         return;
     }
     nexus_request_on_close(request, on_gone, live);
@@ -260,8 +257,7 @@ static void subscribe(nexus_request *request, void *user_data)
 static const nexus_param params[] = {{"event", "query", NULL, "Only events of this name.", false},
                                      {"after", "query", "{\"type\":\"integer\",\"minimum\":0}",
                                       "Resume behind this seq, as Last-Event-ID does.", false}};
-static const nexus_reply_doc replies[] = {
-    {200, "text/event-stream: sample (id = seq) and gap {missed}.", NULL}};
+static const nexus_reply_doc replies[] = {{200, "text/event-stream: sample (id = seq) and gap {missed}.", NULL}};
 
 nexus_status analytics_live_open(analytics_live **out, analytics *a)
 {

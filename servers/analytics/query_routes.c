@@ -1,4 +1,7 @@
 /* Questions over HTTP. */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "analytics.h"
 
 static void finish(nexus_request *request, nexus_status st, char *text, size_t n)
@@ -52,6 +55,40 @@ static void show_metrics(nexus_request *request, void *user_data)
     finish(request, st, text, n);
 }
 
+static uint64_t number_param(nexus_request *request, const char *name, uint64_t otherwise)
+{
+    nexus_slice v;
+    char text[24];
+    if (!nexus_request_query_param(request, name, &v))
+        return otherwise;
+    snprintf(text, sizeof text, "%.*s", (int)(v.n < 19 ? v.n : 19), v.p);
+    return strtoull(text, NULL, 10);
+}
+
+/* The polling twin of the live stream. */
+static void list_events(nexus_request *request, void *user_data)
+{
+    analytics *a = user_data;
+    nexus_slice event = {"", 0};
+    char *text = NULL;
+    size_t n = 0;
+    uint64_t next, last = number_param(request, "last", 0), newest = nexus_analytics_seq(a->store);
+    uint64_t after = number_param(request, "after", 0);
+    if (last != 0)
+        after = newest > last ? newest - last : 0;
+    (void)nexus_request_query_param(request, "event", &event);
+    uint32_t limit = (uint32_t)number_param(request, "limit", last ? last : 100);
+    nexus_status st = nexus_analytics_tail(a->store, after, limit, event, &text, &n, &next);
+    finish(request, st, text, n);
+}
+
+static const nexus_param events_params[] = {
+    {"after", "query", "{\"type\":\"integer\",\"minimum\":0}",
+     "Only events behind this seq: the `next` of the last answer.", false},
+    {"last", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000}", "The newest so many, instead of after.",
+     false},
+    {"limit", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":1000}", "At most so many; 100.", false},
+    {"event", "query", NULL, "Only events of this name.", false}};
 static const nexus_param dashboard_params[] = {
     {"range", "query", NULL, "1h, 24h (the default), 7d, today, yesterday or all", false}};
 static const nexus_param metric_params[] = {
@@ -63,9 +100,8 @@ static const nexus_param metric_params[] = {
     {"interval", "query", NULL, "1m, 1h, 1d, 1w, 1mo; without it one point", false},
     {"group_by", "query", NULL, "Fields, parted by commas", false},
 };
-static const nexus_reply_doc object_replies[] = {
-    {200, "The answer.", "{\"type\":\"object\"}"},
-    {422, "errors[] names the member that is not understood.", NULL}};
+static const nexus_reply_doc object_replies[] = {{200, "The answer.", "{\"type\":\"object\"}"},
+                                                 {422, "errors[] names the member that is not understood.", NULL}};
 static const char query_schema[] =
     "{\"type\":\"object\",\"properties\":{"
     "\"measures\":{\"type\":\"array\",\"maxItems\":8,\"items\":{\"type\":\"object\",\"properties\":{"
@@ -112,6 +148,19 @@ nexus_status analytics_query_routes(analytics *a)
          .roles = "operator,admin",
          .params = metric_params,
          .param_count = COUNT(metric_params),
+         .replies = object_replies,
+         .reply_count = COUNT(object_replies)},
+        {.size = sizeof(nexus_route),
+         .method = "GET",
+         .path = "/api/v1/analytics/events",
+         .handler = list_events,
+         .user_data = a,
+         .operation_id = "listEvents",
+         .summary = "Newest events, whole, in the order they became visible",
+         .tag = "analytics",
+         .roles = "operator,admin",
+         .params = events_params,
+         .param_count = COUNT(events_params),
          .replies = object_replies,
          .reply_count = COUNT(object_replies)},
         {.size = sizeof(nexus_route),

@@ -55,7 +55,7 @@ nexus_status analytics_write_key(analytics *a)
     snprintf(path, sizeof path, "%s/write.key", nexus_service_state_dir(a->service));
     if (read_key(a, path) || (make_key(path) && read_key(a, path)))
         return NEXUS_OK;
-    nexus_log_printf(nexus_service_log(a->service), NEXUS_LOG_ERROR, "ingest", NULL, "%s cannot be made: %s",
-                     path, strerror(errno));
+    nexus_log_printf(nexus_service_log(a->service), NEXUS_LOG_ERROR, "ingest", NULL, "%s cannot be made: %s", path,
+                     strerror(errno));
     return NEXUS_EIO;
 }
