@@ -272,7 +272,7 @@ nexus_status analytics_live_open(analytics_live **out, analytics *a)
                                .path = "/api/v1/analytics/stream",
                                .handler = subscribe,
                                .user_data = live,
-                               .operation_id = "stream",
+                               .operation_id = "analyticsStream",
                                .summary = "Live events by server-sent events",
                                .tag = "analytics",
                                .roles = "operator,admin",

@@ -188,7 +188,7 @@ nexus_status console_live_open(console_live **out, console *c)
                                .path = "/live",
                                .handler = watch,
                                .user_data = live,
-                               .operation_id = "live",
+                               .operation_id = "consoleLive",
                                .summary = "The latest events, by server-sent events",
                                .tag = "console",
                                .roles = "public"};

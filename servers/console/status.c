@@ -79,7 +79,7 @@ nexus_status console_status_routes(console *c)
                                .path = "/status",
                                .handler = show,
                                .user_data = c,
-                               .operation_id = "status",
+                               .operation_id = "consoleStatus",
                                .summary = "Readiness of all services",
                                .tag = "console",
                                .roles = "public"};

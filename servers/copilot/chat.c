@@ -262,7 +262,7 @@ nexus_status copilot_chat_routes(copilot *c)
                                .path = "/api/v1/copilot/chat",
                                .handler = handle,
                                .user_data = c,
-                               .operation_id = "chat",
+                               .operation_id = "copilotChat",
                                .summary = "Ask in plain words",
                                .tag = "copilot",
                                .roles = "operator,admin",
