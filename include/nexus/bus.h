@@ -254,8 +254,10 @@ NEXUS_API nexus_status nexus_group_dead(char **out, size_t *n, nexus_group *grou
 NEXUS_API nexus_status nexus_outbox_prepare(struct nexus_db *db) NEXUS_MUST_CHECK;
 
 /**
- * Writes events into the outbox inside the caller's open transaction; the relay publishes them after the commit, in
- * commit order, as often as a crash makes it necessary and, by their ids, stored once. Ids are made here when absent.
+ * Writes events into the outbox inside the caller's open transaction; the relay publishes them after the commit, as
+ * often as a crash makes it necessary and, by their ids, stored once. Ids are made here when absent. Order: that of the
+ * commits on SQLite; on PostgreSQL that of the commits between transactions that wait for each other's rows. NEXUS_EINVAL
+ * outside a transaction, or naming the attribute.
  */
 NEXUS_API nexus_status nexus_outbox_append(struct nexus_db *tx, const nexus_event *events,
                                            size_t n) NEXUS_MUST_CHECK;
@@ -276,6 +278,7 @@ typedef struct nexus_outbox_relay_opts {
     {                                                                                                        \
         sizeof(nexus_outbox_relay_opts)                                                                      \
     }
+NEXUS_API void nexus_outbox_relay_opts_init(nexus_outbox_relay_opts *opts);
 NEXUS_API nexus_status nexus_outbox_relay_open(nexus_outbox_relay **out, struct nexus_db *db, nexus_bus *bus,
                                                const nexus_outbox_relay_opts *opts) NEXUS_MUST_CHECK;
 /** Call it after a commit: the relay looks now instead of at its next poll. Any thread, never blocks. */
