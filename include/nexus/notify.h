@@ -69,7 +69,7 @@ typedef struct nexus_notify_opts {
 
 #define NEXUS_NOTIFY_OPTS_INIT                                                                                         \
     {                                                                                                                  \
-        sizeof(nexus_notify_opts)                                                                                      \
+        sizeof(nexus_notify_opts), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL        \
     }
 NEXUS_API void nexus_notify_opts_init(nexus_notify_opts *opts);
 
@@ -90,7 +90,7 @@ typedef struct nexus_notify_report {
 
 #define NEXUS_NOTIFY_REPORT_INIT                                                                                       \
     {                                                                                                                  \
-        sizeof(nexus_notify_report)                                                                                    \
+        sizeof(nexus_notify_report), "", "", false                                                                     \
     }
 
 /**
