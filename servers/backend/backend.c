@@ -140,6 +140,8 @@ static nexus_status open_bus(backend *b)
     nexus_status status = nexus_outbox_relay_open(&b->relay, b->db, b->bus, &relay);
     if (status == NEXUS_OK)
         status = payments_open(b);
+    if (status == NEXUS_OK)
+        status = order_events_open(b);
     return status == NEXUS_OK ? order_saga_open(b) : status;
 }
 
@@ -148,7 +150,7 @@ static void backend_unmount(void *mounted)
     backend *b = mounted;
     if (!b)
         return;
-    nexus_saga_close(b->saga);
+    order_saga_close(b);
     nexus_consumer_close(b->order_consumer);
     nexus_consumer_close(b->payment_consumer);
     nexus_group_close(b->order_group);

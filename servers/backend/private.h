@@ -93,7 +93,9 @@ nexus_status idempotency_expire(backend *b);
 
 nexus_status backend_migrate(nexus_db *db);
 nexus_status payments_open(backend *b);
+nexus_status order_events_open(backend *b);
 nexus_status order_saga_open(backend *b);
+void order_saga_close(backend *b);
 nexus_status account_routes(backend *b);
 nexus_status order_routes(backend *b);
 
