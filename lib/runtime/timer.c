@@ -9,14 +9,26 @@ struct nexus_timer {
     nexus_loop *loop;
     nexus_task_fn *fn;
     void *user_data;
+    int64_t deadline_ns;
 };
+
+static void arm(nexus_timer *timer, int64_t ns)
+{
+    int64_t us = ns / NEXUS__NS_PER_US + 1;
+    struct timeval tv = {.tv_sec = us / 1000000, .tv_usec = us % 1000000};
+    event_add(&timer->event, &tv);
+}
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
     nexus_timer *timer = arg;
-    timer->fn(timer->user_data);
+    int64_t left = timer->deadline_ns - nexus__mono_ns();
+    if (left > 0) /* libevent's clock is a coarse one: it may be some milliseconds early */
+        arm(timer, left);
+    else
+        timer->fn(timer->user_data);
 }
 
 nexus_status nexus_timer_open(nexus_timer **out, nexus_loop *loop, nexus_task_fn *fn, void *user_data)
@@ -37,8 +49,8 @@ nexus_status nexus_timer_open(nexus_timer **out, nexus_loop *loop, nexus_task_fn
 
 void nexus_timer_start(nexus_timer *timer, uint32_t ms)
 {
-    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
-    event_add(&timer->event, &tv);
+    timer->deadline_ns = nexus__mono_ns() + (int64_t)ms * NEXUS__NS_PER_MS;
+    arm(timer, (int64_t)ms * NEXUS__NS_PER_MS);
 }
 
 void nexus_timer_stop(nexus_timer *timer)
