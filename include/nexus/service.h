@@ -198,8 +198,7 @@ NEXUS_API bool nexus_service_subject(const struct nexus_request *request, nexus_
 NEXUS_API bool nexus_service_has_role(const struct nexus_request *request, const char *role);
 /**
  * Whether the request comes from the operator of this machine (bearer token of $STATE/admin.token) or from an
- * administrator. For routes with roles "public" under /admin/v1/, such as the backend's
- * `POST /admin/v1/bootstrap-token` → `{"token","expires_in"}`, which `nexus admin token` calls on the backend's port.
+ * administrator. For routes with roles "public" that check it themselves, such as the backend's bootstrap-token.
  */
 NEXUS_API bool nexus_service_is_operator(const struct nexus_request *request);
 /** The ids of the request for a log record; the slices live as long as the request. */

@@ -224,21 +224,25 @@ static void access_log(nexus_service *s, const nexus_request *request, double se
     int32_t level = status >= 500 ? NEXUS_LOG_WARN : is_probe(path) ? NEXUS_LOG_DEBUG : NEXUS_LOG_INFO;
     if (!nexus_log_enabled(s->log, level, "access"))
         return;
-    const nexus_log_field fields[] = {NEXUS_LOG_S("method", method),
-                                      NEXUS_LOG_S("path", path),
-                                      NEXUS_LOG_I("status", status),
-                                      NEXUS_LOG_D("ms", round(seconds * 1e6) / 1e3),
-                                      NEXUS_LOG_I("bytes", nexus_request_bytes_out(request)),
-                                      NEXUS_LOG_S("ip", ip),
-                                      NEXUS_LOG_S("user", subject),
-                                      NEXUS_LOG_S("problem", nexus__slice_c(nexus_request_problem_code(request)))};
+    nexus_slice problem = nexus__slice_c(nexus_request_problem_code(request));
+    nexus_log_field fields[8] = {NEXUS_LOG_S("method", method),
+                                 NEXUS_LOG_S("path", path),
+                                 NEXUS_LOG_I("status", status),
+                                 NEXUS_LOG_D("ms", round(seconds * 1e6) / 1e3),
+                                 NEXUS_LOG_I("bytes", nexus_request_bytes_out(request)),
+                                 NEXUS_LOG_S("ip", ip)};
+    size_t count = 6;
+    if (subject.n > 0)
+        fields[count++] = NEXUS_LOG_S("user", subject);
+    if (problem.n > 0)
+        fields[count++] = NEXUS_LOG_S("problem", problem);
     const nexus_log_record record = {.size = sizeof record,
                                      .level = level,
                                      .module = "access",
                                      .message = NEXUS_S("request"),
                                      .context = c ? &c->log : NULL,
                                      .fields = fields,
-                                     .field_count = sizeof fields / sizeof fields[0]};
+                                     .field_count = count};
     nexus_log_write(s->log, &record);
 }
 

@@ -217,7 +217,7 @@ int cli_explain(cli *c)
     }
     cli_service_url(c, ADMIN_OFFSET, base, sizeof base);
     percent(target, sizeof target, c->argv[1]);
-    snprintf(path, sizeof path, "/admin/v1/explain?method=%s&url=%s", c->argv[0], target);
+    snprintf(path, sizeof path, "/admin/v1/explain?method=%s&target=%s", c->argv[0], target);
     answer a;
     code = cli_call(c, &(call){.method = "GET", .path = path, .token = token, .base = base}, &a);
     if (code == CLI_DONE)
@@ -252,10 +252,14 @@ static int notify_send(cli *c, const char *token, const char *to, const char *ch
     if (nexus_json_writer_new(&w) != NEXUS_OK)
         return CLI_REFUSED;
     nexus_json_open_object(w, NULL);
-    nexus_json_put_text_c(w, "channel", channel ? channel : "email");
     nexus_json_put_text_c(w, "to", to);
+    nexus_json_open_array(w, "channels");
+    nexus_json_put_text_c(w, NULL, channel ? channel : "email");
+    nexus_json_close(w);
+    nexus_json_open_object(w, "content");
     nexus_json_put_text_c(w, "subject", subject ? subject : "A message from nexus");
     nexus_json_put_text_c(w, "text", text ? text : "");
+    nexus_json_close(w);
     nexus_json_close(w);
     answer a;
     int code =
@@ -314,7 +318,7 @@ int cli_admin(cli *c)
     answer a;
     cli_service_url(c, BACKEND_OFFSET, base, sizeof base);
     code = cli_call(
-        c, &(call){.method = "POST", .path = "/admin/v1/bootstrap-token", .token = operator_token, .base = base}, &a);
+        c, &(call){.method = "POST", .path = "/api/v1/auth/bootstrap-token", .token = operator_token, .base = base}, &a);
     if (code == CLI_DONE)
         code = cli_expect(c, &a, "admin token");
     if (code == CLI_DONE && c->json)
