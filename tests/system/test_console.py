@@ -1,0 +1,145 @@
+"""The web console in real Chromium, and its session, pass-through and content policy seen from outside.
+
+Screenshots of every page in both themes go to tests/screenshots/."""
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from harness import ROOT, SLOW, Topology, problem, request, wait_for
+
+BROWSER = ROOT / "tests/browser"
+SHOTS = ROOT / "tests/screenshots"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+EMAIL, PASSWORD = "admin@example.com", "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with Topology(tmp_path_factory.mktemp("console")) as topology:
+        topology.admin = topology.bootstrap_admin(EMAIL, PASSWORD)
+        yield topology
+
+
+def call(world, method, path, body=None, cookie=None, headers=None):
+    headers = dict(headers or {"Sec-Fetch-Site": "same-origin"})
+    if cookie:
+        headers["Cookie"] = cookie
+    return request(method, world.url("console", path), body, headers=headers)
+
+
+def sign_in(world, email=EMAIL, password=PASSWORD):
+    reply = call(world, "POST", "/session", {"email": email, "password": password})
+    assert reply.status == 200, reply
+    return reply.header("Set-Cookie").split(";")[0]
+
+
+def test_pages_are_hashed_compressed_and_forbid_anything_from_outside(world):
+    page = call(world, "GET", "/")
+    assert page.status == 200 and page.header("Cache-Control") == "no-cache"
+    policy = page.header("Content-Security-Policy")
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    import re
+    paths = re.findall(rb'(?:href|src)="(/assets/[^"]+)"', page.body)
+    assert len(paths) == 3
+    total = 0
+    for path in paths:
+        asset = call(world, "GET", path.decode(), headers={"Accept-Encoding": "gzip"})
+        assert asset.status == 200 and "immutable" in asset.header("Cache-Control") and asset.header("Content-Encoding") == "gzip"
+        total += len(asset.body)
+        again = call(world, "GET", path.decode(), headers={"If-None-Match": asset.header("ETag")})
+        assert again.status == 304 and not again.body
+    assert total < 100_000
+    assert call(world, "GET", "/assets/app.000000000000.js").status == 404
+
+
+def test_a_session_is_a_cookie_that_scripts_cannot_read(world):
+    reply = call(world, "POST", "/session", {"email": EMAIL, "password": PASSWORD})
+    cookie = reply.header("Set-Cookie")
+    assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Path=/" in cookie
+    assert "token" not in reply.body.decode().lower() and reply.json["user"]["email"] == EMAIL
+    cookie = cookie.split(";")[0]
+    assert call(world, "GET", "/session", cookie=cookie).json["user"]["email"] == EMAIL
+    assert call(world, "GET", "/session").json == {"user": None}
+    assert call(world, "GET", "/api/v1/users/me", cookie=cookie).json["email"] == EMAIL
+    assert call(world, "DELETE", "/session", cookie=cookie).status == 204
+    problem(call(world, "GET", "/api/v1/users/me", cookie=cookie), 401, "not-signed-in")
+
+
+def test_what_is_passed_on_keeps_its_status_and_words(world):
+    cookie = sign_in(world)
+    problem(call(world, "GET", "/api/v1/users/me"), 401)
+    assert call(world, "GET", "/api/v1/no/such/thing", cookie=cookie).status == 404
+    order = {"items": [{"sku": "b", "quantity": 0, "unit_price": {"amount": 1, "currency": "EUR"}}], "payment": {"token": "tok_ok"}}
+    problem(call(world, "POST", "/api/v1/orders", order, cookie=cookie), 422)
+    board = call(world, "GET", "/api/v1/analytics/dashboard?range=1h", cookie=cookie)
+    assert board.status == 200 and board.json["totals"]["events"] > 0
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"}, {"X": "y"}])
+def test_another_site_cannot_change_anything(world, headers):
+    cookie = sign_in(world)
+    problem(call(world, "POST", "/api/v1/orders", {}, cookie=cookie, headers=headers), 403, "cross-site")
+    problem(call(world, "POST", "/session", {"email": EMAIL, "password": PASSWORD}, headers=headers), 403, "cross-site")
+    problem(call(world, "DELETE", "/session", cookie=cookie, headers=headers), 403, "cross-site")
+    own = {"Origin": world.url("console").rstrip("/")}
+    assert call(world, "DELETE", "/session", cookie=cookie, headers=own).status == 204
+
+
+def test_wrong_password_and_broken_bodies(world):
+    problem(call(world, "POST", "/session", {"email": EMAIL, "password": "wrong"}), 401)
+    assert 400 <= call(world, "POST", "/session", b"{", headers={"Sec-Fetch-Site": "same-origin", "Content-Type": "application/json"}).status < 500
+    assert 400 <= call(world, "POST", "/session", {"email": 1}).status < 500
+
+
+def test_health_names_all_six(world):
+    cookie = sign_in(world)
+    services = call(world, "GET", "/status", cookie=cookie).json["services"]
+    assert {s["name"]: s["state"] for s in services} == dict.fromkeys(
+        ["gateway", "backend", "console", "analytics", "notification", "copilot"], "ready")
+    problem(call(world, "GET", "/status"), 401)
+
+
+@pytest.mark.skipif(not shutil.which("node") or not (BROWSER / "node_modules/playwright-core").exists() or not Path(CHROMIUM).exists(),
+                    reason="needs node, chromium and scripts/setup.sh (npm packages of tests/browser)")
+def test_an_operator_in_chromium(world):
+    customer = world.register("ada@example.com")
+    body = {"items": [{"sku": "book-1", "quantity": 2, "unit_price": {"amount": 1250, "currency": "EUR"}}], "payment": {"token": "tok_ok"}}
+    order = world.call("POST", "/api/v1/orders", body, token=customer)
+    assert order.status == 201, order
+    wait_for(lambda: world.call("GET", "/api/v1/analytics/dashboard?range=1h", token=world.admin).json["orders"]["confirmed"], 15, "a confirmed order")
+    wait_for(lambda: world.call("GET", "/api/v1/notifications/mailbox", token=world.admin).json["items"], 15, "a captured mail")
+    run = subprocess.Popen(["node", "console.mjs", world.url("console", "/"), EMAIL, PASSWORD, str(SHOTS)], cwd=BROWSER,
+                           env=dict(os.environ, CHROMIUM=CHROMIUM), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        first = run.stderr.readline()
+        assert first.strip() == "READY", first + run.stderr.read()
+        sent = time.monotonic()
+        assert world.call("POST", "/api/v1/ingest/event", {"event": "browser.test", "user_id": "u"}, token=world.admin).status == 202
+        out, err = run.communicate(timeout=90 * SLOW)
+    finally:
+        if run.poll() is None:
+            run.kill()
+    assert run.returncode == 0, err
+    seen = json.loads(out)
+    base = world.url("console", "/")
+    assert not [u for u in seen["requests"] if not u.startswith(base)], "an external resource"
+    assert not seen["problems"] and not seen["console"], (seen["problems"], seen["console"])
+    pages = seen["pages"]
+    assert int(pages["totals"]["events"].replace(",", "")) > 0 and pages["totals"]["confirmed"] == "1" and "25.00" in pages["totals"]["revenue"]
+    assert "order.confirmed" in pages["tail"] or len(pages["tail"]) == 8
+    assert pages["live"] and time.monotonic() - sent < 90 * SLOW
+    assert order.json["id"] in pages["mail"] or "ada" in pages["mail"].lower() or "order" in pages["mail"].lower()
+    assert set(pages["health"].values()) == {"ready"} and len(pages["health"]) == 6
+    assert "events were counted today" in pages["answer"] and any(c.isdigit() for c in pages["answer"])
+    assert "password" in pages["refused"].lower()
+    assert pages["overflow"] <= 0, "the page is wider than 320 pixels"
+    assert pages["after"] == 401, "signing out ends the session"
+    session = [c for c in seen["cookies"] if c["name"] == "nexus_session"][0]
+    assert session["httpOnly"] and session["sameSite"] == "Lax"
+    assert seen["scriptCookies"] == "" and seen["storage"] == "[{},{}]", "nothing is kept where scripts can read"
+    assert not seen["axe"], "\n".join(seen["axe"])
+    assert (SHOTS / "dashboard-dark.png").stat().st_size > 10_000
