@@ -70,21 +70,48 @@ static bool has_write_key(const analytics *a, nexus_request *request)
            same_key(a, user);
 }
 
+/* What an operator's token says. The route is public (a write key is no token), so the keys that verify tokens may not
+ * have come yet; then they are fetched here, once, on this worker. */
+static nexus_status check_token(const analytics *a, nexus_request *request, bool *operator_role)
+{
+    nexus_slice given;
+    nexus_principal *principal = NULL;
+    nexus_verifier *verifier = nexus_service_verifier(a->service);
+    if (!nexus_request_header(request, "authorization", &given) || !starts(given, "Bearer "))
+        return NEXUS_ENOTFOUND;
+    if (!verifier)
+        return NEXUS_EAGAIN;
+    nexus_status st = nexus_verifier_check(verifier, given.p + 7, given.n - 7, &principal);
+    if (st == NEXUS_EAGAIN && nexus_verifier_refresh(verifier) == NEXUS_OK)
+        st = nexus_verifier_check(verifier, given.p + 7, given.n - 7, &principal);
+    if (st == NEXUS_OK)
+        *operator_role =
+            nexus_principal_has_role(principal, "operator") || nexus_principal_has_role(principal, "admin");
+    nexus_principal_free(principal);
+    return st;
+}
+
 /* Whether the caller may write; answers when not. */
 static bool may_write(const analytics *a, nexus_request *request)
 {
-    nexus_slice subject;
-    if (has_write_key(a, request) || nexus_service_has_role(request, "operator") ||
-        nexus_service_has_role(request, "admin"))
+    bool operator_role = false;
+    if (has_write_key(a, request))
         return true;
-    if (nexus_service_subject(request, &subject)) {
+    nexus_status st = check_token(a, request, &operator_role);
+    if (st == NEXUS_OK && operator_role)
+        return true;
+    if (st == NEXUS_OK) {
         nexus_request_problem_text(request, 403, "role-missing", "Ingestion needs the write key or the operator role.");
-        return false;
+    } else if (st == NEXUS_EAGAIN) {
+        nexus_request_set_header(request, "Retry-After", NEXUS_S("1"));
+        nexus_request_problem_text(request, 503, "keys-unavailable",
+                                   "The keys that verify tokens cannot be fetched yet; try again.");
+    } else {
+        nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer realm=\"nexus\""));
+        nexus_request_problem_text(
+            request, 401, st == NEXUS_ENOTFOUND ? "key-missing" : "key-invalid",
+            "Send the write key ($STATE/write.key) as \"Authorization: Bearer nxw_…\" or X-Write-Key.");
     }
-    nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer realm=\"nexus\""));
-    nexus_request_problem_text(
-        request, 401, "key-missing",
-        "Send the write key ($STATE/write.key) as \"Authorization: Bearer nxw_…\" or X-Write-Key.");
     return false;
 }
 
