@@ -1,11 +1,11 @@
 import { h, number } from "./dom.js";
 
-const W = 640, H = 200, LEFT = 36, BOTTOM = 22, TOP = 10, RIGHT = 6;
+const H = 200, LEFT = 36, BOTTOM = 22, TOP = 10, RIGHT = 6;
 
 function nice(max) {
   if (max <= 4) return 4;
   const unit = 10 ** Math.floor(Math.log10(max));
-  return [1, 2, 4, 5, 10].map((k) => k * unit).find((v) => v >= max);
+  return [1, 2, 3, 4, 6, 8, 10].map((k) => k * unit).find((v) => v >= max);
 }
 
 const label = (t, span) => {
@@ -16,6 +16,7 @@ const label = (t, span) => {
 
 // A line over time with its area, as SVG. points: [[ms, value], …]; name: what is counted, for the legend and readers.
 export function lineChart(points, name) {
+  const W = Math.max(240, Math.min(1000, (document.getElementById("main")?.clientWidth ?? 640) - 100)); // text keeps its size
   const top = nice(Math.max(...points.map((p) => p[1] ?? 0), 1));
   const from = points[0]?.[0] ?? 0, span = Math.max((points.at(-1)?.[0] ?? 1) - from, 1);
   const x = (t) => LEFT + ((t - from) / span) * (W - LEFT - RIGHT);
@@ -24,7 +25,7 @@ export function lineChart(points, name) {
   const total = points.reduce((s, p) => s + (p[1] ?? 0), 0);
   const marks = [0, 0.5, 1].map((k) => [h("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: y(top * k), y2: y(top * k) }),
     h("text", { class: "tick", x: LEFT - 6, y: y(top * k) + 4, "text-anchor": "end" }, number(top * k))]);
-  const times = [0, 0.25, 0.5, 0.75, 1].map((k) => h("text", {
+  const times = (W < 400 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((k) => h("text", {
     class: "tick", x: x(from + span * k), y: H - 5, "text-anchor": k === 0 ? "start" : k === 1 ? "end" : "middle" }, label(from + span * k, span)));
   const dot = h("circle", { class: "dot", r: 4, cx: -10, cy: -10 });
   const readout = h("p", { class: "readout", "aria-live": "off" }, `${number(total)} ${name}`);

@@ -37,6 +37,7 @@ function table(caption, heads, rows) {
 function change(now, before) {
   if (!before) return h("small", {}, "nothing in the period before");
   const by = Math.round(((now - before) / before) * 100);
+  if (by >= 1000) return h("small", { class: "up" }, `▲ ${Math.round(now / before)} times the period before`);
   return h("small", { class: by < 0 ? "down" : "up" }, `${by < 0 ? "▼" : "▲"} ${Math.abs(by)} % on the period before`);
 }
 
@@ -50,7 +51,7 @@ function bars(list, name, hint) {
     h("meter", { min: 0, max: most, value: r.count, "aria-hidden": "true" }))));
 }
 
-const RANGES = [["1h", "Last hour"], ["24h", "24 hours"], ["7d", "7 days"], ["all", "All time"]];
+const RANGES = [["1h", "1 hour"], ["24h", "24 hours"], ["7d", "7 days"], ["all", "All time"]];
 
 export function dashboard(root, { range = "1h" } = {}) {
   const url = `/api/v1/analytics/dashboard?range=${encodeURIComponent(range)}`;
@@ -63,7 +64,7 @@ export function dashboard(root, { range = "1h" } = {}) {
   const totals = panel("Totals", "totals", async () => {
     const b = await latest();
     top.run(); paths.run(); series.run();
-    const revenue = b.revenue.length ? b.revenue.map(money).join(" · ") : "–";
+    const revenue = b.revenue.length ? b.revenue.map((r) => h("span", { class: b.revenue.length > 1 ? "each" : null }, money(r))) : "–";
     return h("div", { class: "cards" },
       card("events", "Events", number(b.totals.events), change(b.totals.events, b.totals.previous.events)),
       card("users", "Users", number(b.totals.users), change(b.totals.users, b.totals.previous.users)),
@@ -72,6 +73,7 @@ export function dashboard(root, { range = "1h" } = {}) {
   }, { every: 3000, wide: true });
   const series = panel(range === "1h" ? "Events a minute, last hour" : "Events over time", "the chart", async () => {
     const b = await board;
+    if (series.root.querySelector("svg:hover, svg:focus")) return null; // somebody is reading it
     return b.totals.events ? lineChart(b.series.map((p) => [p.t, p.events]), "events")
       : empty("No events in this time", "Send one with nexus ingest, or place an order: it appears within a second.");
   }, { wide: true });
