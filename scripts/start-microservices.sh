@@ -159,8 +159,13 @@ print_topology() {
     # shellcheck disable=SC2016 # the reader's shell expands it
     printf '    -d "{\\"token\\":\\"$(cat %s/bootstrap.token)\\",\\"email\\":\\"you@example.com\\",\\"password\\":\\"a long pass phrase\\",\\"name\\":\\"You\\"}"\n' "$state"
   fi
-  printf '\nTry next:\n  %s/servers/nexus demo      walks an order through the topology\n' "$build"
-  printf '  %s/servers/nexus status    health of every service\n  scripts/start-microservices.sh stop\n' "$build"
+  local prefix='' # what another shell must know
+  [ "$base" = 3000 ] || prefix+="NEXUS_PORT_BASE=$base "
+  [ "$state" = "$root/var" ] || prefix+="NEXUS_STATE_DIR=$state "
+  printf '\nTry next:\n'
+  printf '  %s%-24s %s\n' "$prefix" "${build#"$root"/}/servers/nexus demo" "walks an order through the topology"
+  printf '  %s%-24s %s\n' "$prefix" "${build#"$root"/}/servers/nexus status" "health of every service"
+  printf '  %s%-24s %s\n' "$prefix" "scripts/start-microservices.sh stop" ""
 }
 
 start() {

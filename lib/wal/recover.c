@@ -61,7 +61,8 @@ static nexus_status list_files(nexus__wal *wal, nexus__buf *out)
         }
     }
     closedir(dir);
-    qsort(out->p, out->len / sizeof(found), sizeof(found), by_generation);
+    if (out->len > 0) /* qsort(3) wants an array, even of nothing */
+        qsort(out->p, out->len / sizeof(found), sizeof(found), by_generation);
     return out->status;
 }
 
