@@ -6,7 +6,7 @@
 
 #include "http/internal.h"
 
-enum { ACCEPT_MAX = 64, IOV_MAX_HERE = 66 };
+enum { ACCEPT_MAX = 64, IOV_MAX_HERE = 66, ACCEPT_RETRY_MS = 20 };
 
 static void on_ready(nexus__watch *watch, uint32_t ready);
 
@@ -17,6 +17,26 @@ static void pause_accepting(nexus__shard *shard)
     shard->paused = true;
     for (nexus__list *n = shard->listeners.next; n != &shard->listeners; n = n->next)
         nexus__watch_stop(&NEXUS__CONTAINER(n, nexus__listener, node)->watch);
+    nexus__timeout_set(&shard->retry, shard->loop, ACCEPT_RETRY_MS);
+}
+
+void nexus__shard_retry_accept(nexus__timeout *timeout)
+{
+    nexus__shard *shard = NEXUS__CONTAINER(timeout, nexus__shard, retry);
+    if (!shard->paused)
+        return;
+    if (atomic_load(&shard->server->connections) >= shard->server->opts.connections_max) {
+        nexus__timeout_set(timeout, shard->loop, ACCEPT_RETRY_MS);
+        return;
+    }
+    shard->paused = false;
+    for (nexus__list *n = shard->listeners.next; n != &shard->listeners; n = n->next) {
+        nexus__listener *l = NEXUS__CONTAINER(n, nexus__listener, node);
+        if (nexus__watch_start_level(&l->watch, shard->loop, l->watch.fd, nexus__conn_accept) != NEXUS_OK)
+            shard->paused = true;
+    }
+    if (shard->paused)
+        nexus__timeout_set(timeout, shard->loop, ACCEPT_RETRY_MS);
 }
 
 static void peer_ip(const struct sockaddr_in6 *peer, nexus__ip *out)
@@ -72,7 +92,7 @@ void nexus__conn_accept(nexus__watch *watch, uint32_t ready)
         if (fd >= 0)
             open_conn(shard, fd, &peer);
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accepting(shard); /* until a connection ends: else the level-triggered watch would spin */
+            pause_accepting(shard); /* for a while: else the level-triggered watch would spin */
             return;
         } else if (errno != ECONNABORTED && errno != EINTR)
             return;

@@ -191,6 +191,7 @@ struct nexus__shard {
     uint32_t requests; /* in use */
     int64_t date_until_ns;
     size_t scratch_len;
+    nexus__timeout retry; /* runs while accepting is paused: another shard's connection may end first */
     bool closing, paused /* accepting, at connections_max */;
     bool quiet; /* counted in the server's locked.quiet */
     nexus__task drain_task, close_task;
@@ -245,6 +246,7 @@ struct nexus_server {
 /* --- conn.c: sockets --------------------------------------------------------------------------------------------- */
 
 void nexus__conn_accept(nexus__watch *watch, uint32_t ready);
+void nexus__shard_retry_accept(nexus__timeout *timeout); /* of shard->retry, and whenever a connection ended */
 /* Reads once into the buffer; false when there is nothing now (or ever: conn->eof). */
 bool nexus__conn_fill(nexus__conn *c);
 /* Copies to the scratch, or sends, or keeps what the socket does not take. A dead socket breaks the connection. */

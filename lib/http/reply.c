@@ -281,6 +281,8 @@ void nexus__reply_now(nexus_request *r, uint16_t status, nexus_slice content_typ
     if (r->conn) {
         nexus__reply_begin(r, &h);
         nexus__reply_write(r, true, &(struct iovec){(void *)(uintptr_t)body.p, body.n}, 1, true);
+    } else {
+        r->status = 0; /* nobody was told */
     }
     nexus__request_end(r);
 }

@@ -148,6 +148,7 @@ static nexus_status open_shards(nexus_server *s)
             return nexus__nomem();
         shard->server = s;
         shard->loop = nexus_runtime_loop(s->runtime, i);
+        nexus__timeout_init(&shard->retry, nexus__shard_retry_accept);
         nexus__list_init(&shard->conns);
         nexus__list_init(&shard->listeners);
         s->shards[s->shard_count++] = shard;
@@ -504,6 +505,8 @@ uint32_t nexus_server_connections(const nexus_server *s)
 
 static void stop_listening(nexus__shard *shard)
 {
+    shard->paused = false;
+    nexus__timeout_remove(&shard->retry, shard->loop);
     while (!nexus__list_empty(&shard->listeners)) {
         nexus__listener *l = NEXUS__CONTAINER(shard->listeners.next, nexus__listener, node);
         nexus__watch_stop(&l->watch);
@@ -523,14 +526,8 @@ static bool at_rest(const nexus__shard *shard)
 void nexus__shard_changed(nexus__shard *shard)
 {
     nexus_server *s = shard->server;
-    if (shard->paused && !shard->closing && atomic_load(&s->connections) < s->opts.connections_max) {
-        shard->paused = false;
-        for (nexus__list *n = shard->listeners.next; n != &shard->listeners; n = n->next) {
-            nexus__listener *l = NEXUS__CONTAINER(n, nexus__listener, node);
-            nexus_status status = nexus__watch_start_level(&l->watch, shard->loop, l->watch.fd, nexus__conn_accept);
-            (void)status;
-        }
-    }
+    if (shard->paused)
+        nexus__shard_retry_accept(&shard->retry);
     if (!atomic_load_explicit(&s->draining, memory_order_relaxed) || !at_rest(shard))
         return;
     if (!shard->quiet) {

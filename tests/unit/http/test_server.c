@@ -97,8 +97,9 @@ Test(server, refuses_with_problems)
     cr_assert_eq(a.status, 204);
     peer_ask(&p, "TRACE /hello HTTP/1.1\r\nHost: a\r\n\r\n", &a);
     ASSERT_PROBLEM(&a, 405, "method-not-allowed");
-    peer_ask(&p, "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", &a);
+    peer_ask(&p, "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n", &a);
     ASSERT_PROBLEM(&a, 405, "method-not-allowed");
+    cr_assert(head_has(&a, "Connection: close"));
     peer_ask(&p, "GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n", &a);
     ASSERT_PROBLEM(&a, 400, "ambiguous-path");
     peer_ask(&p, "GET /%c0%ae HTTP/1.1\r\nHost: a\r\n\r\n", &a);
@@ -735,6 +736,25 @@ Test(server, connections_over_the_maximum_wait)
     cr_assert(body_is(&a, "hello"));
     close(fds[1]);
     close(fds[2]);
+    peer_close(&p);
+}
+
+Test(server, a_connection_that_ends_on_one_loop_makes_room_on_the_others)
+{
+    peer p;
+    answer a;
+    nexus_server_opts o = NEXUS_SERVER_OPTS_INIT;
+    o.connections_max = 1;
+    standard(&p, &o, 2);
+    peer_start(&p);
+    int fds[12];
+    for (int i = 0; i < 12; i++)
+        peer_say(fds[i] = peer_connect(&p), "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    for (int i = 0; i < 12; i++) {
+        peer_answer(fds[i], &a, false);
+        cr_assert(body_is(&a, "hello"));
+        close(fds[i]);
+    }
     peer_close(&p);
 }
 
