@@ -1,5 +1,6 @@
 #include "ingest/ingest.h"
 
+#include <dirent.h>
 #include <stdatomic.h>
 
 #include "base/status.h"
@@ -15,9 +16,9 @@
 #define DEDUPE_MAX 10000000u
 #define REJECTED_MAX 100000u
 /* Placeholders that broken senders write where an identity belongs (after the list that PostHog publishes). */
-#define ILLEGAL                                                                                              \
-    "null,undefined,none,nil,nan,anonymous,anon,guest,0,-1,true,false,unknown,unidentified,not_"             \
-    "authenticated,"                                                                                         \
+#define ILLEGAL                                                                                                        \
+    "null,undefined,none,nil,nan,anonymous,anon,guest,0,-1,true,false,unknown,unidentified,not_"                       \
+    "authenticated,"                                                                                                   \
     "[object object],distinct_id,distinctid,user_id,userid,id,email"
 
 void nexus_ingest_opts_init(nexus_ingest_opts *opts)
@@ -53,10 +54,8 @@ static nexus_status check_opts(const nexus_ingest_opts *o)
 
 static nexus_status open_log(nexus_ingest *g)
 {
-    nexus__wal_report report = {0};
     nexus__wal_opts opts = {.alloc = g->alloc, .queue_max_bytes = g->queue_max_bytes * 2, .name = "ingest"};
-    nexus_status st = nexus__wal_open(&g->wal, g->dir, &opts, &report);
-    g->segments_found = report.segments;
+    nexus_status st = nexus__wal_open(&g->wal, g->dir, &opts, NULL);
     return st == NEXUS_OK ? nexus__ingest_replay(g) : st;
 }
 
@@ -112,8 +111,8 @@ void nexus_ingest_close(nexus_ingest *g)
 
 /* --- taking ---------------------------------------------------------------------------------- */
 
-typedef nexus_status read_fn(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc,
-                             nexus_slice body, int64_t received_ms, nexus_ingest_result **out);
+typedef nexus_status read_fn(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc, nexus_slice body,
+                             int64_t received_ms, nexus_ingest_result **out);
 
 static nexus__event_rules rules_of(const nexus_ingest *g, uint32_t flags)
 {
@@ -132,8 +131,8 @@ static bool any_rejected(const nexus_ingest_result *r)
     return false;
 }
 
-static nexus_status judge_and_store(nexus_ingest *g, nexus_slice body, const nexus_ingest_call *call,
-                                    read_fn *read, nexus_ingest_result **out)
+static nexus_status judge_and_store(nexus_ingest *g, nexus_slice body, const nexus_ingest_call *call, read_fn *read,
+                                    nexus_ingest_result **out)
 {
     nexus__json doc;
     nexus_ingest_result *result = NULL;
@@ -144,8 +143,7 @@ static nexus_status judge_and_store(nexus_ingest *g, nexus_slice body, const nex
     if (st == NEXUS_OK && !((call->flags & NEXUS_INGEST_ATOMIC) && any_rejected(result)))
         st = nexus__ingest_commit(g, result);
     if (st == NEXUS_OK)
-        st = nexus__result_finish(result, read != nexus__ingest_read_event,
-                                  call->flags & NEXUS_INGEST_ALL_RESULTS);
+        st = nexus__result_finish(result, read != nexus__ingest_read_event, call->flags & NEXUS_INGEST_ALL_RESULTS);
     nexus__json_free(&doc);
     if (st == NEXUS_OK)
         *out = result;
@@ -154,8 +152,8 @@ static nexus_status judge_and_store(nexus_ingest *g, nexus_slice body, const nex
     return st;
 }
 
-static nexus_status take(nexus_ingest *g, nexus_slice body, const nexus_ingest_call *given, size_t max,
-                         read_fn *read, nexus_ingest_result **out)
+static nexus_status take(nexus_ingest *g, nexus_slice body, const nexus_ingest_call *given, size_t max, read_fn *read,
+                         nexus_ingest_result **out)
 {
     nexus_ingest_call call = NEXUS_INGEST_CALL_INIT;
     nexus__buf plain;
@@ -187,8 +185,7 @@ nexus_status nexus_ingest_batch(nexus_ingest *g, nexus_slice body, const nexus_i
 {
     bool lines = call && call->size >= offsetof(nexus_ingest_call, flags) + sizeof call->flags &&
                  (call->flags & NEXUS_INGEST_NDJSON);
-    return take(g, body, call, g->batch_max_bytes,
-                lines ? nexus__ingest_read_lines : nexus__ingest_read_batch, out);
+    return take(g, body, call, g->batch_max_bytes, lines ? nexus__ingest_read_lines : nexus__ingest_read_batch, out);
 }
 
 /* --- looking --------------------------------------------------------------------------------- */
@@ -221,7 +218,19 @@ static void write_queue(nexus__json_writer *w, const nexus_ingest *g)
     nexus__json_close(w, '}');
 }
 
-static void write_wal(nexus__json_writer *w, nexus_ingest *g)
+/* Files of the log that hold records; those kept for reuse do not count. */
+static uint64_t count_segments(const char *path)
+{
+    uint64_t n = 0;
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        n += strncmp(e->d_name, "seg-", 4) == 0;
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static void write_wal(nexus__json_writer *w, nexus_ingest *g, uint64_t segments)
 {
     double last, p99;
     uint64_t bytes = nexus__wal_bytes(g->wal);
@@ -229,13 +238,13 @@ static void write_wal(nexus__json_writer *w, nexus_ingest *g)
     nexus__json_key(w, "wal");
     nexus__json_open(w, '{');
     nexus__json_put_u64(w, "bytes", bytes);
-    nexus__json_put_u64(w, "segments", g->segments_found ? g->segments_found : 1);
+    nexus__json_put_u64(w, "segments", segments);
     nexus__json_put_double(w, "last_fsync_ms", last);
     nexus__json_put_double(w, "p99_fsync_ms", p99);
     nexus__json_close(w, '}');
 }
 
-static void write_stats(nexus__json_writer *w, nexus_ingest *g)
+static void write_stats(nexus__json_writer *w, nexus_ingest *g, uint64_t segments)
 {
     const nexus__meter *m = &g->locked.meter;
     int64_t now_ms = nexus__real_ns() / NEXUS__NS_PER_MS;
@@ -247,7 +256,7 @@ static void write_stats(nexus__json_writer *w, nexus_ingest *g)
     nexus__json_put_u64(w, "rate_1s", nexus__meter_rate_1s(m, now_ms));
     nexus__json_put_double(w, "rate_1m", nexus__meter_rate_1m(m, now_ms));
     write_queue(w, g);
-    write_wal(w, g);
+    write_wal(w, g, segments);
     nexus__json_key(w, "dedupe");
     nexus__json_open(w, '{');
     nexus__json_put_u64(w, "entries", nexus__dedupe_count(&g->locked.dedupe));
@@ -263,16 +272,17 @@ nexus_status nexus_ingest_stats(nexus_ingest *g, char **out, size_t *len)
     nexus__buf text;
     nexus__buf_init(&text, NULL, 0);
     nexus__json_writer w = nexus__json_writer_on(&text);
+    uint64_t segments = count_segments(g->dir);
     nexus__json_open(&w, '{');
     pthread_mutex_lock(&g->locked.mutex);
-    write_stats(&w, g);
+    write_stats(&w, g, segments);
     pthread_mutex_unlock(&g->locked.mutex);
     nexus__json_close(&w, '}');
     return hand_over(&text, out, len);
 }
 
-nexus_status nexus_ingest_rejected(nexus_ingest *g, nexus_slice code, uint64_t after, uint32_t limit,
-                                   char **out, size_t *len)
+nexus_status nexus_ingest_rejected(nexus_ingest *g, nexus_slice code, uint64_t after, uint32_t limit, char **out,
+                                   size_t *len)
 {
     nexus__buf text;
     nexus__buf_init(&text, NULL, 0);

@@ -23,7 +23,6 @@ struct nexus_ingest {
     char *illegal, *dir;
     uint32_t batch_max_events;
     uint64_t batch_max_bytes, queue_max_bytes;
-    uint32_t segments_found;
     int64_t opened_ns;
     uint64_t replayed;
     struct {
