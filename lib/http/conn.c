@@ -161,8 +161,12 @@ static bool make_room(nexus__conn *c)
 
 bool nexus__conn_fill(nexus__conn *c)
 {
-    if (!c->readable || c->eof || !make_room(c))
+    if (!c->readable || c->eof)
         return false;
+    if (!make_room(c)) {
+        c->eof = !c->in || c->state == NEXUS__CONN_HEAD; /* no memory: the connection ends, rather than to hang */
+        return false;
+    }
     size_t room = c->in_cap - c->in_len;
     ssize_t n;
     if (c->tls) {

@@ -467,7 +467,7 @@ static void upgrades(nexus_request *r, void *ud)
     struct iovec lines = {(void *)(uintptr_t)fields, sizeof fields - 1};
     cr_assert(nexus__exchange_head(r)->upgrade);
     cr_assert_eq(nexus__exchange_tunnel(r, 101, &lines, 1), NEXUS_OK);
-    nexus__exchange_tunnel_idle(r, 200);
+    nexus__exchange_tunnel_idle(r, 800);
     nexus__exchange_read(r, relay_piece, ud);
 }
 

@@ -53,12 +53,12 @@ static void echo(nexus_request *r, void *ud)
     nexus_request_reply(r, 200, "text/plain", body);
 }
 
-static void open_tls(peer *p, const files *f)
+static void open_tls(peer *p, const files *f, uint32_t head_timeout_ms)
 {
     nexus_server_opts o = NEXUS_SERVER_OPTS_INIT;
     o.tls_cert_file = f->cert;
     o.tls_key_file = f->key;
-    o.head_timeout_ms = 100;
+    o.head_timeout_ms = head_timeout_ms;
     o.body_max_bytes = 4 * 1024 * 1024;
     peer_open(p, &o, 1);
     peer_route(p, "POST", "/echo", echo, NULL, 0);
@@ -85,7 +85,7 @@ Test(tls, requests_and_large_bodies_in_both_versions)
     files f;
     peer p;
     make_files(&f);
-    open_tls(&p, &f);
+    open_tls(&p, &f, 0);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         int fd = peer_connect(&p);
@@ -128,7 +128,7 @@ Test(tls, old_versions_plain_text_and_silence_are_refused)
     files f;
     peer p;
     make_files(&f);
-    open_tls(&p, &f);
+    open_tls(&p, &f, 300);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_security_level(ctx, 0);
     int fd = peer_connect(&p);
