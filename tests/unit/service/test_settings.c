@@ -45,8 +45,7 @@ static void refused(const char *const *env, const char *const *argv, const char 
 {
     nexus_settings *s = NULL;
     cr_assert_eq(load(&s, env, argv), NEXUS_EINVAL);
-    cr_assert(strstr(nexus_error_message(), message), "\"%s\" is not in \"%s\"", message,
-              nexus_error_message());
+    cr_assert(strstr(nexus_error_message(), message), "\"%s\" is not in \"%s\"", message, nexus_error_message());
 }
 
 Test(settings, defaults_hold_where_nothing_is_set)
@@ -65,9 +64,8 @@ Test(settings, defaults_hold_where_nothing_is_set)
 Test(settings, flags_win_over_environment_and_that_over_the_file)
 {
     char config[128];
-    char *path =
-        file_with("{\"greeting\": \"file\", \"ratio\": 0.25,\n \"backend\": {\"payment_timeout_ms\": 7},"
-                  " \"gateway\": {\"of_another_process\": 1}}");
+    char *path = file_with("{\"greeting\": \"file\", \"ratio\": 0.25,\n \"backend\": {\"payment_timeout_ms\": 7},"
+                           " \"gateway\": {\"of_another_process\": 1}}");
     snprintf(config, sizeof config, "--config=%s", path);
     nexus_settings *s = NULL;
     cr_assert_eq(load(&s, ENV("NEXUS_GREETING=env", "NEXUS_PAYMENT_TIMEOUT_MS=8", "PATH=/bin"),
