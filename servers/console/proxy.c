@@ -53,7 +53,7 @@ static void pass(nexus_request *request, void *user_data)
     nexus_pair headers[COUNT(request_headers) + 2];
     char method_text[16], parent[NEXUS_TRACEPARENT_LEN + 1];
     nexus_reply *reply = NULL;
-    if (nexus_request_header(request, "x-nexus-console", &again)) { /* the gateway sent it back: it has no such route */
+    if (nexus_request_header(request, "console-pass", &again)) { /* the gateway sent it back: it has no such route */
         nexus_request_problem_text(request, 404, "no-route", "There is no such API path.");
         return;
     }

@@ -233,7 +233,7 @@ static nexus_status call(nexus_reply **out, console *c, const char *method, nexu
     memcpy(url + base, path_query.p, path_query.n);
     for (; n < extra_count; n++)
         headers[n] = extra[n];
-    headers[n++] = (nexus_pair){NEXUS_S("X-Nexus-Console"), NEXUS_S("1")};
+    headers[n++] = (nexus_pair){NEXUS_S("Console-Pass"), NEXUS_S("1")};
     if (token) {
         int len = snprintf(bearer, sizeof bearer, "Bearer %s", token);
         headers[n++] = (nexus_pair){NEXUS_S("Authorization"), {bearer, (size_t)len}};
