@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,7 +22,14 @@
 #include "observe/log_line.h"
 #include "observe/log_ring.h"
 
-enum { LINE_STACK = 2048, LINE_MAX_BYTES = 256 * 1024, BATCH_BYTES = 64 * 1024, PIPE_BATCH = 4096, DRAIN_MAX = 1024 };
+enum {
+    LINE_STACK = 2048,
+    LINE_MAX_BYTES = 256 * 1024,
+    BATCH_BYTES = 64 * 1024,
+    PIPE_BATCH = 4096,
+    DRAIN_MAX = 1024,
+    GATHER_MS = 5
+};
 
 typedef struct sink {
     int fd; /* -1: none */
@@ -162,6 +170,15 @@ static void sleep_until_woken(core *c)
     atomic_store(&c->sleeping, 0);
 }
 
+/* Under traffic lines are gathered for a moment: one wake-up and one write for many, and none asked for by writers. */
+static void gather(core *c)
+{
+    struct pollfd wake = {.fd = c->wake, .events = POLLIN};
+    uint64_t count;
+    if (poll(&wake, 1, GATHER_MS) == 1 && read(c->wake, &count, sizeof count) < 0)
+        return;
+}
+
 static void *writer_main(void *arg)
 {
     core *c = arg;
@@ -175,6 +192,8 @@ static void *writer_main(void *arg)
             c->locked.written += lines;
             pthread_cond_broadcast(&c->locked.moved);
             pthread_mutex_unlock(&c->locked.mutex);
+            if (lines < DRAIN_MAX && !ending)
+                gather(c);
         } else if (ending) {
             return NULL;
         } else {
@@ -183,14 +202,21 @@ static void *writer_main(void *arg)
     }
 }
 
-static void wake_writer(core *c)
+/* Even out of its gathering. */
+static void force_writer(core *c)
 {
     uint64_t one = 1;
+    if (write(c->wake, &one, sizeof one) < 0)
+        return; /* the counter is full: it is awake */
+}
+
+static void wake_writer(core *c)
+{
     atomic_thread_fence(memory_order_seq_cst); /* the line first, then the look: the writer does it the other way */
     if (!atomic_load_explicit(&c->sleeping, memory_order_relaxed))
         return;
-    if (atomic_exchange(&c->sleeping, 0) && write(c->wake, &one, sizeof one) < 0)
-        return; /* the counter is full: it is awake */
+    if (atomic_exchange(&c->sleeping, 0))
+        force_writer(c);
 }
 
 static nexus_status start_writer(core *c, uint32_t records)
@@ -216,8 +242,7 @@ static void core_unref(core *c)
         return;
     if (c->threaded) {
         atomic_store(&c->ending, 1);
-        atomic_store(&c->sleeping, 1);
-        wake_writer(c);
+        force_writer(c);
         pthread_join(c->thread, NULL);
     }
     nexus__log_ring_close(&c->ring);
@@ -318,6 +343,7 @@ void nexus_log_flush(nexus_log *log)
         return;
     core *c = log->core;
     uint64_t pushed = atomic_load(&c->pushed);
+    force_writer(c);
     pthread_mutex_lock(&c->locked.mutex);
     while (c->locked.written < pushed)
         pthread_cond_wait(&c->locked.moved, &c->locked.mutex);
