@@ -178,8 +178,10 @@ nexus_status nexus__jwks_use(nexus__jwks *j, nexus_slice body)
 /* Ends a fetch: the next may begin (later, after a failure), those who wait are told. */
 static void finish(nexus__jwks *j, nexus_status status)
 {
-    /* Without any key every request waits for this, so it is asked for again soon; with keys there is time. */
-    static const nexus__backoff first = {.base_ms = 250, .cap_ms = 1000}, later = {.base_ms = 1000, .cap_ms = 60000};
+    /* Without any key every request waits for this, and the issuer may be a process that starts beside us: 25 ms at
+     * first. With keys there is time. */
+    static const nexus__backoff first = {.base_ms = 25, .cap_ms = 1000, .exact = true};
+    static const nexus__backoff later = {.base_ms = 2000, .cap_ms = 60000};
     waiter *told = nexus__malloc(NULL, sizeof(waiter) * WAITERS_MAX);
     pthread_mutex_lock(&j->lock);
     j->locked.fetching = false;
@@ -187,7 +189,7 @@ static void finish(nexus__jwks *j, nexus_status status)
     j->locked.retry_ns = 0;
     if (status != NEXUS_OK) {
         uint32_t ms = nexus__backoff_ms(j->locked.keys ? &later : &first, j->locked.failures, nexus__random_u64());
-        j->locked.retry_ns = nexus__jwks_now_ns(j) + (ms / 2 + 100) * NEXUS__NS_PER_MS;
+        j->locked.retry_ns = nexus__jwks_now_ns(j) + ((j->locked.keys ? 1000 : 0) + ms) * NEXUS__NS_PER_MS;
     }
     size_t n = j->locked.waiting;
     if (told)
