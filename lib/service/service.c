@@ -119,6 +119,8 @@ nexus_status nexus_service_open(nexus_service **out, const nexus_service_opts *o
 
 nexus_status nexus_service_route(nexus_service *service, const nexus_route *routes, size_t count)
 {
+    for (size_t i = 0; i < count; i++)
+        service->needs_keys |= !routes[i].roles || strcmp(routes[i].roles, "public") != 0;
     return nexus_server_route(service->server, routes, count);
 }
 
@@ -142,12 +144,24 @@ static nexus_status listen_on(nexus_service *s, const char *host, uint16_t *boun
                        port, s->module->name, *holder ? " by " : "", holder);
 }
 
+/* Ready means that a token can be checked: until the issuer was heard once, every answer would be 503. */
+static bool keys_are_there(char *detail, size_t cap, void *user_data)
+{
+    nexus_verifier *verifier = nexus_service_verifier(user_data);
+    if (verifier && nexus_verifier_ready(verifier))
+        return true;
+    snprintf(detail, cap, "the keys that verify tokens cannot be fetched yet; is the backend up?");
+    return false;
+}
+
 nexus_status nexus_service_start(nexus_service *s)
 {
     uint16_t bound = 0;
     const char *host = bind_address(s->host);
     (void)nexus_service_verifier(s); /* begins to fetch the keys; a request that needs them waits for them */
     nexus_status status = nexus__docs_finish(s);
+    if (status == NEXUS_OK && s->needs_keys)
+        status = nexus_service_check(s, "keys", keys_are_there, s);
     if (status == NEXUS_OK)
         status = listen_on(s, host, &bound);
     if (status != NEXUS_OK)

@@ -80,6 +80,7 @@ struct nexus_service {
     int lock_fd;
     int64_t opened_ns;
     bool access_log;
+    bool needs_keys; /* a route of the module wants a token */
     _Atomic bool ready, draining;
     _Atomic uint16_t port;
     nexus__list node;       /* of host->services */

@@ -56,6 +56,9 @@ static void unmount(void *mounted)
     gateway *g = mounted;
     nexus_server_close(g->admin);
     nexus_gateway_close(g->gateway);
+    gateway_health_wait(g);
+    pthread_cond_destroy(&g->told);
+    pthread_mutex_destroy(&g->lock);
     nexus_free(g->token);
     free(g);
 }
@@ -66,6 +69,8 @@ static nexus_status mount(nexus_service *service, void **out)
     if (!g)
         return NEXUS_ENOMEM;
     g->service = service;
+    pthread_mutex_init(&g->lock, NULL);
+    pthread_cond_init(&g->told, NULL);
     nexus_status status = open_gateway(g);
     if (!status)
         status = gateway_admin_open(g);

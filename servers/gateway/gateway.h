@@ -2,6 +2,8 @@
 #ifndef SERVERS_GATEWAY_GATEWAY_H
 #define SERVERS_GATEWAY_GATEWAY_H
 
+#include <pthread.h>
+
 #include <nexus/nexus.h>
 
 extern const nexus_service_module gateway_module;
@@ -11,6 +13,9 @@ typedef struct gateway {
     nexus_gateway *gateway;
     nexus_server *admin;
     char *token; /* bearer of the admin API */
+    pthread_mutex_t lock;
+    pthread_cond_t told;
+    uint32_t telling; /* locked: health changes that a worker has yet to publish */
 } gateway;
 
 /* routes.c: the routes of the topology when no file is given. Free *out with free(). */
@@ -21,5 +26,6 @@ nexus_status gateway_admin_open(gateway *g);
 
 /* health.c: tells the bus that a service changed its state. */
 void gateway_on_health(const char *upstream, const char *target, bool up, const char *reason, void *user_data);
+void gateway_health_wait(gateway *g); /* until none is on its way; no new one may come */
 
 #endif

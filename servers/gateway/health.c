@@ -1,5 +1,5 @@
-/* system.health_check on the bus, once for every change of state. Told on a thread that must not block: a worker
- * publishes. */
+/* system.health_check on the bus, once for every change of state. Told on a thread that must not block, so a worker
+ * publishes; unmounting waits for those that are on their way. */
 #include "gateway/gateway.h"
 
 #include <stdio.h>
@@ -34,10 +34,24 @@ static void publish(void *user_data)
     event.source = NEXUS_S("/gateway");
     event.subject = (nexus_slice){c->name, strlen(c->name)};
     event.data = (nexus_slice){data, (size_t)n < sizeof data ? (size_t)n : sizeof data - 1};
-    if (!bus || nexus_bus_publish(bus, &event, 1, NULL, NULL))
+    nexus_publish_opts opts = NEXUS_PUBLISH_OPTS_INIT;
+    opts.timeout_ms = 2000; /* without a bus nobody hears it anyway, and a stop must not wait for it */
+    if (!bus || nexus_bus_publish(bus, &event, 1, &opts, NULL))
         nexus_log_printf(nexus_service_log(c->g->service), NEXUS_LOG_WARN, "gateway", NULL,
                          "system.health_check not published: %s", nexus_error_message());
+    pthread_mutex_lock(&c->g->lock);
+    c->g->telling--;
+    pthread_cond_signal(&c->g->told);
+    pthread_mutex_unlock(&c->g->lock);
     free(c);
+}
+
+void gateway_health_wait(gateway *g)
+{
+    pthread_mutex_lock(&g->lock);
+    while (g->telling)
+        pthread_cond_wait(&g->told, &g->lock);
+    pthread_mutex_unlock(&g->lock);
 }
 
 void gateway_on_health(const char *upstream, const char *target, bool up, const char *reason, void *user_data)
@@ -51,6 +65,10 @@ void gateway_on_health(const char *upstream, const char *target, bool up, const 
     escape(c->name, sizeof c->name, upstream);
     escape(c->target, sizeof c->target, target);
     escape(c->reason, sizeof c->reason, reason);
-    if (nexus_runtime_submit(nexus_service_runtime(g->service), publish, c))
+    pthread_mutex_lock(&g->lock);
+    bool taken = nexus_runtime_submit(nexus_service_runtime(g->service), publish, c) == NEXUS_OK;
+    g->telling += taken;
+    pthread_mutex_unlock(&g->lock);
+    if (!taken)
         free(c);
 }

@@ -1,11 +1,13 @@
 """Bad input on every documented operation of every service gets a 4xx problem+json that names field and remedy; none
 is answered 5xx, and the service answers normally right after. The operations are read from each service's own
 /api/openapi.json, so that a new one is covered on the day it is documented."""
+import http.client
 import json
 import re
+import socket
 
 import pytest
-from harness import Topology, problem
+from harness import OFFSETS, Reply, Topology, problem
 
 SERVICES = ["gateway", "backend", "analytics", "notification", "copilot"]
 
@@ -126,15 +128,32 @@ def test_wrong_type_and_missing_field_are_named(world, service):
     healthy(world, service)
 
 
+def announced(world, service, method, path, length):
+    """Announces a body without sending it, as curl does with a large one, and reads the answer."""
+    with socket.create_connection(("127.0.0.1", world.base + OFFSETS[service]), 15) as s:
+        s.sendall((f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {world.admin}\r\n"
+                   f"Content-Type: application/json\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n").encode())
+        answer = http.client.HTTPResponse(s, method=method)
+        answer.begin()
+        return Reply(answer.status, answer.headers, answer.read())
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_body_over_the_limit(world, service):
-    big = json.dumps({"x": "y" * (21 << 20)}).encode()
+    seen = 0
     for method, path, operation in operations(world, service):
-        if not body_schema(operation):
+        if method not in ("POST", "PUT", "PATCH") or "/admin/" in path:
             continue
-        reply = world.call(method, concrete(path), big, service=service, token=world.admin,
-                           headers={"Content-Type": "application/json"})
-        assert refused(reply, f"{method} {path} 21 MiB")["status"] in (404, 413), reply
+        seen += 1
+        reply = announced(world, service, method, concrete(path), 100 << 20)
+        assert refused(reply, f"{method} {path} 100 MiB")["status"] in (404, 413), reply
+    assert seen or service == "gateway"
+    if service != "gateway":  # sent without asking: cut off, and the service goes on
+        with pytest.raises(OSError):
+            with socket.create_connection(("127.0.0.1", world.base + OFFSETS[service]), 15) as s:
+                s.sendall(b"POST /admin/v1/loglevel HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
+                for _ in range(400):
+                    s.sendall(b"x" * 65536)
     healthy(world, service)
 
 
