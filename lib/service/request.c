@@ -69,6 +69,16 @@ static bool bearer(const nexus_request *request, nexus_slice *token)
     return token->n > 0;
 }
 
+/* Two credentials leave open which of them counts, and a proxy may have looked at the other one. */
+static bool is_ambiguous(const nexus_request *request)
+{
+    nexus_pair field;
+    size_t seen = 0;
+    for (size_t i = 0; nexus_request_header_at(request, i, &field); i++)
+        seen += nexus__slice_ieq(field.name, NEXUS_S("authorization"));
+    return seen > 1;
+}
+
 static bool is_public(const nexus_route *route)
 {
     return route->roles && strcmp(route->roles, "public") == 0;
@@ -95,6 +105,10 @@ static int32_t token_filter(nexus_request *request, void *user_data)
     context *c = context_of(request);
     if (!route || is_public(route)) /* there the token is looked at when the handler asks who it is */
         return NEXUS_FILTER_NEXT;
+    if (is_ambiguous(request)) {
+        nexus_request_problem_text(request, 400, "invalid-request", "Send one Authorization header, not several.");
+        return NEXUS_FILTER_DONE;
+    }
     check_token(request, c);
     if (c->checked != NEXUS_EAGAIN)
         return NEXUS_FILTER_NEXT;

@@ -1,5 +1,6 @@
 """The real nexus-backend, alone: accounts, tokens, orders, payments, and what it answers to bad input and to kill -9."""
 import base64
+import http.client
 import json
 import threading
 import time
@@ -159,6 +160,13 @@ def test_row_55_a_token_comes_in_one_place_only(world):
     problem(call(world, "GET", f"/api/v1/users/me?access_token={token}"), 401)
     problem(call(world, "GET", "/api/v1/users/me", headers={"Cookie": f"access_token={token}"}), 401)
     problem(call(world, "GET", "/api/v1/users/me", headers={"Authorization": f"Basic {token}"}), 401)
+    connection = http.client.HTTPConnection("127.0.0.1", world.base + 1)
+    connection.putrequest("GET", "/api/v1/users/me")
+    connection.putheader("Authorization", f"Bearer {token}")
+    connection.putheader("authorization", f"Bearer {token}")
+    connection.endheaders()
+    assert connection.getresponse().status == 400
+    connection.close()
 
 
 def test_row_65_long_passwords_are_refused_before_they_are_hashed(world):
