@@ -125,8 +125,8 @@ class Upstream:
                 self.end_headers()
                 for i in range(3):
                     event = b"data: %d\n\n" % i
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
                     outer.sent = i
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
                     outer.go.wait(5)
                     outer.go.clear()
                 self.wfile.write(b"0\r\n\r\n")
@@ -538,7 +538,7 @@ def test_broken_file_leaves_the_last_good_routes(start, upstream):
     g.write('{"version":1,\n "upstreams":{"a":{"targets":["http://127.0.0.1:1"]}},\n "routes":[{"prefx":"/"}]}')
     if not PROXY:
         answer = wait_for(lambda: g.admin("GET", "/admin/v1/status").json["last_error"], 5, "the error")
-        assert ':3:12: /routes/0: unknown key "prefx"; the nearest known one is "prefix"' in answer
+        assert ':3:13: /routes/0: unknown key "prefx"; the nearest known one is "prefix"' in answer
     else:
         time.sleep(1.3)
     assert g.call("GET", "/x").status == 200
