@@ -50,27 +50,22 @@ uint64_t nexus__random_u64(void)
     return value;
 }
 
-/* RFC 9562 section 6.2, method 1: within a millisecond a 12-bit counter grows, and overflow borrows the next one. */
-static _Thread_local struct {
-    uint64_t ms;
-    uint32_t counter;
-} last;
+/* RFC 9562 section 6.2, method 3: the 12 bits after the millisecond are its fraction, so that ids of different threads
+ * sort by a quarter of a microsecond; on one thread a clock that stands still or goes back is counted on from. */
+static _Thread_local uint64_t last_ticks;
 
 void nexus__uuid7_bytes(uint8_t out[static 16])
 {
-    uint64_t ms = (uint64_t)(nexus__real_ns() / NEXUS__NS_PER_MS);
+    uint64_t now = (uint64_t)nexus__real_ns();
+    uint64_t ticks = now / NEXUS__NS_PER_MS << 12 | now % NEXUS__NS_PER_MS * 4096 / NEXUS__NS_PER_MS;
+    if (ticks <= last_ticks)
+        ticks = last_ticks + 1;
+    last_ticks = ticks;
     nexus__random(out, 16);
-    if (ms > last.ms) {
-        last.ms = ms;
-        last.counter = ((uint32_t)out[6] << 8 | out[7]) & 0x7ff; /* upper half stays free to count in */
-    } else if (++last.counter > 0xfff) {
-        last.ms++;
-        last.counter = 0;
-    }
     for (int i = 0; i < 6; i++)
-        out[i] = (uint8_t)(last.ms >> (40 - 8 * i));
-    out[6] = (uint8_t)(0x70 | last.counter >> 8);
-    out[7] = (uint8_t)last.counter;
+        out[i] = (uint8_t)(ticks >> (52 - 8 * i));
+    out[6] = (uint8_t)(0x70 | (ticks >> 8 & 0x0f));
+    out[7] = (uint8_t)ticks;
     out[8] = (uint8_t)(0x80 | (out[8] & 0x3f));
 }
 

@@ -11,7 +11,8 @@ uint64_t nexus__random_u64(void);
 
 #define NEXUS__UUID_LEN 36
 
-/* "018f…-…-7…" and a NUL. Ids made on one thread grow strictly; between threads the millisecond decides. */
+/* "018f…-…-7…" and a NUL. Ids made on one thread grow strictly; between threads a quarter of
+ * a microsecond decides. */
 void nexus__uuid7(char out[static NEXUS__UUID_LEN + 1]);
 void nexus__uuid7_bytes(uint8_t out[static 16]);
 void nexus__uuid_format(const uint8_t bytes[static 16], char out[static NEXUS__UUID_LEN + 1]);

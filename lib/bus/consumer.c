@@ -102,7 +102,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Called with the lock held, which is let go during each call. */
+/* Called with the lock held, which is let go during each call. A renewal that finds no owner is made up for at the next
+ * turn. */
 static void extend_all(nexus_consumer *c)
 {
     for (uint32_t i = 0; i < c->count; i++) {
@@ -114,20 +115,29 @@ static void extend_all(nexus_consumer *c)
         nexus_status status =
             nexus__group_settle(c->group, pos, token, NEXUS__SETTLE_EXTEND, 0, NEXUS_S(""), false);
         pthread_mutex_lock(&c->lock);
-        if (status != NEXUS_OK && w->pos == pos)
-            w->extensions = EXTENSIONS; /* stale: nothing to keep any more */
+        if (status == NEXUS_ESTALE && w->pos == pos)
+            w->extensions = EXTENSIONS; /* nothing to keep any more */
     }
 }
 
+/* Renews what is being handled each third of its lease, and at once under a new owner, who waits a second for it. */
 static void *keep(void *arg)
 {
     nexus_consumer *c = arg;
     int64_t third = c->group->ack_wait_ms * NEXUS__NS_PER_MS / 3;
+    int64_t turn = third < 200 * NEXUS__NS_PER_MS ? third : 200 * NEXUS__NS_PER_MS;
+    int64_t due = nexus__mono_ns() + third;
+    uint64_t epoch = nexus__bus_epoch(c->group->bus);
     pthread_mutex_lock(&c->lock);
     while (!atomic_load(&c->closing)) {
-        int64_t until = nexus__mono_ns() + third;
+        int64_t until = nexus__mono_ns() + turn;
         while (!atomic_load(&c->closing) && nexus__cond_wait_until(&c->wake, &c->lock, until))
             ;
+        uint64_t now = nexus__bus_epoch(c->group->bus);
+        if (now == epoch && nexus__mono_ns() < due)
+            continue;
+        epoch = now;
+        due = nexus__mono_ns() + third;
         extend_all(c);
     }
     pthread_mutex_unlock(&c->lock);

@@ -22,11 +22,13 @@
 #include "json/write.h"
 
 #define LAZY_NS (5 * NEXUS__NS_PER_MS)
+#define TAKEOVER_GRACE_MS 1000u /* for holders of leases to find the new owner */
 
 static nexus_slice pos_key(const uint64_t *pos)
 {
     return nexus__slice(pos, sizeof *pos);
 }
+
 
 /* --- timers: a heap by due_ns ---- */
 
@@ -189,11 +191,13 @@ static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *
     if (l)
         nexus__list_push(&l->entries, &e->in_lane);
     if (first && k && k->remote && k->attempts) {
-        /* Another process held it when the former owner died, and may still be at work: its lease begins anew. */
+        /* Another process held it when the former owner died. If it is still at work it renews its lease as soon as it
+         * has found us; a lease that was given in the owner's last words never arrived, and is not waited for. */
+        uint32_t grace_ms = g->config.ack_wait_ms < TAKEOVER_GRACE_MS ? g->config.ack_wait_ms : TAKEOVER_GRACE_MS;
         e->state = ENTRY_LEASED;
         e->token = k->token;
         g->inflight++;
-        timer_start(g, e, nexus__mono_ns() + g->config.ack_wait_ms * NEXUS__NS_PER_MS);
+        timer_start(g, e, nexus__mono_ns() + grace_ms * NEXUS__NS_PER_MS);
     } else if (first) {
         make_ready(g, e);
     }

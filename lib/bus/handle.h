@@ -63,6 +63,9 @@ nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker 
                                 nexus__remote **remote) NEXUS_MUST_CHECK;
 int64_t nexus__bus_until(const nexus_bus *bus, uint32_t timeout_ms);
 
+/* Grows with each owner that this handle has had. */
+uint64_t nexus__bus_epoch(nexus_bus *bus);
+
 /* group_handle.c: settles by position and token, without the delivery. */
 nexus_status nexus__group_settle(nexus_group *g, uint64_t pos, uint64_t token, uint32_t how, uint32_t ms,
                                  nexus_slice reason, bool sync) NEXUS_MUST_CHECK;

@@ -89,6 +89,14 @@ static void rest(nexus_bus *bus, int64_t ns)
     pthread_mutex_unlock(&bus->lock);
 }
 
+uint64_t nexus__bus_epoch(nexus_bus *bus)
+{
+    pthread_mutex_lock(&bus->lock);
+    uint64_t epoch = bus->epoch + (atomic_load(&bus->broker) ? 1 : 0);
+    pthread_mutex_unlock(&bus->lock);
+    return epoch;
+}
+
 static bool closing(nexus_bus *bus)
 {
     pthread_mutex_lock(&bus->lock);

@@ -512,7 +512,8 @@ static nexus_status open_group(nexus_saga *s, uint32_t threads)
     nexus__buf_char(&types, '\0');
     nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
     opts.types = types.p;
-    opts.update = true; /* a new table may listen to other types */
+    opts.update = true;      /* a new table may listen to other types */
+    opts.ack_wait_ms = 1000; /* transitions are short, and time-outs of steps run on: a crash must not cost more */
     snprintf(name, sizeof name, "saga-%s", s->type.name);
     nexus_status status = types.status != NEXUS_OK ? nexus__nomem() : NEXUS_OK;
     if (status == NEXUS_OK && types.len > 1)

@@ -117,6 +117,7 @@ nexus_status analytics_feed_open(analytics_feed **out, analytics *a)
         return NEXUS_ENOMEM;
     feed->a = a;
     opts.types = TYPES;
+    opts.ack_wait_ms = 3000;
     opts.order = NEXUS_ORDER_NONE;
     opts.backoff_cap_ms = 5000;
     opts.max_deliver = 100000; /* a full disk must not make dead letters of good events */

@@ -124,6 +124,7 @@ nexus_status order_events_open(backend *b)
 {
     nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
     opts.types = "order.confirmed,order.cancelled,notification.sent";
+    opts.ack_wait_ms = 3000;
     nexus_status status = nexus_group_open(&b->order_group, b->bus, "backend-orders", &opts);
     if (status == NEXUS_OK)
         status = nexus_consumer_open(&b->order_consumer, b->order_group, on_event, b, 1);

@@ -117,6 +117,7 @@ nexus_status payments_open(backend *b)
 {
     nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
     opts.types = "payment.requested,payment.refund";
+    opts.ack_wait_ms = 1000; /* the saga waits two seconds for the answer, a crash of ours included */
     nexus_status status = nexus_group_open(&b->payment_group, b->bus, "backend-payments", &opts);
     return status == NEXUS_OK ? nexus_consumer_open(&b->payment_consumer, b->payment_group, on_command, b, 1) : status;
 }

@@ -85,6 +85,7 @@ static nexus_status open_consumer(notification *n)
 {
     nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
     opts.types = "order.*,payment.processed,user.registered,user.password_reset";
+    opts.ack_wait_ms = 3000; /* renewed while a handler runs; after a crash nobody waits longer for his mail */
     nexus_status status = nexus_group_open(&n->group, n->bus, "notification", &opts);
     if (status == NEXUS_OK)
         status = nexus_consumer_open(&n->consumer, n->group, on_event, n, 2);
