@@ -25,10 +25,7 @@ typedef struct nexus_analytics_opts {
     uint32_t tail_max;        /**< newest events kept whole for nexus_analytics_tail; 0 = 10,000 */
 } nexus_analytics_opts;
 
-#define NEXUS_ANALYTICS_OPTS_INIT                                                                            \
-    {                                                                                                        \
-        sizeof(nexus_analytics_opts), 0, 0, 0, 0                                                             \
-    }
+#define NEXUS_ANALYTICS_OPTS_INIT NEXUS_SIZED(nexus_analytics_opts)
 
 /** The same as NEXUS_ANALYTICS_OPTS_INIT, for callers without macros. */
 NEXUS_API void nexus_analytics_opts_init(nexus_analytics_opts *opts);
@@ -91,10 +88,7 @@ typedef struct nexus_analytics_metric {
     int64_t now_ms;       /**< 0 = the clock */
 } nexus_analytics_metric;
 
-#define NEXUS_ANALYTICS_METRIC_INIT                                                                          \
-    {                                                                                                        \
-        sizeof(nexus_analytics_metric), {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, {0, 0}, 0                    \
-    }
+#define NEXUS_ANALYTICS_METRIC_INIT NEXUS_SIZED(nexus_analytics_metric)
 
 /** `{"series":[{"labels":{},"points":[[ms,v]]}],"meta":{…}}`; statuses as nexus_analytics_query. */
 NEXUS_API nexus_status nexus_analytics_metrics(nexus_analytics *analytics,

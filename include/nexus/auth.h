@@ -47,10 +47,7 @@ typedef struct nexus_auth_opts {
     void *user_data;                    /**< of event_fn and now_fn */
 } nexus_auth_opts;
 
-#define NEXUS_AUTH_OPTS_INIT                                                                                 \
-    {                                                                                                        \
-        sizeof(nexus_auth_opts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL         \
-    }
+#define NEXUS_AUTH_OPTS_INIT NEXUS_SIZED(nexus_auth_opts)
 NEXUS_API void nexus_auth_opts_init(nexus_auth_opts *opts);
 
 /** Migrates the schema, loads or makes the signing key. db is borrowed until close. Close with

@@ -39,10 +39,7 @@ typedef struct nexus_bus_opts {
     uint32_t connections_max; /**< owner: clients served at once; 0 = 256 */
 } nexus_bus_opts;
 
-#define NEXUS_BUS_OPTS_INIT                                                                                  \
-    {                                                                                                        \
-        sizeof(nexus_bus_opts)                                                                               \
-    }
+#define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)
 NEXUS_API void nexus_bus_opts_init(nexus_bus_opts *opts);
 
 /** What an engine can do. A call that needs a missing bit returns NEXUS_ENOTSUP. */
@@ -99,10 +96,7 @@ typedef struct nexus_publish_result {
     bool durable;           /**< false on memory: */
 } nexus_publish_result;
 
-#define NEXUS_PUBLISH_RESULT_INIT                                                                            \
-    {                                                                                                        \
-        sizeof(nexus_publish_result)                                                                         \
-    }
+#define NEXUS_PUBLISH_RESULT_INIT NEXUS_SIZED(nexus_publish_result)
 
 /**
  * Stores n events, all or none, and returns when they are durable. opts and result may be NULL. An event whose (source,
@@ -160,10 +154,7 @@ typedef struct nexus_group_opts {
     bool update; /**< another configuration than the stored one replaces it, instead of ECONFLICT */
 } nexus_group_opts;
 
-#define NEXUS_GROUP_OPTS_INIT                                                                                \
-    {                                                                                                        \
-        sizeof(nexus_group_opts)                                                                             \
-    }
+#define NEXUS_GROUP_OPTS_INIT NEXUS_SIZED(nexus_group_opts)
 NEXUS_API void nexus_group_opts_init(nexus_group_opts *opts);
 
 /**
@@ -274,10 +265,7 @@ typedef struct nexus_outbox_relay_opts {
     uint32_t poll_ms;   /**< looks by itself so often; 0 = 100. nexus_outbox_relay_wake looks at once */
     uint32_t batch;     /**< events a publish; 0 = 256 */
 } nexus_outbox_relay_opts;
-#define NEXUS_OUTBOX_RELAY_OPTS_INIT                                                                         \
-    {                                                                                                        \
-        sizeof(nexus_outbox_relay_opts)                                                                      \
-    }
+#define NEXUS_OUTBOX_RELAY_OPTS_INIT NEXUS_SIZED(nexus_outbox_relay_opts)
 NEXUS_API void nexus_outbox_relay_opts_init(nexus_outbox_relay_opts *opts);
 NEXUS_API nexus_status nexus_outbox_relay_open(nexus_outbox_relay **out, struct nexus_db *db, nexus_bus *bus,
                                                const nexus_outbox_relay_opts *opts) NEXUS_MUST_CHECK;

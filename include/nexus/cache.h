@@ -36,10 +36,7 @@ typedef struct nexus_cache_opts {
     uint32_t queue_max;          /**< _async calls under way at most; 0 = 4096 */
 } nexus_cache_opts;
 
-#define NEXUS_CACHE_OPTS_INIT                                                                                \
-    {                                                                                                        \
-        sizeof(nexus_cache_opts), NULL, NULL, NULL, 0, 0, 0, 0, 0                                            \
-    }
+#define NEXUS_CACHE_OPTS_INIT NEXUS_SIZED(nexus_cache_opts)
 
 /** Fills in what NEXUS_CACHE_OPTS_INIT stands for. */
 NEXUS_API void nexus_cache_opts_init(nexus_cache_opts *opts);

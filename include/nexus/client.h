@@ -32,10 +32,7 @@ typedef struct nexus_client_opts {
     bool insecure;                 /**< certificates are not verified: tests and development only */
 } nexus_client_opts;
 
-#define NEXUS_CLIENT_OPTS_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_client_opts), 0, 0, 0, 0, 0, 0, 0, false                                                \
-    }
+#define NEXUS_CLIENT_OPTS_INIT NEXUS_SIZED(nexus_client_opts)
 NEXUS_API void nexus_client_opts_init(nexus_client_opts *opts);
 
 /**
@@ -67,10 +64,7 @@ typedef struct nexus_fetch {
     bool http2;                  /**< offer HTTP/2 over TLS */
 } nexus_fetch;
 
-#define NEXUS_FETCH_INIT                                                                                     \
-    {                                                                                                        \
-        sizeof(nexus_fetch), 0, {0, 0}, 0, 0, {0, 0}, 0, 0, 0, false, false, false                           \
-    }
+#define NEXUS_FETCH_INIT NEXUS_SIZED(nexus_fetch)
 NEXUS_API void nexus_fetch_init(nexus_fetch *fetch);
 
 /**
@@ -122,10 +116,7 @@ typedef struct nexus_mail {
     bool plain;          /**< send without TLS to a host that is not loopback */
 } nexus_mail;
 
-#define NEXUS_MAIL_INIT                                                                                      \
-    {                                                                                                        \
-        sizeof(nexus_mail), {0, 0}, {0, 0}, 0, 0, {0, 0}, 0, false                                           \
-    }
+#define NEXUS_MAIL_INIT NEXUS_SIZED(nexus_mail)
 NEXUS_API void nexus_mail_init(nexus_mail *mail);
 
 /** How far a mail got. Up to NEXUS_MAIL_DATA nothing was handed over; at NEXUS_MAIL_FINAL without a code it is not

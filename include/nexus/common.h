@@ -33,6 +33,18 @@ typedef struct nexus_slice {
 #define NEXUS_S(literal) ((nexus_slice){(literal), sizeof(literal) - 1})
 #endif
 
+/** Initialises an options struct or a report: its size is set, everything else is the default. Behind every …_INIT. */
+#ifdef __cplusplus
+#define NEXUS_SIZED(type)                                                                                              \
+    ([] {                                                                                                              \
+        type sized = type();                                                                                           \
+        sized.size = sizeof(type);                                                                                     \
+        return sized;                                                                                                  \
+    }())
+#else
+#define NEXUS_SIZED(type) {.size = sizeof(type)}
+#endif
+
 /** A name and a value, borrowed for the call they are passed to. */
 typedef struct nexus_pair {
     nexus_slice name;

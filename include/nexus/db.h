@@ -65,10 +65,7 @@ typedef struct nexus_db_opts {
                              server's search path. sqlite ignores it */
 } nexus_db_opts;
 
-#define NEXUS_DB_OPTS_INIT                                                                                   \
-    {                                                                                                        \
-        sizeof(nexus_db_opts), NULL, 0, 0, 0, 0, 0, 0, NULL                                                  \
-    }
+#define NEXUS_DB_OPTS_INIT NEXUS_SIZED(nexus_db_opts)
 
 /** Fills in what NEXUS_DB_OPTS_INIT stands for. */
 NEXUS_API void nexus_db_opts_init(nexus_db_opts *opts);

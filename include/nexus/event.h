@@ -41,10 +41,7 @@ typedef struct nexus_event {
     nexus_slice stream; /**< set by the bus: the stream it stands in */
 } nexus_event;
 
-#define NEXUS_EVENT_INIT                                                                                     \
-    {                                                                                                        \
-        sizeof(nexus_event)                                                                                  \
-    }
+#define NEXUS_EVENT_INIT NEXUS_SIZED(nexus_event)
 
 /** The same for languages without macros: zeroes *event and sets its size. */
 NEXUS_API void nexus_event_init(nexus_event *event);

@@ -41,10 +41,7 @@ typedef struct nexus_gateway_opts {
     uint32_t limit_keys; /**< keys that limits remember at most, rounded up to a power of two; 0 = 262,144 */
 } nexus_gateway_opts;
 
-#define NEXUS_GATEWAY_OPTS_INIT                                                                              \
-    {                                                                                                        \
-        sizeof(nexus_gateway_opts), 0, 0, 0, 0, 0, 0, 0, 0                                                   \
-    }
+#define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)
 NEXUS_API void nexus_gateway_opts_init(nexus_gateway_opts *opts);
 
 /** Makes a gateway without routes; every request is 404 until something is loaded. The runtime must outlive it. */

@@ -79,10 +79,7 @@ typedef struct nexus_route {
     size_t reply_count;
 } nexus_route;
 
-#define NEXUS_ROUTE_INIT                                                                                     \
-    {                                                                                                        \
-        sizeof(nexus_route), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                  \
-    }
+#define NEXUS_ROUTE_INIT NEXUS_SIZED(nexus_route)
 NEXUS_API void nexus_route_init(nexus_route *route);
 
 /* --- the server
@@ -116,10 +113,7 @@ typedef struct nexus_server_opts {
     size_t header_count;
 } nexus_server_opts;
 
-#define NEXUS_SERVER_OPTS_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_server_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                      \
-    }
+#define NEXUS_SERVER_OPTS_INIT NEXUS_SIZED(nexus_server_opts)
 NEXUS_API void nexus_server_opts_init(nexus_server_opts *opts);
 
 /** Makes a server on all loops of the runtime, which must outlive it. opts NULL = defaults. */

@@ -58,10 +58,7 @@ typedef struct nexus_ingest_opts {
                                  64 MiB */
 } nexus_ingest_opts;
 
-#define NEXUS_INGEST_OPTS_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_ingest_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                               \
-    }
+#define NEXUS_INGEST_OPTS_INIT NEXUS_SIZED(nexus_ingest_opts)
 
 /** The same as NEXUS_INGEST_OPTS_INIT, for callers without macros. */
 NEXUS_API void nexus_ingest_opts_init(nexus_ingest_opts *opts);
@@ -101,10 +98,7 @@ typedef struct nexus_ingest_call {
     int64_t received_at_ms; /**< Unix milliseconds; 0 = now */
 } nexus_ingest_call;
 
-#define NEXUS_INGEST_CALL_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_ingest_call), 0, 0                                                                      \
-    }
+#define NEXUS_INGEST_CALL_INIT NEXUS_SIZED(nexus_ingest_call)
 
 /**
  * Takes one event: `{id?,event,user_id?,anonymous_id?,timestamp?,sent_at?,session_id?,properties?,context?}`.
@@ -141,10 +135,7 @@ typedef struct nexus_ingest_counts {
     uint32_t retry; /**< not stored for a passing reason (not_persisted): send these again */
 } nexus_ingest_counts;
 
-#define NEXUS_INGEST_COUNTS_INIT                                                                             \
-    {                                                                                                        \
-        sizeof(nexus_ingest_counts), 0, 0, 0, 0                                                              \
-    }
+#define NEXUS_INGEST_COUNTS_INIT NEXUS_SIZED(nexus_ingest_counts)
 
 NEXUS_API void nexus_ingest_result_counts(const nexus_ingest_result *result, nexus_ingest_counts *counts);
 

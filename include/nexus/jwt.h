@@ -82,10 +82,7 @@ typedef struct nexus_keyset_opts {
     uint32_t keys_max;        /**< 0 = 100 */
 } nexus_keyset_opts;
 
-#define NEXUS_KEYSET_OPTS_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_keyset_opts), NULL, false, 0                                                            \
-    }
+#define NEXUS_KEYSET_OPTS_INIT NEXUS_SIZED(nexus_keyset_opts)
 NEXUS_API void nexus_keyset_opts_init(nexus_keyset_opts *opts);
 
 /** An empty set; opts NULL = defaults. Free with nexus_keyset_free. */
@@ -140,10 +137,7 @@ typedef struct nexus_jwt_rules {
 } nexus_jwt_rules;
 
 #define NEXUS_JWT_NO_SKEW UINT32_MAX
-#define NEXUS_JWT_RULES_INIT                                                                                 \
-    {                                                                                                        \
-        sizeof(nexus_jwt_rules), NULL, NULL, NULL, 0, 0, 0                                                   \
-    }
+#define NEXUS_JWT_RULES_INIT NEXUS_SIZED(nexus_jwt_rules)
 NEXUS_API void nexus_jwt_rules_init(nexus_jwt_rules *rules);
 
 /** The claims of a verified token. Immutable; any thread. Free with nexus_claims_free. */

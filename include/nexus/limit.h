@@ -77,10 +77,7 @@ typedef struct nexus_breaker_rule {
     uint32_t probes;           /**< at once when half open, and successes that close it; 0 = 3 */
 } nexus_breaker_rule;
 
-#define NEXUS_BREAKER_RULE_INIT                                                                              \
-    {                                                                                                        \
-        sizeof(nexus_breaker_rule), 0, 0, 0, 0, 0, 0                                                         \
-    }
+#define NEXUS_BREAKER_RULE_INIT NEXUS_SIZED(nexus_breaker_rule)
 
 typedef struct nexus_breaker nexus_breaker;
 

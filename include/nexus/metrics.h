@@ -31,10 +31,7 @@ typedef struct nexus_metrics_opts {
                    */
 } nexus_metrics_opts;
 
-#define NEXUS_METRICS_OPTS_INIT                                                                                        \
-    {                                                                                                                  \
-        sizeof(nexus_metrics_opts), 0, 0, false                                                                        \
-    }
+#define NEXUS_METRICS_OPTS_INIT NEXUS_SIZED(nexus_metrics_opts)
 
 NEXUS_API void nexus_metrics_opts_init(nexus_metrics_opts *opts);
 
@@ -55,10 +52,7 @@ typedef struct nexus_metric_desc {
     const char *unit;      /**< OpenMetrics UNIT, the suffix of the name ("seconds"); NULL: none */
 } nexus_metric_desc;
 
-#define NEXUS_METRIC_DESC_INIT                                                                                         \
-    {                                                                                                                  \
-        sizeof(nexus_metric_desc), 0, 0, 0, 0, 0, 0, 0                                                                 \
-    }
+#define NEXUS_METRIC_DESC_INIT NEXUS_SIZED(nexus_metric_desc)
 
 NEXUS_API void nexus_metric_desc_init(nexus_metric_desc *desc);
 

@@ -67,10 +67,7 @@ typedef struct nexus_notify_opts {
     void *user_data;
 } nexus_notify_opts;
 
-#define NEXUS_NOTIFY_OPTS_INIT                                                                                         \
-    {                                                                                                                  \
-        sizeof(nexus_notify_opts), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL        \
-    }
+#define NEXUS_NOTIFY_OPTS_INIT NEXUS_SIZED(nexus_notify_opts)
 NEXUS_API void nexus_notify_opts_init(nexus_notify_opts *opts);
 
 /** Migrates the tables (component "notify") and starts the threads. db and client are borrowed until close. */

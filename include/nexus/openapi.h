@@ -22,7 +22,7 @@ typedef struct nexus_openapi_opts {
     const char *server_url;   /**< NULL = "/" */
 } nexus_openapi_opts;
 
-#define NEXUS_OPENAPI_OPTS_INIT {sizeof(nexus_openapi_opts)}
+#define NEXUS_OPENAPI_OPTS_INIT NEXUS_SIZED(nexus_openapi_opts)
 NEXUS_API void nexus_openapi_opts_init(nexus_openapi_opts *opts);
 
 /**
@@ -62,7 +62,7 @@ typedef struct nexus_openapi_input {
     nexus_slice body;
 } nexus_openapi_input;
 
-#define NEXUS_OPENAPI_INPUT_INIT {sizeof(nexus_openapi_input)}
+#define NEXUS_OPENAPI_INPUT_INIT NEXUS_SIZED(nexus_openapi_input)
 NEXUS_API void nexus_openapi_input_init(nexus_openapi_input *input);
 
 /**

@@ -95,10 +95,7 @@ typedef struct nexus_router_rule {
     void *value;            /**< what a match returns; borrowed */
 } nexus_router_rule;
 
-#define NEXUS_ROUTER_RULE_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_router_rule), 0, 0, 0, 0, 0, 0, 0, 0, 0                                                 \
-    }
+#define NEXUS_ROUTER_RULE_INIT NEXUS_SIZED(nexus_router_rule)
 NEXUS_API void nexus_router_rule_init(nexus_router_rule *rule);
 
 /** alloc NULL = the C library's. */

@@ -34,10 +34,7 @@ typedef struct nexus_runtime_opts {
         *name; /**< copied, at most 8 bytes: threads are called NAME-loop-0, NAME-work-0; NULL = "nexus" */
 } nexus_runtime_opts;
 
-#define NEXUS_RUNTIME_OPTS_INIT                                                                              \
-    {                                                                                                        \
-        sizeof(nexus_runtime_opts), 0, 0, 0, 0, 0, 0                                                         \
-    }
+#define NEXUS_RUNTIME_OPTS_INIT NEXUS_SIZED(nexus_runtime_opts)
 /** What NEXUS_RUNTIME_OPTS_INIT does, for callers without macros. */
 NEXUS_API void nexus_runtime_opts_init(nexus_runtime_opts *opts);
 

@@ -55,10 +55,7 @@ typedef struct nexus_saga_step {
     bool pivot; /**< once done, earlier steps are not undone: a later failure ends in state "stuck" */
 } nexus_saga_step;
 
-#define NEXUS_SAGA_STEP_INIT                                                                                 \
-    {                                                                                                        \
-        sizeof(nexus_saga_step)                                                                              \
-    }
+#define NEXUS_SAGA_STEP_INIT NEXUS_SIZED(nexus_saga_step)
 
 typedef struct nexus_saga_opts {
     size_t size;
@@ -74,10 +71,7 @@ typedef struct nexus_saga_opts {
     void *user_data;         /**< of every callback of the table */
 } nexus_saga_opts;
 
-#define NEXUS_SAGA_OPTS_INIT                                                                                 \
-    {                                                                                                        \
-        sizeof(nexus_saga_opts)                                                                              \
-    }
+#define NEXUS_SAGA_OPTS_INIT NEXUS_SIZED(nexus_saga_opts)
 NEXUS_API void nexus_saga_step_init(nexus_saga_step *step);
 NEXUS_API void nexus_saga_opts_init(nexus_saga_opts *opts);
 

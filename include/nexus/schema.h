@@ -26,7 +26,7 @@ typedef struct nexus_schema_opts {
     uint64_t schema_bytes_max; /**< of schema text; 0 = 1 MiB */
 } nexus_schema_opts;
 
-#define NEXUS_SCHEMA_OPTS_INIT {sizeof(nexus_schema_opts)}
+#define NEXUS_SCHEMA_OPTS_INIT NEXUS_SIZED(nexus_schema_opts)
 /** What NEXUS_SCHEMA_OPTS_INIT does, as a function. */
 NEXUS_API void nexus_schema_opts_init(nexus_schema_opts *opts);
 

@@ -91,10 +91,7 @@ typedef struct nexus_service_opts {
     bool exclusive;                     /**< nobody else may use the state directory (nexusd); of a host only */
 } nexus_service_opts;
 
-#define NEXUS_SERVICE_OPTS_INIT                                                                                        \
-    {                                                                                                                  \
-        sizeof(nexus_service_opts), 0, 0, 0, 0, false                                                                  \
-    }
+#define NEXUS_SERVICE_OPTS_INIT NEXUS_SIZED(nexus_service_opts)
 
 NEXUS_API void nexus_service_opts_init(nexus_service_opts *opts);
 

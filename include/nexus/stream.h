@@ -26,10 +26,7 @@ typedef struct nexus_reader_opts {
     uint64_t to_pos; /**< last position read; 0 = no bound: a read at the end waits or says EDONE */
 } nexus_reader_opts;
 
-#define NEXUS_READER_OPTS_INIT                                                                               \
-    {                                                                                                        \
-        sizeof(nexus_reader_opts)                                                                            \
-    }
+#define NEXUS_READER_OPTS_INIT NEXUS_SIZED(nexus_reader_opts)
 NEXUS_API void nexus_reader_opts_init(nexus_reader_opts *opts);
 
 /** opts may be NULL (every event from the first). Borrows bus until close. */

@@ -33,7 +33,7 @@ typedef struct nexus_template_opts {
     uint64_t template_bytes_max;  /**< text and partials together; 0 = 1 MiB */
 } nexus_template_opts;
 
-#define NEXUS_TEMPLATE_OPTS_INIT {sizeof(nexus_template_opts)}
+#define NEXUS_TEMPLATE_OPTS_INIT NEXUS_SIZED(nexus_template_opts)
 NEXUS_API void nexus_template_opts_init(nexus_template_opts *opts);
 
 /**
@@ -53,7 +53,7 @@ typedef struct nexus_render_opts {
     uint32_t partials_max;     /**< partials inside partials; 0 = 16 */
 } nexus_render_opts;
 
-#define NEXUS_RENDER_OPTS_INIT {sizeof(nexus_render_opts)}
+#define NEXUS_RENDER_OPTS_INIT NEXUS_SIZED(nexus_render_opts)
 NEXUS_API void nexus_render_opts_init(nexus_render_opts *opts);
 
 /**

@@ -45,10 +45,7 @@ typedef struct nexus_verifier_opts {
     void *user_data;
 } nexus_verifier_opts;
 
-#define NEXUS_VERIFIER_OPTS_INIT                                                                                       \
-    {                                                                                                                  \
-        sizeof(nexus_verifier_opts), NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, NULL, NULL                           \
-    }
+#define NEXUS_VERIFIER_OPTS_INIT NEXUS_SIZED(nexus_verifier_opts)
 NEXUS_API void nexus_verifier_opts_init(nexus_verifier_opts *opts);
 
 /** Makes the verifier; keys are fetched in the background. Close with nexus_verifier_close. */

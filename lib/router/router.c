@@ -103,7 +103,7 @@ nexus_status nexus_router_add(nexus_router *r, const nexus_router_rule *rule)
 {
     nexus_router_rule known = NEXUS_ROUTER_RULE_INIT;
     memcpy(&known, rule, rule->size < sizeof known ? rule->size : sizeof known);
-    nexus__router_node *root;
+    nexus__router_node *root = NULL;
     nexus_status status = tree_for(r, known.host, &root);
     return status ? status : nexus__router_insert(&r->arena, root, &known, r->alloc);
 }

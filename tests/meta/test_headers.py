@@ -65,3 +65,21 @@ def test_every_public_function_is_exported_and_prefixed():
             if not name.startswith(("nexus_", "NEXUS_")):
                 wrong.append(f"{header.name}: {name}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("compiler,std,language", COMPILERS, ids=["c99", "c17", "c++17"])
+def test_initialisers_are_silent(compiler, std, language, tmp_path):
+    """What every user writes first must not warn, whatever warnings he has on."""
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    lines = []
+    for header in HEADERS:
+        for name in re.findall(r"#define (NEXUS_\w+_INIT)\b", header.read_text()):
+            kind = name.removesuffix("_INIT").lower()
+            lines.append(f"    {{ {kind} one = {name}; if (one.size != sizeof one) return 1; }}")
+    assert lines
+    program = "#include <nexus/nexus.h>\nint main(void)\n{\n" + "\n".join(lines) + "\n    return 0;\n}\n"
+    run = subprocess.run([compiler, "-x", language, *std, "-pedantic", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/include",
+                          "-o", str(tmp_path / "a"), "-"], input=program, text=True, capture_output=True)
+    assert run.returncode == 0, run.stderr
+    assert subprocess.run([str(tmp_path / "a")]).returncode == 0

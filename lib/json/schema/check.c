@@ -192,11 +192,12 @@ bool nexus__check_type(run *r, const check *c, level *l)
                 {NEXUS__JSON_OBJECT, "an object"},   {NEXUS__JSON_ARRAY, "an array"},
                 {NEXUS__JSON_NULL, "null"}};
     char wanted[128] = "";
+    size_t at = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!(c->mask >> rows[i].type & 1) ||
             (rows[i].type == NEXUS__JSON_INT && (c->mask >> NEXUS__JSON_REAL & 1)))
             continue;
-        strcat(strcat(wanted, *wanted ? " or " : ""), rows[i].name);
+        at += (size_t)snprintf(wanted + at, sizeof wanted - at, "%s%s", at ? " or " : "", rows[i].name);
     }
     return refuse(r, l->v, HERE, c->keyword, "must be %s, not %s", wanted, type_name(l->type));
 }

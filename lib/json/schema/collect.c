@@ -64,13 +64,11 @@ static void read_dialect(nexus__schema_compiler *c, nexus__schema_resource *reso
         nexus__json_init(&meta, c->schema->alloc);
         if (nexus__json_scan(&meta, c->opts->remotes[i].value, NULL) == NEXUS_OK) {
             uint32_t known = nexus__json_get(&meta, 0, "$vocabulary");
-            const char *prefix = "https://json-schema.org/draft/2020-12/vocab/";
-            char name[96];
-            strcpy(stpcpy(name, prefix), "validation");
+            static const char validation[] = "https://json-schema.org/draft/2020-12/vocab/validation";
+            static const char assertion[] = "https://json-schema.org/draft/2020-12/vocab/format-assertion";
             resource->no_validation =
-                known != NEXUS__JSON_NONE && nexus__json_get(&meta, known, name) == NEXUS__JSON_NONE;
-            strcpy(stpcpy(name, prefix), "format-assertion");
-            resource->assert_format |= nexus__json_get(&meta, known, name) != NEXUS__JSON_NONE;
+                known != NEXUS__JSON_NONE && nexus__json_get(&meta, known, validation) == NEXUS__JSON_NONE;
+            resource->assert_format |= nexus__json_get(&meta, known, assertion) != NEXUS__JSON_NONE;
         }
         nexus__json_free(&meta);
     }

@@ -1,0 +1,41 @@
+/* JSON Schemas of the library's own event types, as data. What is not named is allowed: fields may be added. */
+#include <nexus/event.h>
+#include <string.h>
+
+#define HEAD "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\","
+#define TEXT "{\"type\":\"string\",\"minLength\":1}"
+#define COUNT "{\"type\":\"integer\",\"minimum\":0}"
+#define CURRENCY "{\"type\":\"string\",\"pattern\":\"^[A-Z]{3}$\"}"
+#define USER HEAD "\"required\":[\"user_id\"],\"properties\":{\"user_id\":" TEXT ",\"email\":{\"type\":\"string\"}}}"
+#define ORDER(required, more)                                                                                          \
+    HEAD "\"required\":[\"order_id\"" required "],\"properties\":{\"order_id\":" TEXT ",\"user_id\":" TEXT             \
+         ",\"amount\":" COUNT ",\"currency\":" CURRENCY more "}}"
+
+static const struct {
+    const char *type, *schema;
+} schemas[] = {
+    {"user.registered", USER},
+    {"user.login", USER},
+    {"user.logout", USER},
+    {"user.password_reset", USER},
+    {"system.alert", HEAD "\"required\":[\"message\"],\"properties\":{\"message\":" TEXT
+                          ",\"severity\":{\"enum\":[\"info\",\"warning\",\"critical\"]}}}"},
+    {"system.health_check",
+     HEAD "\"required\":[\"service\",\"status\"],\"properties\":{\"service\":" TEXT ",\"status\":" TEXT "}}"},
+    {"system.backup_completed",
+     HEAD "\"properties\":{\"path\":" TEXT ",\"bytes\":" COUNT ",\"duration_ms\":" COUNT "}}"},
+    {"order.created", ORDER(",\"amount\",\"currency\"", ",\"items\":{\"type\":\"array\",\"minItems\":1}")},
+    {"order.confirmed", ORDER("", "")},
+    {"order.cancelled", ORDER(",\"reason\"", ",\"reason\":" TEXT)},
+    {"payment.processed", ORDER(",\"status\"", ",\"status\":{\"enum\":[\"captured\",\"declined\",\"timed_out\"]}")},
+    {"notification.sent",
+     HEAD "\"properties\":{\"notification_id\":" TEXT ",\"channel\":" TEXT ",\"to\":" TEXT ",\"order_id\":" TEXT "}}"},
+};
+
+const char *nexus_event_schema(const char *type)
+{
+    for (size_t i = 0; i < sizeof schemas / sizeof schemas[0]; i++)
+        if (type && strcmp(schemas[i].type, type) == 0)
+            return schemas[i].schema;
+    return NULL;
+}
