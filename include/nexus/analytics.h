@@ -30,8 +30,7 @@ typedef struct nexus_analytics_opts {
 /** The same as NEXUS_ANALYTICS_OPTS_INIT, for callers without macros. */
 NEXUS_API void nexus_analytics_opts_init(nexus_analytics_opts *opts);
 
-NEXUS_API nexus_status nexus_analytics_open(nexus_analytics **out,
-                                            const nexus_analytics_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_analytics_open(nexus_analytics **out, const nexus_analytics_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_analytics_close(nexus_analytics *analytics); /**< NULL is fine */
 
 /** Events held. */
@@ -73,15 +72,14 @@ NEXUS_API uint64_t nexus_analytics_count(const nexus_analytics *analytics);
  * @return NEXUS_OK; NEXUS_EINVAL when the question cannot be understood (the message names the member as a
  * JSON Pointer); NEXUS_ETOOBIG when it spans more intervals than buckets_max.
  */
-NEXUS_API nexus_status nexus_analytics_query(nexus_analytics *analytics, nexus_slice query, int64_t now_ms,
-                                             char **out, size_t *len) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_analytics_query(nexus_analytics *analytics, nexus_slice query, int64_t now_ms, char **out,
+                                             size_t *len) NEXUS_MUST_CHECK;
 
 /** One metric as `GET /api/v1/analytics/metrics` asks for it. Empty slices mean the defaults named. */
 typedef struct nexus_analytics_metric {
-    size_t size; /**< sizeof(nexus_analytics_metric) */
-    nexus_slice
-        metric;      /**< events (default), users, an event's name, or a numeric field "properties.amount" */
-    nexus_slice agg; /**< count, uniques, sum, avg, min, max; default by metric */
+    size_t size;          /**< sizeof(nexus_analytics_metric) */
+    nexus_slice metric;   /**< events (default), users, an event's name, or a numeric field "properties.amount" */
+    nexus_slice agg;      /**< count, uniques, sum, avg, min, max; default by metric */
     nexus_slice from, to; /**< as in a query; default the last 24 hours */
     nexus_slice interval; /**< as in a query; default one point for the whole span */
     nexus_slice group_by; /**< fields, comma-separated */
@@ -91,9 +89,8 @@ typedef struct nexus_analytics_metric {
 #define NEXUS_ANALYTICS_METRIC_INIT NEXUS_SIZED(nexus_analytics_metric)
 
 /** `{"series":[{"labels":{},"points":[[ms,v]]}],"meta":{…}}`; statuses as nexus_analytics_query. */
-NEXUS_API nexus_status nexus_analytics_metrics(nexus_analytics *analytics,
-                                               const nexus_analytics_metric *metric, char **out,
-                                               size_t *len) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_analytics_metrics(nexus_analytics *analytics, const nexus_analytics_metric *metric,
+                                               char **out, size_t *len) NEXUS_MUST_CHECK;
 
 /**
  * The built-in overview: `{from,to,totals:{events,users,previous:{events,users}},series:[{t,events}],
@@ -103,8 +100,8 @@ NEXUS_API nexus_status nexus_analytics_metrics(nexus_analytics *analytics,
  * @param range   "1h", "24h" (the empty slice), "7d", …, or "all".
  * @param now_ms  0 = the clock.
  */
-NEXUS_API nexus_status nexus_analytics_dashboard(nexus_analytics *analytics, nexus_slice range,
-                                                 int64_t now_ms, char **out, size_t *len) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_analytics_dashboard(nexus_analytics *analytics, nexus_slice range, int64_t now_ms,
+                                                 char **out, size_t *len) NEXUS_MUST_CHECK;
 
 /**
  * Newest events in the order they became visible: `{"events":[{"seq",…event}],"missed":n,"next":n}`. This is the
@@ -116,8 +113,7 @@ NEXUS_API nexus_status nexus_analytics_dashboard(nexus_analytics *analytics, nex
  * @param next   receives the seq to pass as `after` next time.
  */
 NEXUS_API nexus_status nexus_analytics_tail(nexus_analytics *analytics, uint64_t after, uint32_t limit,
-                                            nexus_slice event, char **out, size_t *len,
-                                            uint64_t *next) NEXUS_MUST_CHECK;
+                                            nexus_slice event, char **out, size_t *len, uint64_t *next) NEXUS_MUST_CHECK;
 
 /** The seq of the newest visible event; 0 when there is none. */
 NEXUS_API uint64_t nexus_analytics_seq(const nexus_analytics *analytics);
@@ -128,8 +124,7 @@ typedef void nexus_analytics_listen_fn(uint64_t seq, void *user_data);
 
 /** Sets the one listener; NULL takes it away (a call already under way on another thread may still end after
  * this). */
-NEXUS_API void nexus_analytics_listen(nexus_analytics *analytics, nexus_analytics_listen_fn *fn,
-                                      void *user_data);
+NEXUS_API void nexus_analytics_listen(nexus_analytics *analytics, nexus_analytics_listen_fn *fn, void *user_data);
 
 #ifdef __cplusplus
 }

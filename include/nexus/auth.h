@@ -24,25 +24,25 @@ typedef struct nexus_auth nexus_auth;
  * it true, so that an outbox record can be written with it; data is a JSON object. A status other than
  * NEXUS_OK rolls back and is the call's result.
  */
-typedef nexus_status nexus_auth_event_fn(struct nexus_db *tx, const char *type, nexus_slice subject,
-                                         nexus_slice data, void *user_data);
+typedef nexus_status nexus_auth_event_fn(struct nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data,
+                                         void *user_data);
 
 typedef struct nexus_auth_opts {
     size_t size;
-    const nexus_alloc *alloc;      /**< NULL = the C library's */
-    const char *issuer;            /**< required; copied */
-    const char *audience;          /**< NULL = "nexus"; copied */
-    const char *key_dir;           /**< directory of the key file that seals signing keys; required; copied */
-    uint32_t access_ttl_s;         /**< 0 = 600 */
-    uint32_t refresh_idle_s;       /**< 0 = 14 days */
-    uint32_t refresh_absolute_s;   /**< 0 = 90 days */
-    uint32_t refresh_grace_s;      /**< a second use within it gets the same successor; 0 = 10 */
-    uint32_t reset_ttl_s;          /**< of a password reset token; 0 = 900 */
-    uint32_t bootstrap_ttl_s;      /**< of the first administrator's token; 0 = 900 */
-    uint32_t hash_memory_kib;      /**< argon2id m; 0 = 19456; tests may lower it, never under 8 */
-    uint32_t hash_parallel;        /**< hashes at once; 0 = number of cores */
-    uint32_t hash_queue;           /**< callers waiting for one; 0 = 64; beyond it NEXUS_ELIMIT */
-    nexus_auth_event_fn *event_fn; /**< may be NULL */
+    const nexus_alloc *alloc;           /**< NULL = the C library's */
+    const char *issuer;                 /**< required; copied */
+    const char *audience;               /**< NULL = "nexus"; copied */
+    const char *key_dir;                /**< directory of the key file that seals signing keys; required; copied */
+    uint32_t access_ttl_s;              /**< 0 = 600 */
+    uint32_t refresh_idle_s;            /**< 0 = 14 days */
+    uint32_t refresh_absolute_s;        /**< 0 = 90 days */
+    uint32_t refresh_grace_s;           /**< a second use within it gets the same successor; 0 = 10 */
+    uint32_t reset_ttl_s;               /**< of a password reset token; 0 = 900 */
+    uint32_t bootstrap_ttl_s;           /**< of the first administrator's token; 0 = 900 */
+    uint32_t hash_memory_kib;           /**< argon2id m; 0 = 19456; tests may lower it, never under 8 */
+    uint32_t hash_parallel;             /**< hashes at once; 0 = number of cores */
+    uint32_t hash_queue;                /**< callers waiting for one; 0 = 64; beyond it NEXUS_ELIMIT */
+    nexus_auth_event_fn *event_fn;      /**< may be NULL */
     int64_t (*now_fn)(void *user_data); /**< nanoseconds since 1970; NULL = the system clock */
     void *user_data;                    /**< of event_fn and now_fn */
 } nexus_auth_opts;
@@ -56,8 +56,7 @@ NEXUS_API nexus_status nexus_auth_open(nexus_auth **out, struct nexus_db *db,
                                        const nexus_auth_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_auth_close(nexus_auth *auth); /**< NULL is fine */
 
-/* --- people
- * -------------------------------------------------------------------------------------------------- */
+/* --- people ------------------------------------------------------------------------------------------------------- */
 
 /** A user as stored. Free with nexus_user_free. What the getters give is borrowed from it and NUL-terminated.
  */
@@ -75,23 +74,20 @@ NEXUS_API void nexus_user_free(nexus_user *user);                            /**
  * valid, the message begins with its name ("email: …", "password: …", "name: …"); NEXUS_ECONFLICT: the
  * address is taken; NEXUS_ELIMIT: too many hashes waiting, try again.
  */
-NEXUS_API nexus_status nexus_auth_register(nexus_auth *auth, nexus_slice email, nexus_slice password,
-                                           nexus_slice name, nexus_user **out) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_auth_register(nexus_auth *auth, nexus_slice email, nexus_slice password, nexus_slice name,
+                                           nexus_user **out) NEXUS_MUST_CHECK;
 
 NEXUS_API nexus_status nexus_auth_user(nexus_auth *auth, nexus_slice id, nexus_user **out) NEXUS_MUST_CHECK;
-NEXUS_API nexus_status nexus_auth_user_by_email(nexus_auth *auth, nexus_slice email,
-                                                nexus_user **out) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_auth_user_by_email(nexus_auth *auth, nexus_slice email, nexus_user **out) NEXUS_MUST_CHECK;
 
 /** Gives or takes a role: customer, operator, admin. NEXUS_EINVAL: no such role; NEXUS_ENOTFOUND: no such
  * user. */
 NEXUS_API nexus_status nexus_auth_set_role(nexus_auth *auth, nexus_slice user_id, const char *role,
                                            bool held) NEXUS_MUST_CHECK;
 /** A disabled user gets no token; what he has is revoked at the next refresh. */
-NEXUS_API nexus_status nexus_auth_set_disabled(nexus_auth *auth, nexus_slice user_id,
-                                               bool disabled) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_auth_set_disabled(nexus_auth *auth, nexus_slice user_id, bool disabled) NEXUS_MUST_CHECK;
 
-/* --- tokens
- * -------------------------------------------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
 
 /** An access token and a refresh token. Free with nexus_grant_free, which wipes them. */
 typedef struct nexus_grant nexus_grant;
@@ -132,8 +128,7 @@ NEXUS_API nexus_status nexus_auth_reset_begin(nexus_auth *auth, nexus_slice emai
 NEXUS_API nexus_status nexus_auth_reset_confirm(nexus_auth *auth, nexus_slice token,
                                                 nexus_slice password) NEXUS_MUST_CHECK;
 
-/* --- the first administrator
- * --------------------------------------------------------------------------------- */
+/* --- the first administrator -------------------------------------------------------------------------------------- */
 
 /** Makes a one-time token that allows nexus_auth_bootstrap; an earlier one is void. Free *token with
  * nexus_free. */
@@ -143,16 +138,13 @@ NEXUS_API nexus_status nexus_auth_has_admin(nexus_auth *auth, bool *out) NEXUS_M
 /** Registers an administrator; the token is spent. NEXUS_EAUTH: not a live token; otherwise as
  * nexus_auth_register. */
 NEXUS_API nexus_status nexus_auth_bootstrap(nexus_auth *auth, nexus_slice token, nexus_slice email,
-                                            nexus_slice password, nexus_slice name,
-                                            nexus_user **out) NEXUS_MUST_CHECK;
+                                            nexus_slice password, nexus_slice name, nexus_user **out) NEXUS_MUST_CHECK;
 
-/* --- keys
- * ---------------------------------------------------------------------------------------------------- */
+/* --- keys --------------------------------------------------------------------------------------------------------- */
 
 /** The published keys, {"keys":[…]}, and their entity tag (quoted). Free both with nexus_free; etag may be
  * NULL. */
-NEXUS_API nexus_status nexus_auth_jwks(nexus_auth *auth, char **json, size_t *n,
-                                       char **etag) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_auth_jwks(nexus_auth *auth, char **json, size_t *n, char **etag) NEXUS_MUST_CHECK;
 /** The same as a key set of its own, for a verifier in the same process. Free with nexus_keyset_free. */
 NEXUS_API nexus_status nexus_auth_keyset(nexus_auth *auth, struct nexus_keyset **out) NEXUS_MUST_CHECK;
 /**

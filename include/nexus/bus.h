@@ -17,8 +17,7 @@ typedef struct nexus_bus nexus_bus;
 
 /** Who may own the log of a `file:` bus. */
 enum {
-    NEXUS_BUS_AUTO =
-        0, /**< own it when nobody does, else be a client of the owner, and take over when it dies */
+    NEXUS_BUS_AUTO = 0,   /**< own it when nobody does, else be a client of the owner, and take over when it dies */
     NEXUS_BUS_CLIENT = 1, /**< never own it: wait for an owner, at open at most connect_timeout_ms */
     NEXUS_BUS_OWNER = 2   /**< own it or fail with NEXUS_ECONFLICT (nexus-busd) */
 };
@@ -30,13 +29,12 @@ typedef struct nexus_bus_opts {
     uint32_t role;               /**< NEXUS_BUS_…; 0 = auto */
     uint32_t connect_timeout_ms; /**< client: wait at open for an owner; 0 = 5000 */
     uint32_t timeout_ms;         /**< of calls that have none of their own; 0 = 10000 */
-    uint32_t segment_bytes; /**< log files; 0 = 64 MiB, smallest 64 KiB. The first one is at most 4 MiB */
-    uint64_t
-        event_max_bytes;   /**< of data and attributes together; 0 = 1 MiB, at least 64 KiB, at most 16 MiB */
-    uint32_t dedupe_max;   /**< ids remembered; 0 = 1,048,576 */
-    uint32_t dedupe_s;     /**< for so long; 0 = 86,400 */
-    uint32_t inflight_max; /**< async publishes not yet done; 0 = 65,536, then NEXUS_EAGAIN */
-    uint32_t connections_max; /**< owner: clients served at once; 0 = 256 */
+    uint32_t segment_bytes;      /**< log files; 0 = 64 MiB, smallest 64 KiB. The first one is at most 4 MiB */
+    uint64_t event_max_bytes;    /**< of data and attributes together; 0 = 1 MiB, at least 64 KiB, at most 16 MiB */
+    uint32_t dedupe_max;         /**< ids remembered; 0 = 1,048,576 */
+    uint32_t dedupe_s;           /**< for so long; 0 = 86,400 */
+    uint32_t inflight_max;       /**< async publishes not yet done; 0 = 65,536, then NEXUS_EAGAIN */
+    uint32_t connections_max;    /**< owner: clients served at once; 0 = 256 */
 } nexus_bus_opts;
 
 #define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)
@@ -58,8 +56,7 @@ enum {
  * that opens it). opts may be NULL. Other engines: NEXUS_ENOTSUP. NEXUS_EUNREACH: role client and no owner in time.
  * NEXUS_ECORRUPT: the log is damaged in its middle; the message has file and offset.
  */
-NEXUS_API nexus_status nexus_bus_open(nexus_bus **out, const char *url,
-                                      const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API uint64_t nexus_bus_caps(const nexus_bus *bus);
 /** Whether this handle owns the log at the moment (memory: always). */
 NEXUS_API bool nexus_bus_is_owner(const nexus_bus *bus);
@@ -80,9 +77,9 @@ typedef struct nexus_publish_opts {
     uint32_t timeout_ms; /**< 0 = the bus's */
 } nexus_publish_opts;
 
-#define NEXUS_PUBLISH_OPTS_INIT                                                                              \
-    {                                                                                                        \
-        sizeof(nexus_publish_opts), NULL, NEXUS_EXPECT_ANY, 0                                                \
+#define NEXUS_PUBLISH_OPTS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(nexus_publish_opts), NULL, NEXUS_EXPECT_ANY, 0                                                          \
     }
 NEXUS_API void nexus_publish_opts_init(nexus_publish_opts *opts);
 
@@ -130,8 +127,7 @@ typedef struct nexus_consumer nexus_consumer;
 
 enum { NEXUS_START_FIRST = 0, NEXUS_START_END = 1, NEXUS_START_POS = 2, NEXUS_START_TIME = 3 };
 enum {
-    NEXUS_ORDER_KEY =
-        0, /**< one in flight per key (partitionkey, else subject); a failing key blocks only itself */
+    NEXUS_ORDER_KEY = 0,  /**< one in flight per key (partitionkey, else subject); a failing key blocks only itself */
     NEXUS_ORDER_NONE = 1, /**< as fast as members take them */
     NEXUS_ORDER_TOTAL = 2 /**< one in flight */
 };
@@ -151,7 +147,7 @@ typedef struct nexus_group_opts {
     uint32_t max_inflight;      /**< leased at once over all members; 0 = 1024 */
     uint32_t backoff_base_ms;   /**< wait after the first failed attempt, doubling, full jitter; 0 = 200 */
     uint32_t backoff_cap_ms;    /**< 0 = 60000 */
-    bool update; /**< another configuration than the stored one replaces it, instead of ECONFLICT */
+    bool update;                /**< another configuration than the stored one replaces it, instead of ECONFLICT */
 } nexus_group_opts;
 
 #define NEXUS_GROUP_OPTS_INIT NEXUS_SIZED(nexus_group_opts)
@@ -171,8 +167,8 @@ NEXUS_API void nexus_group_close(nexus_group *group);
  * Takes up to max deliveries into the array, waiting up to wait_ms for the first (0 = never waits: the polling form).
  * NEXUS_OK with *got == 0: nothing came. Each is the caller's: settle it, then nexus_delivery_free.
  */
-NEXUS_API nexus_status nexus_group_fetch(nexus_group *group, nexus_delivery **deliveries, size_t max,
-                                         uint32_t wait_ms, size_t *got) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_group_fetch(nexus_group *group, nexus_delivery **deliveries, size_t max, uint32_t wait_ms,
+                                         size_t *got) NEXUS_MUST_CHECK;
 
 /** An eventfd, readable when a fetch may find something; for epoll loops: read it, then fetch with wait_ms 0 until
  * nothing comes. Borrowed; -1 when the system refuses one. */
@@ -192,9 +188,8 @@ typedef int32_t nexus_delivery_fn(nexus_delivery *delivery, void *user_data);
  * Starts `threads` threads (0 = 1) that fetch and call handler; the lease is extended while the handler runs, up to
  * ten times ack_wait_ms. nexus_consumer_close waits for running handlers; called from a handler it marks and returns.
  */
-NEXUS_API nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group,
-                                           nexus_delivery_fn *handler, void *user_data,
-                                           uint32_t threads) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler,
+                                           void *user_data, uint32_t threads) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_consumer_close(nexus_consumer *consumer);
 
 /** The event, borrowed as long as the delivery lives. */
@@ -250,11 +245,9 @@ NEXUS_API nexus_status nexus_outbox_prepare(struct nexus_db *db) NEXUS_MUST_CHEC
  * commits on SQLite; on PostgreSQL that of the commits between transactions that wait for each other's rows. NEXUS_EINVAL
  * outside a transaction, or naming the attribute.
  */
-NEXUS_API nexus_status nexus_outbox_append(struct nexus_db *tx, const nexus_event *events,
-                                           size_t n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_outbox_append(struct nexus_db *tx, const nexus_event *events, size_t n) NEXUS_MUST_CHECK;
 /** The same from JSON (see nexus_bus_publish_json). */
-NEXUS_API nexus_status nexus_outbox_append_json(struct nexus_db *tx, const char *text,
-                                                size_t n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_outbox_append_json(struct nexus_db *tx, const char *text, size_t n) NEXUS_MUST_CHECK;
 
 /** A thread that moves the outbox onto the bus. db and bus are borrowed until close. */
 typedef struct nexus_outbox_relay nexus_outbox_relay;

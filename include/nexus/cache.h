@@ -56,8 +56,7 @@ NEXUS_API void nexus_cache_close(nexus_cache *cache);
 NEXUS_API const char *nexus_cache_kind(const nexus_cache *cache);
 
 /** *value gets n bytes and a NUL beyond them; free with nexus_free. NEXUS_ENOTFOUND: no such key. */
-NEXUS_API nexus_status nexus_cache_get(char **value, size_t *n, nexus_cache *cache,
-                                       nexus_slice key) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_cache_get(char **value, size_t *n, nexus_cache *cache, nexus_slice key) NEXUS_MUST_CHECK;
 
 /** Puts or replaces; gone after ttl_ms, 0 = never. NEXUS_ETOOBIG: larger than the cache may hold. */
 NEXUS_API nexus_status nexus_cache_set(nexus_cache *cache, nexus_slice key, nexus_slice value,
@@ -90,17 +89,14 @@ typedef void nexus_cache_fn(nexus_status status, nexus_slice value, int64_t numb
  */
 NEXUS_API nexus_status nexus_cache_get_async(nexus_cache *cache, nexus_slice key, nexus_cache_fn *fn,
                                              void *user_data) NEXUS_MUST_CHECK;
-NEXUS_API nexus_status nexus_cache_set_async(nexus_cache *cache, nexus_slice key, nexus_slice value,
-                                             uint64_t ttl_ms, nexus_cache_fn *fn,
-                                             void *user_data) NEXUS_MUST_CHECK;
-NEXUS_API nexus_status nexus_cache_add_async(nexus_cache *cache, nexus_slice key, nexus_slice value,
-                                             uint64_t ttl_ms, nexus_cache_fn *fn,
-                                             void *user_data) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_cache_set_async(nexus_cache *cache, nexus_slice key, nexus_slice value, uint64_t ttl_ms,
+                                             nexus_cache_fn *fn, void *user_data) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_cache_add_async(nexus_cache *cache, nexus_slice key, nexus_slice value, uint64_t ttl_ms,
+                                             nexus_cache_fn *fn, void *user_data) NEXUS_MUST_CHECK;
 NEXUS_API nexus_status nexus_cache_del_async(nexus_cache *cache, nexus_slice key, nexus_cache_fn *fn,
                                              void *user_data) NEXUS_MUST_CHECK;
-NEXUS_API nexus_status nexus_cache_incr_async(nexus_cache *cache, nexus_slice key, int64_t delta,
-                                              uint64_t ttl_ms, nexus_cache_fn *fn,
-                                              void *user_data) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_cache_incr_async(nexus_cache *cache, nexus_slice key, int64_t delta, uint64_t ttl_ms,
+                                              nexus_cache_fn *fn, void *user_data) NEXUS_MUST_CHECK;
 
 #ifdef __cplusplus
 }

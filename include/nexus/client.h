@@ -21,12 +21,11 @@ typedef struct nexus_reply nexus_reply;
 typedef struct nexus_client_opts {
     size_t size;              /**< sizeof(nexus_client_opts) */
     const nexus_alloc *alloc; /**< NULL = the C library's */
-    const char
-        *allow_cidrs; /**< "127.0.0.0/8, fd00::/8": what guarded transfers may reach although it is private;
+    const char *allow_cidrs;  /**< "127.0.0.0/8, fd00::/8": what guarded transfers may reach although it is private;
                                     NULL = nothing. Copied */
-    const char *user_agent;        /**< NULL = "libnexus/VERSION"; copied */
-    const char *ca_file;           /**< PEM bundle instead of the system's; NULL = the system's; copied */
-    uint32_t connections_max;      /**< at once; 0 = 256 */
+    const char *user_agent;   /**< NULL = "libnexus/VERSION"; copied */
+    const char *ca_file;      /**< PEM bundle instead of the system's; NULL = the system's; copied */
+    uint32_t connections_max; /**< at once; 0 = 256 */
     uint32_t host_connections_max; /**< at once to one host; 0 = 32 */
     uint32_t queue_max;            /**< transfers not finished; more get NEXUS_EAGAIN; 0 = 4096 */
     bool insecure;                 /**< certificates are not verified: tests and development only */
@@ -82,8 +81,8 @@ NEXUS_API nexus_status nexus_client_fetch(nexus_client *client, const nexus_fetc
 typedef void nexus_fetch_fn(nexus_status status, nexus_reply *reply, void *user_data);
 
 /** The same without waiting: done runs exactly once if this returns NEXUS_OK, never otherwise. */
-NEXUS_API nexus_status nexus_client_fetch_async(nexus_client *client, const nexus_fetch *fetch,
-                                                nexus_fetch_fn *done, void *user_data) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_client_fetch_async(nexus_client *client, const nexus_fetch *fetch, nexus_fetch_fn *done,
+                                                void *user_data) NEXUS_MUST_CHECK;
 
 NEXUS_API uint16_t nexus_reply_status(const nexus_reply *reply);
 NEXUS_API void nexus_reply_body(const nexus_reply *reply, nexus_slice *out); /**< borrowed from the reply */
@@ -104,14 +103,13 @@ NEXUS_API nexus_status nexus_client_check_url(nexus_client *client, nexus_slice 
 
 /** One message to one SMTP server. Borrowed for the call, also by the async form (which copies). */
 typedef struct nexus_mail {
-    size_t size;     /**< sizeof(nexus_mail) */
-    nexus_slice url; /**< smtp://[user:password@]host[:port] or smtps://…; STARTTLS is required with a user or
+    size_t size;           /**< sizeof(nexus_mail) */
+    nexus_slice url;       /**< smtp://[user:password@]host[:port] or smtps://…; STARTTLS is required with a user or
                                  when the host is not loopback, see plain */
     nexus_slice from;      /**< envelope sender, without "<>" */
     const nexus_slice *to; /**< envelope recipients */
     size_t to_count;
-    nexus_slice
-        message; /**< RFC 5322 text; lines end in CRLF (a bare LF is sent as CRLF), dots are escaped here */
+    nexus_slice message; /**< RFC 5322 text; lines end in CRLF (a bare LF is sent as CRLF), dots are escaped here */
     uint32_t timeout_ms; /**< for all of it; 0 = 30,000 */
     bool plain;          /**< send without TLS to a host that is not loopback */
 } nexus_mail;
@@ -151,8 +149,8 @@ NEXUS_API nexus_status nexus_client_mail(nexus_client *client, const nexus_mail 
 
 /** report is borrowed for the call. */
 typedef void nexus_mail_fn(nexus_status status, const nexus_mail_report *report, void *user_data);
-NEXUS_API nexus_status nexus_client_mail_async(nexus_client *client, const nexus_mail *mail,
-                                               nexus_mail_fn *done, void *user_data) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_client_mail_async(nexus_client *client, const nexus_mail *mail, nexus_mail_fn *done,
+                                               void *user_data) NEXUS_MUST_CHECK;
 
 #ifdef __cplusplus
 }

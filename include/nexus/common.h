@@ -42,7 +42,10 @@ typedef struct nexus_slice {
         return sized;                                                                                                  \
     }())
 #else
-#define NEXUS_SIZED(type) {.size = sizeof(type)}
+#define NEXUS_SIZED(type)                                                                                              \
+    {                                                                                                                  \
+        .size = sizeof(type)                                                                                           \
+    }
 #endif
 
 /** A name and a value, borrowed for the call they are passed to. */

@@ -60,8 +60,7 @@ typedef struct nexus_db_opts {
     uint32_t busy_timeout_ms;    /**< sqlite: wait for another process that writes. 0 = 10000 */
     uint32_t statements;         /**< prepared statements kept by each connection. 0 = 128 */
     uint64_t rows_max_bytes;     /**< a larger result is NEXUS_ETOOBIG. 0 = 64 MiB */
-    const char
-        *schema; /**< postgres: the schema that unqualified names mean, created when missing; NULL = the
+    const char *schema;          /**< postgres: the schema that unqualified names mean, created when missing; NULL = the
                              server's search path. sqlite ignores it */
 } nexus_db_opts;
 
@@ -77,8 +76,7 @@ NEXUS_API void nexus_db_opts_init(nexus_db_opts *opts);
  * NEXUS_EINVAL: not such a URL. NEXUS_ENOTSUP: the driver is not in this build. NEXUS_EUNREACH, NEXUS_EAUTH: the
  * server cannot be reached or refuses the login.
  */
-NEXUS_API nexus_status nexus_db_open(nexus_db **out, const char *url,
-                                     const nexus_db_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_db_open(nexus_db **out, const char *url, const nexus_db_opts *opts) NEXUS_MUST_CHECK;
 
 /**
  * Puts a caller's own connection behind the interface, so that what nexus writes (an outbox record, say) is part of
@@ -104,12 +102,12 @@ NEXUS_API nexus_status nexus_db_exec(nexus_db *db, const char *sql, const nexus_
                                      int64_t *changes) NEXUS_MUST_CHECK;
 
 /** Runs a statement for its rows (SELECT, or a change with RETURNING). Free *out with nexus_rows_free. */
-NEXUS_API nexus_status nexus_db_query(nexus_rows **out, nexus_db *db, const char *sql,
-                                      const nexus_value *args, size_t n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_db_query(nexus_rows **out, nexus_db *db, const char *sql, const nexus_value *args,
+                                      size_t n) NEXUS_MUST_CHECK;
 
 /** As nexus_db_query, but stands on the first row already; NEXUS_ENOTFOUND, and no *out, when there is none. */
-NEXUS_API nexus_status nexus_db_query_one(nexus_rows **out, nexus_db *db, const char *sql,
-                                          const nexus_value *args, size_t n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_db_query_one(nexus_rows **out, nexus_db *db, const char *sql, const nexus_value *args,
+                                          size_t n) NEXUS_MUST_CHECK;
 
 /** Moves to the next row; false after the last. */
 NEXUS_API bool nexus_rows_next(nexus_rows *rows);
@@ -163,8 +161,8 @@ typedef struct nexus_migration {
  * once. `component` names the set ("auth", "notify").
  * NEXUS_ECONFLICT: an applied step was edited. NEXUS_EREV: the database is newer than this build.
  */
-NEXUS_API nexus_status nexus_db_migrate(nexus_db *db, const char *component,
-                                        const nexus_migration *migrations, size_t n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_db_migrate(nexus_db *db, const char *component, const nexus_migration *migrations,
+                                        size_t n) NEXUS_MUST_CHECK;
 
 /*
  * Values, for args. Functions for FFI and C++; macros (compound literals) for C:
@@ -181,8 +179,7 @@ NEXUS_API void nexus_value_blob(nexus_value *out, nexus_slice value);
 #define NEXUS_INT(x) ((nexus_value){NEXUS_VALUE_INT, (int64_t)(x), 0, {NULL, 0}})
 #define NEXUS_DOUBLE(x) ((nexus_value){NEXUS_VALUE_DOUBLE, 0, (double)(x), {NULL, 0}})
 #define NEXUS_TEXT(slice) ((nexus_value){NEXUS_VALUE_TEXT, 0, 0, (slice)})
-#define NEXUS_TEXT_C(cstr)                                                                                   \
-    ((nexus_value){NEXUS_VALUE_TEXT, 0, 0, {(cstr), strlen(cstr)}}) /* needs <string.h> */
+#define NEXUS_TEXT_C(cstr) ((nexus_value){NEXUS_VALUE_TEXT, 0, 0, {(cstr), strlen(cstr)}}) /* needs <string.h> */
 #define NEXUS_BLOB(slice) ((nexus_value){NEXUS_VALUE_BLOB, 0, 0, (slice)})
 #endif
 

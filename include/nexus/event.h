@@ -17,11 +17,11 @@ extern "C" {
  * event's `size`.
  */
 typedef struct nexus_event {
-    size_t size;         /**< sizeof(nexus_event) as the caller knows it */
-    nexus_slice id;      /**< empty: publish makes a UUIDv7 */
-    nexus_slice source;  /**< URI reference; empty: publish takes the bus's `source` option */
-    nexus_slice type;    /**< dotted, "order.created"; required */
-    nexus_slice subject; /**< the aggregate, "order-42"; names the stream unless publish is told another */
+    size_t size;                 /**< sizeof(nexus_event) as the caller knows it */
+    nexus_slice id;              /**< empty: publish makes a UUIDv7 */
+    nexus_slice source;          /**< URI reference; empty: publish takes the bus's `source` option */
+    nexus_slice type;            /**< dotted, "order.created"; required */
+    nexus_slice subject;         /**< the aggregate, "order-42"; names the stream unless publish is told another */
     nexus_slice datacontenttype; /**< empty means application/json */
     nexus_slice dataschema;      /**< URI */
     int64_t time_ns;             /**< since 1970; 0: publish takes now */
@@ -70,8 +70,8 @@ NEXUS_API nexus_status nexus_event_parse(nexus_event_doc **out, const char *text
  * (application/cloudevents-batch+json) or binary mode (ce-* headers), told apart by Content-Type. Header names in any
  * case. NEXUS_EINVAL names the header; NEXUS_ENOTSUP: another cloudevents format.
  */
-NEXUS_API nexus_status nexus_event_from_http(nexus_event_doc **out, const nexus_pair *headers,
-                                             size_t header_count, nexus_slice body) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_event_from_http(nexus_event_doc **out, const nexus_pair *headers, size_t header_count,
+                                             nexus_slice body) NEXUS_MUST_CHECK;
 
 NEXUS_API size_t nexus_event_doc_count(const nexus_event_doc *doc);
 /** Event i, borrowed as long as doc lives; NULL past the end. */

@@ -28,17 +28,16 @@ typedef void nexus_gateway_health_fn(const char *upstream, const char *target, b
                                      void *user_data);
 
 typedef struct nexus_gateway_opts {
-    size_t size;              /**< sizeof(nexus_gateway_opts) */
-    const nexus_alloc *alloc; /**< borrowed until close; NULL = the C library's */
-    struct nexus_verifier
-        *verifier; /**< checks tokens of routes with "token"; borrowed until close; NULL: routes files
+    size_t size;                     /**< sizeof(nexus_gateway_opts) */
+    const nexus_alloc *alloc;        /**< borrowed until close; NULL = the C library's */
+    struct nexus_verifier *verifier; /**< checks tokens of routes with "token"; borrowed until close; NULL: routes files
                                           with "token" are refused */
-    nexus_metrics *metrics;             /**< borrowed until close; NULL = counts nothing */
+    nexus_metrics *metrics;          /**< borrowed until close; NULL = counts nothing */
     nexus_gateway_health_fn *on_health; /**< NULL = nobody wants to know */
     void *user_data;
     uint64_t body_max_bytes; /**< of a request, where the route sets none; 0 = 64 MiB */
-    uint32_t watch_ms; /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
-    uint32_t limit_keys; /**< keys that limits remember at most, rounded up to a power of two; 0 = 262,144 */
+    uint32_t watch_ms;       /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
+    uint32_t limit_keys;     /**< keys that limits remember at most, rounded up to a power of two; 0 = 262,144 */
 } nexus_gateway_opts;
 
 #define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)
@@ -58,8 +57,7 @@ NEXUS_API nexus_status nexus_gateway_mount(nexus_gateway *gateway, nexus_server 
  * @param name names the text in errors
  * @return NEXUS_EINVAL with "NAME:LINE:COLUMN: /pointer: what is wrong"; NEXUS_EUNREACH: a target's name does not resolve
  */
-NEXUS_API nexus_status nexus_gateway_load(nexus_gateway *gateway, const char *name,
-                                          nexus_slice text) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_gateway_load(nexus_gateway *gateway, const char *name, nexus_slice text) NEXUS_MUST_CHECK;
 /** The same from a file, which is from now on watched: a change is loaded, a broken one leaves the last good one. */
 NEXUS_API nexus_status nexus_gateway_load_file(nexus_gateway *gateway, const char *path) NEXUS_MUST_CHECK;
 /** Loads the file again now, changed or not. NEXUS_ENOTFOUND without nexus_gateway_load_file before. */

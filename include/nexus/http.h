@@ -23,20 +23,17 @@ extern "C" {
 typedef struct nexus_server nexus_server;
 typedef struct nexus_request nexus_request;
 
-/* --- routes
- * ----------------------------------------------------------------------------------------------------- */
+/* --- routes ------------------------------------------------------------------------------------------------------- */
 
 /** Answers a request, now or later. Runs on a worker unless the route says NEXUS_ROUTE_ON_LOOP. */
 typedef void nexus_handler_fn(nexus_request *request, void *user_data);
 
 enum {
-    NEXUS_ROUTE_ON_LOOP = 1, /**< the handler never blocks: call it on the loop */
-    NEXUS_ROUTE_STREAM_BODY =
-        2, /**< call it when the head is here, it takes the body by nexus_request_read_body;
+    NEXUS_ROUTE_ON_LOOP = 1,     /**< the handler never blocks: call it on the loop */
+    NEXUS_ROUTE_STREAM_BODY = 2, /**< call it when the head is here, it takes the body by nexus_request_read_body;
                                       needs NEXUS_ROUTE_ON_LOOP */
-    NEXUS_ROUTE_GET_BODY = 4, /**< GET and HEAD may carry a body (else 400) */
-    NEXUS_ROUTE_FALLBACK =
-        8 /**< `path` is ignored: meets every request whose path no other route has, those with an
+    NEXUS_ROUTE_GET_BODY = 4,    /**< GET and HEAD may carry a body (else 400) */
+    NEXUS_ROUTE_FALLBACK = 8 /**< `path` is ignored: meets every request whose path no other route has, those with an
                                       ambiguous path included (nexus_request_path is then the path as received) */
 };
 
@@ -58,16 +55,14 @@ typedef struct nexus_reply_doc {
 
 /** One row of a route table. Everything is copied. */
 typedef struct nexus_route {
-    size_t size; /**< sizeof(nexus_route) */
-    const char
-        *method; /**< "GET"; NULL or "*" = any but TRACE and CONNECT. HEAD and OPTIONS come by themselves */
-    const char *path; /**< template: "/orders/{id}", {id:int}, {id:uuid}, {rest...} as the last segment */
+    size_t size;        /**< sizeof(nexus_route) */
+    const char *method; /**< "GET"; NULL or "*" = any but TRACE and CONNECT. HEAD and OPTIONS come by themselves */
+    const char *path;   /**< template: "/orders/{id}", {id:int}, {id:uuid}, {rest...} as the last segment */
     nexus_handler_fn *handler;
-    void *user_data;   /**< borrowed until the server is closed */
-    uint32_t flags;    /**< NEXUS_ROUTE_… */
-    uint64_t body_max; /**< bytes of a request's body, more is 413; 0 = the server's body_max */
-    const char *
-        operation_id; /**< this and what follows describe the route for openapi/ and for filters; NULL = none */
+    void *user_data;          /**< borrowed until the server is closed */
+    uint32_t flags;           /**< NEXUS_ROUTE_… */
+    uint64_t body_max;        /**< bytes of a request's body, more is 413; 0 = the server's body_max */
+    const char *operation_id; /**< this and what follows describe the route for openapi/ and for filters; NULL = none */
     const char *summary;
     const char *tag;
     const char *roles;       /**< "operator,admin"; NULL = any principal; "public" = no token */
@@ -82,8 +77,7 @@ typedef struct nexus_route {
 #define NEXUS_ROUTE_INIT NEXUS_SIZED(nexus_route)
 NEXUS_API void nexus_route_init(nexus_route *route);
 
-/* --- the server
- * ------------------------------------------------------------------------------------------------- */
+/* --- the server --------------------------------------------------------------------------------------------------- */
 
 typedef struct nexus_server_opts {
     size_t size;               /**< sizeof(nexus_server_opts) */
@@ -94,22 +88,17 @@ typedef struct nexus_server_opts {
     uint32_t head_max_bytes;   /**< all header fields together, more is 431; 0 = 32768 */
     uint32_t fields_max;       /**< header fields, more is 431; 0 = 100, at most 128 */
     uint64_t body_max_bytes;   /**< unless the route sets its own, more is 413; 0 = 1 MiB */
-    uint32_t
-        head_timeout_ms; /**< from the first byte of a head (or the TLS handshake) to its end, else 408; 0 = 10000 */
-    uint32_t body_rate_min;  /**< bytes per second over each body_window_ms, less is 408; 0 = 1024 */
-    uint32_t body_window_ms; /**< 0 = 5000 */
-    uint32_t
-        idle_timeout_ms; /**< between requests, and without progress while a reply is written; 0 = 60000 */
-    uint32_t
-        drain_max_bytes; /**< read and thrown away after 400, 408 and 413 so that the peer sees them; 0 = 262144 */
-    uint32_t drain_timeout_ms; /**< 0 = 1000 */
-    uint32_t connections_max;  /**< per server; further ones wait in the listen queue; 0 = 10000 */
-    uint32_t
-        stream_high_bytes; /**< unsent bytes of a streamed reply at which NEXUS_EAGAIN is given; 0 = 262144 */
-    const char *
-        trusted_proxies; /**< CIDRs, comma separated: peers whose X-Request-Id and X-Forwarded-For are believed;
+    uint32_t head_timeout_ms; /**< from the first byte of a head (or the TLS handshake) to its end, else 408; 0 = 10000 */
+    uint32_t body_rate_min;   /**< bytes per second over each body_window_ms, less is 408; 0 = 1024 */
+    uint32_t body_window_ms;  /**< 0 = 5000 */
+    uint32_t idle_timeout_ms; /**< between requests, and without progress while a reply is written; 0 = 60000 */
+    uint32_t drain_max_bytes; /**< read and thrown away after 400, 408 and 413 so that the peer sees them; 0 = 262144 */
+    uint32_t drain_timeout_ms;   /**< 0 = 1000 */
+    uint32_t connections_max;    /**< per server; further ones wait in the listen queue; 0 = 10000 */
+    uint32_t stream_high_bytes;  /**< unsent bytes of a streamed reply at which NEXUS_EAGAIN is given; 0 = 262144 */
+    const char *trusted_proxies; /**< CIDRs, comma separated: peers whose X-Request-Id and X-Forwarded-For are believed;
                                       NULL = nobody */
-    const nexus_pair *headers; /**< added to every reply, errors included; copied */
+    const nexus_pair *headers;   /**< added to every reply, errors included; copied */
     size_t header_count;
 } nexus_server_opts;
 
@@ -121,18 +110,16 @@ NEXUS_API nexus_status nexus_server_open(nexus_server **out, nexus_runtime *runt
                                          const nexus_server_opts *opts) NEXUS_MUST_CHECK;
 
 /** Adds routes; before the first listen. NEXUS_ECONFLICT names two routes that are the same. */
-NEXUS_API nexus_status nexus_server_route(nexus_server *server, const nexus_route *routes,
-                                          size_t n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_server_route(nexus_server *server, const nexus_route *routes, size_t n) NEXUS_MUST_CHECK;
 
 NEXUS_API size_t nexus_server_route_count(const nexus_server *server);
 /** Route i as it was added (borrowed until close), for what documents or checks them; NULL past the end. */
 NEXUS_API const nexus_route *nexus_server_route_at(const nexus_server *server, size_t i);
 
 enum {
-    NEXUS_FILTER_NEXT = 0, /**< go on */
-    NEXUS_FILTER_DONE = 1, /**< the filter answered, or will */
-    NEXUS_FILTER_SUSPEND =
-        2 /**< someone will call nexus_request_resume, once; the same filter is not called again */
+    NEXUS_FILTER_NEXT = 0,   /**< go on */
+    NEXUS_FILTER_DONE = 1,   /**< the filter answered, or will */
+    NEXUS_FILTER_SUSPEND = 2 /**< someone will call nexus_request_resume, once; the same filter is not called again */
 };
 
 /** Looks at a request before its handler does. Returns NEXUS_FILTER_…. */
@@ -248,8 +235,7 @@ NEXUS_API int64_t nexus_request_start_ns(const nexus_request *request);
 NEXUS_API nexus_status nexus_request_set_header(nexus_request *request, const char *name, nexus_slice value);
 
 /** Answers. content_type NULL = no Content-Type; the body is copied. Bodies of HEAD, 204 and 304 are left out. */
-NEXUS_API void nexus_request_reply(nexus_request *request, uint16_t status, const char *content_type,
-                                   nexus_slice body);
+NEXUS_API void nexus_request_reply(nexus_request *request, uint16_t status, const char *content_type, nexus_slice body);
 
 /** A finding of a check: where, what, in words. */
 typedef struct nexus_problem_error {
@@ -259,17 +245,15 @@ typedef struct nexus_problem_error {
 } nexus_problem_error;
 
 /** Answers with application/problem+json {type,title,status,detail,instance,code}. detail_fmt is printf's. */
-NEXUS_API void nexus_request_problem(nexus_request *request, uint16_t status, const char *code,
-                                     const char *detail_fmt, ...) NEXUS_PRINTF(4, 5);
+NEXUS_API void nexus_request_problem(nexus_request *request, uint16_t status, const char *code, const char *detail_fmt,
+                                     ...) NEXUS_PRINTF(4, 5);
 /** The same, detail as text; NULL = none. */
-NEXUS_API void nexus_request_problem_text(nexus_request *request, uint16_t status, const char *code,
-                                          const char *detail);
+NEXUS_API void nexus_request_problem_text(nexus_request *request, uint16_t status, const char *code, const char *detail);
 /** The same with `errors`. */
 NEXUS_API void nexus_request_problem_errors(nexus_request *request, uint16_t status, const char *code,
                                             const char *detail, const nexus_problem_error *errors, size_t n);
 
-/* --- streamed replies
- * ------------------------------------------------------------------------------------------- */
+/* --- streamed replies --------------------------------------------------------------------------------------------- */
 
 /** Answers with a head; the body follows by nexus_request_stream_write (chunked, or until close for HTTP/1.0). Any
  * thread. NEXUS_ECLOSED: the request is answered already or the peer has gone; call nexus_request_stream_end
@@ -298,8 +282,7 @@ NEXUS_API nexus_status nexus_sse_send(nexus_request *request, const char *event,
 /** A comment line, which keeps proxies from closing an idle stream. */
 NEXUS_API nexus_status nexus_sse_ping(nexus_request *request) NEXUS_MUST_CHECK;
 
-/* --- streamed request bodies
- * ------------------------------------------------------------------------------------ */
+/* --- streamed request bodies -------------------------------------------------------------------------------------- */
 
 /** Bytes of the body, borrowed for the call; end is set once, with the last of them (which may be none). When the peer
  * goes away or breaks the rules, the call is made with failed set, and the request must still be answered. */

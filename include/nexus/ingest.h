@@ -31,30 +31,27 @@ enum {
 /** When an event counts as accepted. NEXUS_INGEST_OS is reserved: opening with it is NEXUS_ENOTSUP so far. */
 enum {
     NEXUS_INGEST_FSYNC = 0, /**< its record is synced to disk; writers share one sync (group commit) */
-    NEXUS_INGEST_OS =
-        1 /**< its record is written; a power cut may lose it, a crash of the process does not */
+    NEXUS_INGEST_OS = 1     /**< its record is written; a power cut may lose it, a crash of the process does not */
 };
 
 /** How an ingestion log is opened. Zero members mean the defaults named. */
 typedef struct nexus_ingest_opts {
-    size_t size;              /**< sizeof(nexus_ingest_opts) */
-    const nexus_alloc *alloc; /**< borrowed; NULL = the C library's */
-    const char *dir;          /**< copied; the log's own directory, made when missing. Needed */
-    nexus_analytics
-        *analytics;      /**< borrowed, must outlive the log; NULL = nothing can be asked about the events */
-    uint32_t durability; /**< NEXUS_INGEST_FSYNC or NEXUS_INGEST_OS */
-    uint32_t identity_action; /**< NEXUS_IDENTITY_ANONYMISE or NEXUS_IDENTITY_REJECT */
-    const char
-        *identity_illegal;    /**< copied; comma-separated, compared without case; NULL = the built-in list */
-    uint32_t event_max_bytes; /**< of one event's JSON; 0 = 65,536; at most 1,048,576 */
-    uint32_t batch_max_events;   /**< 0 = 10,000 */
-    uint64_t batch_max_bytes;    /**< 0 = 20 MiB */
-    uint64_t retention_s;        /**< events older than this are refused as too_old; 0 = kept for ever */
-    uint32_t dedupe_window_s;    /**< an id is remembered at least this long; 0 = 86,400 */
-    uint32_t dedupe_max;         /**< ids remembered at most; 0 = 10,000,000 */
-    uint32_t rejected_max;       /**< refused events kept for inspection; 0 = 100,000 */
-    uint64_t rejected_max_bytes; /**< their bytes at most; 0 = 64 MiB */
-    uint64_t queue_max_bytes; /**< bytes that may wait for the disk; above 80 % callers get NEXUS_EAGAIN; 0 =
+    size_t size;                  /**< sizeof(nexus_ingest_opts) */
+    const nexus_alloc *alloc;     /**< borrowed; NULL = the C library's */
+    const char *dir;              /**< copied; the log's own directory, made when missing. Needed */
+    nexus_analytics *analytics;   /**< borrowed, must outlive the log; NULL = nothing can be asked about the events */
+    uint32_t durability;          /**< NEXUS_INGEST_FSYNC or NEXUS_INGEST_OS */
+    uint32_t identity_action;     /**< NEXUS_IDENTITY_ANONYMISE or NEXUS_IDENTITY_REJECT */
+    const char *identity_illegal; /**< copied; comma-separated, compared without case; NULL = the built-in list */
+    uint32_t event_max_bytes;     /**< of one event's JSON; 0 = 65,536; at most 1,048,576 */
+    uint32_t batch_max_events;    /**< 0 = 10,000 */
+    uint64_t batch_max_bytes;     /**< 0 = 20 MiB */
+    uint64_t retention_s;         /**< events older than this are refused as too_old; 0 = kept for ever */
+    uint32_t dedupe_window_s;     /**< an id is remembered at least this long; 0 = 86,400 */
+    uint32_t dedupe_max;          /**< ids remembered at most; 0 = 10,000,000 */
+    uint32_t rejected_max;        /**< refused events kept for inspection; 0 = 100,000 */
+    uint64_t rejected_max_bytes;  /**< their bytes at most; 0 = 64 MiB */
+    uint64_t queue_max_bytes;     /**< bytes that may wait for the disk; above 80 % callers get NEXUS_EAGAIN; 0 =
                                  64 MiB */
 } nexus_ingest_opts;
 
@@ -81,14 +78,12 @@ NEXUS_API void nexus_ingest_close(nexus_ingest *ingest);
 enum {
     NEXUS_INGEST_ATOMIC = 1,      /**< one invalid event refuses the whole batch; nothing is stored */
     NEXUS_INGEST_ALL_RESULTS = 2, /**< the answer lists accepted events too */
-    NEXUS_INGEST_STRICT_TIME =
-        4, /**< an unreadable timestamp refuses the event instead of becoming the receive time */
-    NEXUS_INGEST_FIX_SKEW = 8, /**< correct `timestamp` by the sender's clock error (sent_at); for browsers */
-    NEXUS_INGEST_NDJSON = 16,  /**< the batch is one JSON object a line; each bad line is one refused index */
-    NEXUS_INGEST_NEED_IDENTITY =
-        32,                    /**< an event without user_id and anonymous_id is refused: missing_identity */
-    NEXUS_INGEST_GZIP = 64,    /**< the body is gzip (RFC 1952); over 100 times its size is NEXUS_ETOOBIG */
-    NEXUS_INGEST_DEFLATE = 128 /**< the body is zlib (RFC 1950), HTTP's "deflate" */
+    NEXUS_INGEST_STRICT_TIME = 4, /**< an unreadable timestamp refuses the event instead of becoming the receive time */
+    NEXUS_INGEST_FIX_SKEW = 8,    /**< correct `timestamp` by the sender's clock error (sent_at); for browsers */
+    NEXUS_INGEST_NDJSON = 16,     /**< the batch is one JSON object a line; each bad line is one refused index */
+    NEXUS_INGEST_NEED_IDENTITY = 32, /**< an event without user_id and anonymous_id is refused: missing_identity */
+    NEXUS_INGEST_GZIP = 64,          /**< the body is gzip (RFC 1952); over 100 times its size is NEXUS_ETOOBIG */
+    NEXUS_INGEST_DEFLATE = 128       /**< the body is zlib (RFC 1950), HTTP's "deflate" */
 };
 
 /** Circumstances of one call. */
@@ -112,8 +107,7 @@ typedef struct nexus_ingest_call {
  * NEXUS_ETOOBIG; NEXUS_EAGAIN when the queue to the disk is full (offer it again later); NEXUS_ENOSPC,
  * NEXUS_EROFS or NEXUS_EIO when the disk refuses; NEXUS_EDEADLK on a loop thread.
  */
-NEXUS_API nexus_status nexus_ingest_event(nexus_ingest *ingest, nexus_slice body,
-                                          const nexus_ingest_call *call,
+NEXUS_API nexus_status nexus_ingest_event(nexus_ingest *ingest, nexus_slice body, const nexus_ingest_call *call,
                                           nexus_ingest_result **out) NEXUS_MUST_CHECK;
 
 /**
@@ -122,8 +116,7 @@ NEXUS_API nexus_status nexus_ingest_event(nexus_ingest *ingest, nexus_slice body
  *
  * @return as nexus_ingest_event; NEXUS_OK whenever the envelope could be read.
  */
-NEXUS_API nexus_status nexus_ingest_batch(nexus_ingest *ingest, nexus_slice body,
-                                          const nexus_ingest_call *call,
+NEXUS_API nexus_status nexus_ingest_batch(nexus_ingest *ingest, nexus_slice body, const nexus_ingest_call *call,
                                           nexus_ingest_result **out) NEXUS_MUST_CHECK;
 
 /** How many events of the body met each end. Always filled. */
@@ -148,18 +141,16 @@ NEXUS_API const char *nexus_ingest_result_json(const nexus_ingest_result *result
 
 /** One refused event. All slices are borrowed until the result is freed. */
 typedef struct nexus_ingest_error {
-    size_t size;    /**< sizeof(nexus_ingest_error) */
-    uint32_t index; /**< place in the batch, from 0 */
-    nexus_slice
-        code; /**< missing_event, event_too_long, bad_type, missing_identity, illegal_identity, bad_timestamp,
+    size_t size;       /**< sizeof(nexus_ingest_error) */
+    uint32_t index;    /**< place in the batch, from 0 */
+    nexus_slice code;  /**< missing_event, event_too_long, bad_type, missing_identity, illegal_identity, bad_timestamp,
                    too_old, too_large, too_deep, too_many_properties, bad_utf8, bad_json, not_persisted */
-    nexus_slice field;   /**< JSON Pointer into the event, "" for the event itself */
+    nexus_slice field; /**< JSON Pointer into the event, "" for the event itself */
     nexus_slice message; /**< what is wrong and what would be right */
 } nexus_ingest_error;
 
 /** The i-th refusal of the body; false past the end. */
-NEXUS_API bool nexus_ingest_result_error(const nexus_ingest_result *result, size_t i,
-                                         nexus_ingest_error *error);
+NEXUS_API bool nexus_ingest_result_error(const nexus_ingest_result *result, size_t i, nexus_ingest_error *error);
 
 NEXUS_API void nexus_ingest_result_free(nexus_ingest_result *result); /**< NULL is fine */
 
@@ -179,8 +170,8 @@ NEXUS_API nexus_status nexus_ingest_stats(nexus_ingest *ingest, char **out, size
  * @param after  only those with a greater seq; 0 = from the oldest.
  * @param limit  0 = 100, at most 1,000.
  */
-NEXUS_API nexus_status nexus_ingest_rejected(nexus_ingest *ingest, nexus_slice code, uint64_t after,
-                                             uint32_t limit, char **out, size_t *len) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_ingest_rejected(nexus_ingest *ingest, nexus_slice code, uint64_t after, uint32_t limit,
+                                             char **out, size_t *len) NEXUS_MUST_CHECK;
 
 #ifdef __cplusplus
 }

@@ -21,8 +21,7 @@
 extern "C" {
 #endif
 
-/* --- keys
- * ---------------------------------------------------------------------------------------------------- */
+/* --- keys --------------------------------------------------------------------------------------------------------- */
 
 /**
  * One signing or verification key: ES256, ES384, ES512, EdDSA (Ed25519), RS256/384/512, PS256/384/512,
@@ -69,8 +68,7 @@ NEXUS_API nexus_status nexus_key_print_pem(const nexus_key *key, bool with_priva
 /** Wipes and frees; NULL is fine. */
 NEXUS_API void nexus_key_free(nexus_key *key);
 
-/* --- key sets
- * ------------------------------------------------------------------------------------------------ */
+/* --- key sets ----------------------------------------------------------------------------------------------------- */
 
 /** Keys by kid. Fill it on one thread; once filled it is immutable and usable from any thread at once. */
 typedef struct nexus_keyset nexus_keyset;
@@ -106,8 +104,7 @@ NEXUS_API const nexus_key *nexus_keyset_find(const nexus_keyset *set, nexus_slic
 NEXUS_API nexus_status nexus_keyset_print(const nexus_keyset *set, char **out, size_t *n) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_keyset_free(nexus_keyset *set); /**< NULL is fine */
 
-/* --- signatures (JWS)
- * ---------------------------------------------------------------------------------------- */
+/* --- signatures (JWS) --------------------------------------------------------------------------------------------- */
 
 /** Signs any bytes: a compact JWS with alg, kid and, unless NULL, typ in its header. Free *out with
  * nexus_free. */
@@ -122,17 +119,16 @@ NEXUS_API nexus_status nexus_jws_sign(char **out, size_t *out_n, const nexus_key
 NEXUS_API nexus_status nexus_jws_verify(const nexus_keyset *set, const char *token, size_t n, char **payload,
                                         size_t *payload_n) NEXUS_MUST_CHECK;
 
-/* --- tokens (JWT)
- * -------------------------------------------------------------------------------------------- */
+/* --- tokens (JWT) ------------------------------------------------------------------------------------------------- */
 
 /** What a token must satisfy besides its signature. */
 typedef struct nexus_jwt_rules {
     size_t size;
-    const char *issuer;   /**< required; compared exactly */
-    const char *audience; /**< required; must be the "aud" string or one of its strings */
-    const char *typ; /**< NULL = "at+jwt" (RFC 9068); compared ignoring case and an "application/" prefix */
-    int64_t now_s;   /**< seconds since 1970; 0 = the system clock */
-    uint32_t skew_s; /**< 0 = 30; at most 120; NEXUS_JWT_NO_SKEW = none */
+    const char *issuer;      /**< required; compared exactly */
+    const char *audience;    /**< required; must be the "aud" string or one of its strings */
+    const char *typ;         /**< NULL = "at+jwt" (RFC 9068); compared ignoring case and an "application/" prefix */
+    int64_t now_s;           /**< seconds since 1970; 0 = the system clock */
+    uint32_t skew_s;         /**< 0 = 30; at most 120; NEXUS_JWT_NO_SKEW = none */
     uint32_t max_lifetime_s; /**< exp - iat at most this; 0 = 24 h */
 } nexus_jwt_rules;
 
@@ -164,8 +160,7 @@ NEXUS_API bool nexus_claims_text(const nexus_claims *claims, const char *name, n
 /** An integer claim; false when it is absent, no number, fractional or over 2^53. */
 NEXUS_API bool nexus_claims_int(const nexus_claims *claims, const char *name, int64_t *out);
 /** The index-th string of an array claim (a plain string counts as an array of one); false past the end. */
-NEXUS_API bool nexus_claims_item(const nexus_claims *claims, const char *name, size_t index,
-                                 nexus_slice *out);
+NEXUS_API bool nexus_claims_item(const nexus_claims *claims, const char *name, size_t index, nexus_slice *out);
 /** The whole claims object as JSON text; borrowed. */
 NEXUS_API void nexus_claims_json(const nexus_claims *claims, nexus_slice *out);
 NEXUS_API void nexus_claims_free(nexus_claims *claims); /**< NULL is fine */

@@ -16,10 +16,9 @@ extern "C" {
 /** What a limit decided, with what the RateLimit fields of a reply need. */
 typedef struct nexus_limit_result {
     bool allowed;
-    uint32_t remaining; /**< how many more would pass now */
-    int64_t reset_ns;   /**< until `remaining` is full again */
-    int64_t
-        retry_after_ns; /**< when refused: until the same cost would pass; -1 = never (cost over the burst) */
+    uint32_t remaining;     /**< how many more would pass now */
+    int64_t reset_ns;       /**< until `remaining` is full again */
+    int64_t retry_after_ns; /**< when refused: until the same cost would pass; -1 = never (cost over the burst) */
 } nexus_limit_result;
 
 /* --- rate ------------------------------------------------------------------------------------------------------- */
@@ -60,8 +59,8 @@ typedef struct nexus_quota_state {
     uint64_t word;
 } nexus_quota_state;
 
-NEXUS_API bool nexus_quota_take(nexus_quota_state *state, uint32_t limit, int64_t window_ns, uint32_t cost,
-                                int64_t now, nexus_limit_result *result);
+NEXUS_API bool nexus_quota_take(nexus_quota_state *state, uint32_t limit, int64_t window_ns, uint32_t cost, int64_t now,
+                                nexus_limit_result *result);
 
 /* --- circuit breaker -------------------------------------------------------------------------------------------- */
 
@@ -82,8 +81,7 @@ typedef struct nexus_breaker_rule {
 typedef struct nexus_breaker nexus_breaker;
 
 /** rule may be NULL; copied. */
-NEXUS_API nexus_status nexus_breaker_new(nexus_breaker **out,
-                                         const nexus_breaker_rule *rule) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_breaker_new(nexus_breaker **out, const nexus_breaker_rule *rule) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_breaker_free(nexus_breaker *breaker);
 /** Whether a call may go. When it may, exactly one nexus_breaker_done must follow. retry_after_ns may be NULL. */
 NEXUS_API bool nexus_breaker_enter(nexus_breaker *breaker, int64_t now, int64_t *retry_after_ns);

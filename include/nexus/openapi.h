@@ -51,12 +51,12 @@ NEXUS_API int32_t nexus_openapi_filter(nexus_request *request, void *user_data);
 
 /** One request, for callers without a server. All borrowed for the call. */
 typedef struct nexus_openapi_input {
-    size_t size;                    /**< sizeof(nexus_openapi_input) */
-    const char *method;             /**< "POST" */
-    const char *path;               /**< the row's template: "/orders/{id}" */
-    const nexus_pair *path_params;  /**< decoded */
+    size_t size;                   /**< sizeof(nexus_openapi_input) */
+    const char *method;            /**< "POST" */
+    const char *path;              /**< the row's template: "/orders/{id}" */
+    const nexus_pair *path_params; /**< decoded */
     size_t path_param_count;
-    nexus_slice query;              /**< as received, without "?" */
+    nexus_slice query; /**< as received, without "?" */
     const nexus_pair *headers;
     size_t header_count;
     nexus_slice body;

@@ -48,8 +48,7 @@ NEXUS_API nexus_status nexus_rbac_permission(nexus_rbac *rbac, const char *permi
 /** Adds a role (repeats are fine). */
 NEXUS_API nexus_status nexus_rbac_role(nexus_rbac *rbac, const char *role) NEXUS_MUST_CHECK;
 /** role holds all of parent too. NEXUS_ECONFLICT: a cycle, or more than 8 levels. */
-NEXUS_API nexus_status nexus_rbac_inherit(nexus_rbac *rbac, const char *role,
-                                          const char *parent) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_rbac_inherit(nexus_rbac *rbac, const char *role, const char *parent) NEXUS_MUST_CHECK;
 /** Adds a rule; pattern as above. NEXUS_EINVAL names what is wrong with it. */
 NEXUS_API nexus_status nexus_rbac_rule(nexus_rbac *rbac, const char *role, int32_t effect,
                                        const char *pattern) NEXUS_MUST_CHECK;
@@ -66,12 +65,12 @@ typedef struct nexus_rbac_query {
     nexus_slice subject_tenant, tenant; /**< must be equal; both empty without tenants */
 } nexus_rbac_query;
 
-#define NEXUS_RBAC_QUERY_INIT                                                                                \
-    {                                                                                                        \
-        sizeof(nexus_rbac_query), NULL, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0},                       \
-        {                                                                                                    \
-            NULL, 0                                                                                          \
-        }                                                                                                    \
+#define NEXUS_RBAC_QUERY_INIT                                                                                          \
+    {                                                                                                                  \
+        sizeof(nexus_rbac_query), NULL, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0},                                 \
+        {                                                                                                              \
+            NULL, 0                                                                                                    \
+        }                                                                                                              \
     }
 NEXUS_API void nexus_rbac_query_init(nexus_rbac_query *query);
 
@@ -82,8 +81,8 @@ NEXUS_API bool nexus_rbac_check(const nexus_rbac *rbac, const nexus_rbac_query *
  * The answer with its reason (NEXUS_RBAC_BY_…) and the rule that decided, as one line of text such as
  * "allow: operator > customer: orders:read" (role path, then pattern), cut at text_size. Both may be NULL.
  */
-NEXUS_API bool nexus_rbac_explain(const nexus_rbac *rbac, const nexus_rbac_query *query, int32_t *reason,
-                                  char *text, size_t text_size);
+NEXUS_API bool nexus_rbac_explain(const nexus_rbac *rbac, const nexus_rbac_query *query, int32_t *reason, char *text,
+                                  size_t text_size);
 
 NEXUS_API bool nexus_rbac_has_role(const nexus_rbac *rbac, const char *role);
 NEXUS_API void nexus_rbac_free(nexus_rbac *rbac); /**< NULL is fine */

@@ -11,8 +11,7 @@
 extern "C" {
 #endif
 
-/* --- canonical path
- * --------------------------------------------------------------------------------------------- */
+/* --- canonical path ----------------------------------------------------------------------------------------------- */
 
 enum {
     NEXUS_PATH_AMBIGUOUS_PASS = 1, /**< let ";" and %2F %5C %00 %25 %3B %3F %23 stand (still upper case) */
@@ -37,8 +36,7 @@ NEXUS_API nexus_status nexus_path_canonical(nexus_slice raw, uint32_t flags, cha
  * own memory; returns the bytes written. */
 NEXUS_API size_t nexus_path_decode(nexus_slice segment, char *out);
 
-/* --- methods
- * ---------------------------------------------------------------------------------------------------- */
+/* --- methods ------------------------------------------------------------------------------------------------------ */
 
 enum {
     NEXUS_METHOD_GET = 1,
@@ -61,8 +59,7 @@ NEXUS_API uint32_t nexus_method_parse(nexus_slice token);
  * bytes and a NUL; 96 are enough. Returns the length. */
 NEXUS_API size_t nexus_method_allow(uint32_t methods, char *out, size_t size);
 
-/* --- the tree
- * --------------------------------------------------------------------------------------------------- */
+/* --- the tree ----------------------------------------------------------------------------------------------------- */
 
 /**
  * Many rules compiled into a tree. Add from one thread; once complete, any number of threads may match at
@@ -76,8 +73,7 @@ NEXUS_API size_t nexus_method_allow(uint32_t methods, char *out, size_t size);
 typedef struct nexus_router nexus_router;
 
 enum {
-    NEXUS_ROUTER_PREFIX =
-        1 /**< the path is a segment-safe prefix: "/api" meets "/api" and "/api/x", not "/apix" */
+    NEXUS_ROUTER_PREFIX = 1 /**< the path is a segment-safe prefix: "/api" meets "/api" and "/api/x", not "/apix" */
 };
 
 /** One rule. Texts are copied. */

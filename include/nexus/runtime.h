@@ -28,10 +28,9 @@ typedef struct nexus_runtime_opts {
     uint32_t loops;           /**< event loops; 0 = one per processor this process may use */
     uint32_t workers;         /**< worker threads; 0 = 4 */
     uint32_t queue_max;       /**< tasks that may wait for a worker, and for each loop; 0 = 1024 */
-    void *event_base; /**< a libevent `struct event_base *` of the host, borrowed until close; the runtime
+    void *event_base;         /**< a libevent `struct event_base *` of the host, borrowed until close; the runtime
                                    then has this one loop, which the host dispatches. NULL = loops of our own */
-    const char
-        *name; /**< copied, at most 8 bytes: threads are called NAME-loop-0, NAME-work-0; NULL = "nexus" */
+    const char *name; /**< copied, at most 8 bytes: threads are called NAME-loop-0, NAME-work-0; NULL = "nexus" */
 } nexus_runtime_opts;
 
 #define NEXUS_RUNTIME_OPTS_INIT NEXUS_SIZED(nexus_runtime_opts)
@@ -39,8 +38,7 @@ typedef struct nexus_runtime_opts {
 NEXUS_API void nexus_runtime_opts_init(nexus_runtime_opts *opts);
 
 /** Makes the loops, which do not run yet, and starts the workers. opts NULL = defaults. */
-NEXUS_API nexus_status nexus_runtime_open(nexus_runtime **out,
-                                          const nexus_runtime_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_runtime_open(nexus_runtime **out, const nexus_runtime_opts *opts) NEXUS_MUST_CHECK;
 
 /**
  * Starts every loop on a thread of its own. With an adopted event_base no thread is started: the calling thread is
@@ -71,8 +69,7 @@ NEXUS_API nexus_status nexus_runtime_submit(nexus_runtime *runtime, nexus_task_f
 
 /** Has the loop call task(user_data), never from inside this call. Any thread. NEXUS_EAGAIN: queue_max tasks are
  * waiting already. */
-NEXUS_API nexus_status nexus_loop_post(nexus_loop *loop, nexus_task_fn *task,
-                                       void *user_data) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_loop_post(nexus_loop *loop, nexus_task_fn *task, void *user_data) NEXUS_MUST_CHECK;
 
 /** Whether the calling thread is the one that runs this loop. */
 NEXUS_API bool nexus_loop_is_current(const nexus_loop *loop);

@@ -41,18 +41,16 @@ typedef struct nexus_saga_step {
     nexus_saga_fn *action;      /**< instead of command; NULL = command */
     const char *on_types;       /**< types waited for, comma-separated; NULL = none */
     nexus_saga_judge_fn *judge; /**< NULL: NEXT, unless fail_when says otherwise */
-    const char
-        *fail_when; /**< "status=declined|timed_out": a top-level text member of the event's data and the
+    const char *fail_when;      /**< "status=declined|timed_out": a top-level text member of the event's data and the
                                     values that mean failure; the value becomes the reason. NULL = never */
-    const char *undo_command; /**< type published to compensate this step once done; NULL = none */
-    nexus_saga_fn *undo;      /**< instead of undo_command */
-    const char
-        *late_command;   /**< type published when the event that would have completed this step comes after it
+    const char *undo_command;   /**< type published to compensate this step once done; NULL = none */
+    nexus_saga_fn *undo;        /**< instead of undo_command */
+    const char *late_command;   /**< type published when the event that would have completed this step comes after it
                                     failed ("captured late is refunded"); NULL = ignored */
-    uint32_t timeout_ms; /**< wait for on_types; durable. 0 = for ever */
-    uint32_t attempts;   /**< the command is published again at each timeout, this many times in all; 0 = 1 */
-    bool optional;       /**< a time-out or failure is recorded and the saga goes on */
-    bool pivot; /**< once done, earlier steps are not undone: a later failure ends in state "stuck" */
+    uint32_t timeout_ms;        /**< wait for on_types; durable. 0 = for ever */
+    uint32_t attempts;          /**< the command is published again at each timeout, this many times in all; 0 = 1 */
+    bool optional;              /**< a time-out or failure is recorded and the saga goes on */
+    bool pivot;                 /**< once done, earlier steps are not undone: a later failure ends in state "stuck" */
 } nexus_saga_step;
 
 #define NEXUS_SAGA_STEP_INIT NEXUS_SIZED(nexus_saga_step)
@@ -60,11 +58,10 @@ typedef struct nexus_saga_step {
 typedef struct nexus_saga_opts {
     size_t size;
     const nexus_alloc *alloc;
-    uint32_t version; /**< of the table; an instance stays with the one it began with; 0 = 1 */
-    uint32_t threads; /**< that run transitions; 0 = 1 */
-    const char
-        *start_types; /**< an event of these starts an instance (once per id); NULL = nexus_saga_start only */
-    const char *key;  /**< where the instance id stands in an event, tried in order: "data.order_id,subject,
+    uint32_t version;        /**< of the table; an instance stays with the one it began with; 0 = 1 */
+    uint32_t threads;        /**< that run transitions; 0 = 1 */
+    const char *start_types; /**< an event of these starts an instance (once per id); NULL = nexus_saga_start only */
+    const char *key;         /**< where the instance id stands in an event, tried in order: "data.order_id,subject,
                                    correlationid"; NULL = "subject" */
     const char *done_type;   /**< published when the last step is done; NULL = none */
     const char *failed_type; /**< published when compensation is over ("order.cancelled"), with "reason" */
@@ -80,9 +77,8 @@ NEXUS_API void nexus_saga_opts_init(nexus_saga_opts *opts);
  * that were running go on; time-outs that fell due meanwhile fire once. NEXUS_EREV: instances of another version are
  * running; the message lists them. Borrows bus until close.
  */
-NEXUS_API nexus_status nexus_saga_open(nexus_saga **out, nexus_bus *bus, const char *name,
-                                       const nexus_saga_step *steps, size_t step_count,
-                                       const nexus_saga_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_saga_open(nexus_saga **out, nexus_bus *bus, const char *name, const nexus_saga_step *steps,
+                                       size_t step_count, const nexus_saga_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_saga_close(nexus_saga *saga);
 
 /** Starts an instance by hand; state is a JSON object of at most 64 KiB. Idempotent by id. */
@@ -98,8 +94,7 @@ NEXUS_API nexus_status nexus_saga_get(char **out, size_t *n, nexus_bus *bus, con
 /* In callbacks */
 NEXUS_API void nexus_saga_id(const nexus_saga_ctx *ctx, nexus_slice *out);
 NEXUS_API void nexus_saga_state(const nexus_saga_ctx *ctx, nexus_slice *out); /**< JSON object */
-NEXUS_API nexus_status nexus_saga_set_state(nexus_saga_ctx *ctx,
-                                            nexus_slice state) NEXUS_MUST_CHECK; /**< copied */
+NEXUS_API nexus_status nexus_saga_set_state(nexus_saga_ctx *ctx, nexus_slice state) NEXUS_MUST_CHECK; /**< copied */
 /** The event that led here; NULL in a time-out and in nexus_saga_start. */
 NEXUS_API const nexus_event *nexus_saga_event(const nexus_saga_ctx *ctx);
 /** Publishes with the transition; the id is derived from instance, step and type, so a repetition is one event. */

@@ -15,14 +15,14 @@ typedef struct nexus_schema nexus_schema;
 typedef struct nexus_schema_report nexus_schema_report;
 
 typedef struct nexus_schema_opts {
-    size_t size;              /**< sizeof(nexus_schema_opts) */
-    const nexus_alloc *alloc; /**< borrowed for the schema's life; NULL = malloc */
-    const char *base_uri;     /**< copied; what relative "$id" and "$ref" resolve against; NULL = none */
+    size_t size;               /**< sizeof(nexus_schema_opts) */
+    const nexus_alloc *alloc;  /**< borrowed for the schema's life; NULL = malloc */
+    const char *base_uri;      /**< copied; what relative "$id" and "$ref" resolve against; NULL = none */
     const nexus_pair *remotes; /**< borrowed for the call: {URI, schema text} that "$ref" may name; nothing is fetched */
     size_t remote_count;
-    bool assert_format;   /**< "format" refuses what does not match; false (the standard's default): annotation */
-    uint32_t errors_max;  /**< findings kept in one report; 0 = 20 */
-    uint32_t depth_max;   /**< nesting of schema and instance; 0 = 128 */
+    bool assert_format;        /**< "format" refuses what does not match; false (the standard's default): annotation */
+    uint32_t errors_max;       /**< findings kept in one report; 0 = 20 */
+    uint32_t depth_max;        /**< nesting of schema and instance; 0 = 128 */
     uint64_t schema_bytes_max; /**< of schema text; 0 = 1 MiB */
 } nexus_schema_opts;
 

@@ -32,15 +32,15 @@ NEXUS_API nexus_status nexus_secrets_rotate(nexus_secrets *secrets) NEXUS_MUST_C
 
 /** Seals; context is any text that names the place of the value. Free *out (NUL-terminated) with nexus_free.
  */
-NEXUS_API nexus_status nexus_secrets_seal(const nexus_secrets *secrets, nexus_slice context,
-                                          nexus_slice plain, char **out, size_t *n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_secrets_seal(const nexus_secrets *secrets, nexus_slice context, nexus_slice plain,
+                                          char **out, size_t *n) NEXUS_MUST_CHECK;
 
 /**
  * Opens a sealed value. NEXUS_ECORRUPT: changed, or of another context; NEXUS_EMISSING: its key is not in the
  * ring; NEXUS_EINVAL: not a sealed value. Free *out (NUL-terminated) with nexus_secret_free.
  */
-NEXUS_API nexus_status nexus_secrets_unseal(const nexus_secrets *secrets, nexus_slice context,
-                                            nexus_slice sealed, char **out, size_t *n) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_secrets_unseal(const nexus_secrets *secrets, nexus_slice context, nexus_slice sealed,
+                                            char **out, size_t *n) NEXUS_MUST_CHECK;
 
 /** Whether a sealed value was made with an older key of the ring and should be sealed again. */
 NEXUS_API bool nexus_secrets_is_stale(const nexus_secrets *secrets, nexus_slice sealed);

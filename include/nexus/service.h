@@ -120,8 +120,7 @@ NEXUS_API void nexus_service_cycle_log(nexus_service *service);
  * fine. */
 NEXUS_API void nexus_service_close(nexus_service *service);
 
-/* --- what it adds to a service while it is mounted
- * ---------------------------------------------------------------- */
+/* --- what it adds to a service while it is mounted ---------------------------------------------------------------- */
 
 /**
  * Adds routes (copied, strings borrowed until close) to the server, the OpenAPI document and the validation.
@@ -186,8 +185,7 @@ NEXUS_API const char *nexus_service_issuer(const nexus_service *service);
 NEXUS_API nexus_status nexus_service_secret(char **out, nexus_service *service, const char *file,
                                             size_t bytes) NEXUS_MUST_CHECK;
 
-/* --- about one request, in any handler of a service
- * --------------------------------------------------------------- */
+/* --- about one request, in any handler of a service --------------------------------------------------------------- */
 
 /** Who asks: the subject of the verified token; false on a public route without one. */
 NEXUS_API bool nexus_service_subject(const struct nexus_request *request, nexus_slice *out);

@@ -23,7 +23,7 @@ typedef struct nexus_reader_opts {
     uint64_t start_pos;         /**< NEXUS_START_POS: first position read */
     int64_t start_time_ns;      /**< NEXUS_START_TIME: events stored at or after */
     int64_t from_version;       /**< with stream: versions from here; 0 = all */
-    uint64_t to_pos; /**< last position read; 0 = no bound: a read at the end waits or says EDONE */
+    uint64_t to_pos;            /**< last position read; 0 = no bound: a read at the end waits or says EDONE */
 } nexus_reader_opts;
 
 #define NEXUS_READER_OPTS_INIT NEXUS_SIZED(nexus_reader_opts)
@@ -46,8 +46,7 @@ NEXUS_API nexus_status nexus_reader_next_json(nexus_reader *reader, const char *
 NEXUS_API void nexus_reader_close(nexus_reader *reader);
 
 /** Version of a stream's last event; -1 = no such stream. */
-NEXUS_API nexus_status nexus_stream_version(nexus_bus *bus, const char *stream,
-                                            int64_t *version) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_stream_version(nexus_bus *bus, const char *stream, int64_t *version) NEXUS_MUST_CHECK;
 
 #ifdef __cplusplus
 }

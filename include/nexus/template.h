@@ -28,9 +28,9 @@ typedef struct nexus_template_opts {
     const nexus_alloc *alloc;   /**< borrowed for the template's life; NULL = malloc */
     const nexus_pair *partials; /**< borrowed for the call: {name, template text} for {{>name}} and {{<name}} */
     size_t partial_count;
-    bool refuse_raw;              /**< {{{name}}} and {{&name}} do not compile: for templates that strangers write */
-    uint32_t depth_max;           /**< nesting of sections in the text; 0 = 64 */
-    uint64_t template_bytes_max;  /**< text and partials together; 0 = 1 MiB */
+    bool refuse_raw;             /**< {{{name}}} and {{&name}} do not compile: for templates that strangers write */
+    uint32_t depth_max;          /**< nesting of sections in the text; 0 = 64 */
+    uint64_t template_bytes_max; /**< text and partials together; 0 = 1 MiB */
 } nexus_template_opts;
 
 #define NEXUS_TEMPLATE_OPTS_INIT NEXUS_SIZED(nexus_template_opts)
@@ -62,9 +62,8 @@ NEXUS_API void nexus_render_opts_init(nexus_render_opts *opts);
  * NEXUS_EINVAL: the data is not JSON. NEXUS_EMISSING (strict): the message lists the missing names.
  * NEXUS_ETOOBIG: over a limit of opts, or partials that include themselves without end.
  */
-NEXUS_API nexus_status nexus_template_render(char **out, size_t *out_bytes, const nexus_template *tpl,
-                                             const char *data, size_t data_bytes,
-                                             const nexus_render_opts *opts) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_template_render(char **out, size_t *out_bytes, const nexus_template *tpl, const char *data,
+                                             size_t data_bytes, const nexus_render_opts *opts) NEXUS_MUST_CHECK;
 
 /**
  * What the data lacks: renders, throws the text away and gives the missing names as a JSON array of strings, each

@@ -15,8 +15,8 @@ bool nexus__base64_decode(nexus_slice text, void *out, size_t *n);
 bool nexus__base64url_decode(nexus_slice text, void *out, size_t *n);
 
 void nexus__hex_append(nexus__buf *out, const void *data, size_t n); /* lower case */
-bool nexus__hex_decode(nexus_slice text, void *out);                  /* writes text.n / 2 bytes */
-int nexus__hex_digit(char c);                                         /* 0..15, or -1 */
+bool nexus__hex_decode(nexus_slice text, void *out);                 /* writes text.n / 2 bytes */
+int nexus__hex_digit(char c);                                        /* 0..15, or -1 */
 
 /* Decodes %XX (and '+' as a space when form is set) into out, which needs text.n bytes and may be the text's own
  * memory; false on a broken escape. */

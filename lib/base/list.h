@@ -9,7 +9,7 @@ typedef struct nexus__list {
     struct nexus__list *prev, *next;
 } nexus__list;
 
-#define NEXUS__CONTAINER(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define NEXUS__CONTAINER(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 static inline void nexus__list_init(nexus__list *head)
 {

@@ -7,8 +7,7 @@
 #include "base/status.h"
 
 /* name: at most 15 bytes. The thread runs with every signal blocked. */
-nexus_status nexus__thread_start(pthread_t *thread, const char *name, void *(*main)(void *),
-                                 void *arg) NEXUS_MUST_CHECK;
+nexus_status nexus__thread_start(pthread_t *thread, const char *name, void *(*main)(void *), void *arg) NEXUS_MUST_CHECK;
 
 /* A condition whose timed wait follows CLOCK_MONOTONIC. */
 void nexus__cond_init(pthread_cond_t *cond);
@@ -21,7 +20,6 @@ typedef struct nexus__gate {
 } nexus__gate;
 
 void nexus__gate_open(nexus__gate *gate);
-bool nexus__gate_wait(nexus__gate *gate,
-                      int64_t until_ns); /* false when the time is over; INT64_MAX = no limit */
+bool nexus__gate_wait(nexus__gate *gate, int64_t until_ns); /* false when the time is over; INT64_MAX = no limit */
 
 #endif

@@ -45,8 +45,7 @@ void nexus__civil_from_seconds(int64_t unix_seconds, nexus__civil *out)
     int64_t z = days + 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
     int64_t day_of_era = z - era * 146097;
-    int64_t year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t shifted = (5 * day_of_year + 2) / 153;
     out->day = (int32_t)(day_of_year - (153 * shifted + 2) / 5 + 1);
@@ -148,15 +147,13 @@ bool nexus__parse_rfc3339(nexus_slice text, int64_t *real_ns)
     if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) || hour > 23 || minute > 59 ||
         second > 60)
         return false;
-    int64_t seconds =
-        nexus__days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
+    int64_t seconds = nexus__days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
     return !__builtin_mul_overflow(seconds, NEXUS__NS_PER_S, &seconds) &&
            !__builtin_add_overflow(seconds, fraction, real_ns);
 }
 
 static const char weekdays[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
 size_t nexus__format_http_date(int64_t real_ns, char out[static 32])
 {
@@ -184,8 +181,7 @@ bool nexus__parse_http_date(nexus_slice text, int64_t *real_ns)
         return false;
     if (day < 1 || day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 60)
         return false;
-    *real_ns = (nexus__days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) *
-               NEXUS__NS_PER_S;
+    *real_ns = (nexus__days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second) * NEXUS__NS_PER_S;
     return true;
 }
 

@@ -5,10 +5,7 @@ size_t nexus__utf8_sequence(const uint8_t *p, size_t left)
 {
     if (p[0] < 0x80)
         return 1;
-    size_t need = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
-                  : (p[0] & 0xf0) == 0xe0        ? 3
-                  : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
-                                                 : 0;
+    size_t need = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
     if (!need || left < need)
         return 0;
     uint8_t low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
@@ -59,8 +56,7 @@ uint32_t nexus__utf8_next(nexus_slice text, size_t *at)
         return (uint32_t)(p[0] & 0x0f) << 12 | (uint32_t)(p[1] & 0x3f) << 6 | (p[2] & 0x3f);
     }
     *at += 4;
-    return (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 | (uint32_t)(p[2] & 0x3f) << 6 |
-           (p[3] & 0x3f);
+    return (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 | (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
 }
 
 size_t nexus__utf8_encode(uint32_t c, char out[static 4])

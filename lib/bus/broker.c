@@ -19,8 +19,7 @@ nexus__wal *nexus__broker_wal(nexus__broker *b)
 
 /* --- events in memory ---- */
 
-nexus__stored *nexus__stored_new(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data,
-                                 nexus_status *status)
+nexus__stored *nexus__stored_new(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data, nexus_status *status)
 {
     nexus__stored *s = nexus__malloc(alloc, sizeof *s + meta.n + data.n);
     if (!s) {
@@ -167,8 +166,8 @@ static nexus_slice stream_of(const nexus_event *e, nexus_slice stream)
     return stream.n ? stream : e->subject;
 }
 
-static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, const pub *p,
-                                 nexus_slice stream, nexus__wal_batch **out)
+static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, const pub *p, nexus_slice stream,
+                                 nexus__wal_batch **out)
 {
     nexus__buf meta;
     nexus__buf_init(&meta, b->alloc, 0);
@@ -187,8 +186,8 @@ static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, co
         nexus__buf_clear(&meta);
         nexus__event_encode(&meta, e, name);
         if (meta.status != NEXUS_OK || meta.len + e->data.n > b->event_max) {
-            status = nexus__fail(NEXUS_ETOOBIG, "event %zu has %zu bytes; at most %llu fit", i,
-                                 meta.len + e->data.n, (unsigned long long)b->event_max);
+            status = nexus__fail(NEXUS_ETOOBIG, "event %zu has %zu bytes; at most %llu fit", i, meta.len + e->data.n,
+                                 (unsigned long long)b->event_max);
             break;
         }
         nexus__wal_record r = {.kind = KIND_EVENT,
@@ -215,10 +214,9 @@ static nexus_status find_dups(nexus__broker *b, const nexus_event *events, pub *
         const nexus_event *given = nexus__event_at(events, i);
         nexus__table_entry *id = nexus__table_get(&b->ids, e->id);
         if (id && (uint32_t)(id->extra >> 32) != e->crc)
-            return nexus__fail(NEXUS_ECONFLICT,
-                               "event id \"%.*s\" of source \"%.*s\" is stored at %llu with other content",
-                               (int)given->id.n, given->id.p, (int)given->source.n, given->source.p,
-                               (unsigned long long)id->value);
+            return nexus__fail(
+                NEXUS_ECONFLICT, "event id \"%.*s\" of source \"%.*s\" is stored at %llu with other content",
+                (int)given->id.n, given->id.p, (int)given->source.n, given->source.p, (unsigned long long)id->value);
         e->dup = id != NULL;
         e->pos = id ? id->value : 0;
         p->fresh += !e->dup;
@@ -243,8 +241,7 @@ static nexus_status find_twins(const nexus_event *events, const pub *p)
             const nexus__key128 *other = &p->events[seen[at] - 1].id;
             if (other->a == key->a && other->b == key->b) {
                 nexus_slice id = nexus__event_at(events, i)->id;
-                status = nexus__fail(NEXUS_EINVAL,
-                                     "attribute \"id\": events %u and %zu have the same one, \"%.*s\"",
+                status = nexus__fail(NEXUS_EINVAL, "attribute \"id\": events %u and %zu have the same one, \"%.*s\"",
                                      seen[at] - 1, i, (int)id.n, id.p);
                 break;
             }
@@ -342,8 +339,7 @@ static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, 
     nexus_status status = find_dups(b, events, p);
     if (status == NEXUS_OK && p->fresh)
         status = check_expect(b, p, expect, result);
-    if (status == NEXUS_OK &&
-        p->fresh < p->n) { /* rare: encode again without the duplicates; empty = barrier */
+    if (status == NEXUS_OK && p->fresh < p->n) { /* rare: encode again without the duplicates; empty = barrier */
         nexus__wal_batch_free(batch);
         batch = NULL;
         status = encode_batch(b, events, p, stream, &batch);

@@ -14,8 +14,7 @@
 typedef struct nexus__broker nexus__broker;
 
 /* dir NULL = in memory. NEXUS_ECONFLICT: another process owns it. */
-nexus_status nexus__broker_open(nexus__broker **out, const char *dir,
-                                const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
+nexus_status nexus__broker_open(nexus__broker **out, const char *dir, const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
 void nexus__broker_close(nexus__broker *b);
 nexus__wal *nexus__broker_wal(nexus__broker *b);
 
@@ -39,8 +38,7 @@ typedef struct nexus__stored {
     nexus__event_view view;
 } nexus__stored;
 
-nexus__stored *nexus__stored_new(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data,
-                                 nexus_status *status);
+nexus__stored *nexus__stored_new(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data, nexus_status *status);
 nexus__stored *nexus__stored_ref(nexus__stored *s);
 void nexus__stored_unref(const nexus_alloc *alloc, nexus__stored *s);
 

@@ -29,8 +29,7 @@ static nexus_status parse_url(nexus_bus *bus, const char *url)
     }
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
         if (nexus__slice_starts(text, nexus__slice_c(later[i])))
-            return nexus__fail(NEXUS_ENOTSUP,
-                               "bus URL %s: this engine is not built yet; use file:DIR or memory:", url);
+            return nexus__fail(NEXUS_ENOTSUP, "bus URL %s: this engine is not built yet; use file:DIR or memory:", url);
     return nexus__fail(NEXUS_EINVAL, "bus URL \"%s\": give file:DIR or memory:", url ? url : "");
 }
 
@@ -110,8 +109,8 @@ void nexus_bus_close(nexus_bus *bus)
 
 uint64_t nexus_bus_caps(const nexus_bus *bus)
 {
-    uint64_t caps = NEXUS_CAP_EXPECT | NEXUS_CAP_ATOMIC_BATCH | NEXUS_CAP_GLOBAL_ORDER | NEXUS_CAP_DEDUPE |
-                    NEXUS_CAP_KEY_LANES;
+    uint64_t caps =
+        NEXUS_CAP_EXPECT | NEXUS_CAP_ATOMIC_BATCH | NEXUS_CAP_GLOBAL_ORDER | NEXUS_CAP_DEDUPE | NEXUS_CAP_KEY_LANES;
     return bus->dir ? caps | NEXUS_CAP_DURABLE | NEXUS_CAP_PROCESSES : caps;
 }
 
@@ -121,8 +120,7 @@ bool nexus_bus_is_owner(const nexus_bus *bus)
 }
 
 /* A call that can simply be made again when the connection ends on the way. */
-static nexus_status ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__broker **broker, void *out,
-                        size_t n)
+static nexus_status ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__broker **broker, void *out, size_t n)
 {
     int64_t until = nexus__bus_until(bus, 0);
     for (;;) {

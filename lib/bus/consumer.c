@@ -112,8 +112,7 @@ static void extend_all(nexus_consumer *c)
             continue;
         uint64_t pos = w->pos, token = w->token;
         pthread_mutex_unlock(&c->lock);
-        nexus_status status =
-            nexus__group_settle(c->group, pos, token, NEXUS__SETTLE_EXTEND, 0, NEXUS_S(""), false);
+        nexus_status status = nexus__group_settle(c->group, pos, token, NEXUS__SETTLE_EXTEND, 0, NEXUS_S(""), false);
         pthread_mutex_lock(&c->lock);
         if (status == NEXUS_ESTALE && w->pos == pos)
             w->extensions = EXTENSIONS; /* nothing to keep any more */
@@ -162,8 +161,8 @@ static nexus_status start_threads(nexus_consumer *c)
     return status;
 }
 
-nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler,
-                                 void *user_data, uint32_t threads)
+nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler, void *user_data,
+                                 uint32_t threads)
 {
     if (!handler || threads > 1024)
         return nexus__fail(NEXUS_EINVAL, "a consumer needs a handler and at most 1024 threads");

@@ -5,9 +5,9 @@
 #include "base/time.h"
 #include "base/utf8.h"
 
-#define ATTR(field, core)                                                                                    \
-    {                                                                                                        \
-#field, offsetof(nexus_event, field), core                                                           \
+#define ATTR(field, core)                                                                                              \
+    {                                                                                                                  \
+#field, offsetof(nexus_event, field), core                                                                     \
     }
 
 const nexus__event_attr nexus__event_attrs[] = {
@@ -53,8 +53,7 @@ nexus_status nexus__event_ext_name(nexus_slice name)
     for (size_t i = 0; good && i < name.n; i++)
         good = (name.p[i] >= 'a' && name.p[i] <= 'z') || (name.p[i] >= '0' && name.p[i] <= '9');
     return good ? NEXUS_OK
-                : nexus__fail(NEXUS_EINVAL,
-                              "attribute \"%.*s\": names are 1 to 20 of a-z and 0-9, and never \"data\"",
+                : nexus__fail(NEXUS_EINVAL, "attribute \"%.*s\": names are 1 to 20 of a-z and 0-9, and never \"data\"",
                               (int)(name.n < 64 ? name.n : 64), name.p ? name.p : "");
 }
 
@@ -109,8 +108,7 @@ static nexus_status check_ext(const nexus_event *e)
         text[name.n] = '\0';
         if (nexus__event_attr_find(name) || strcmp(text, "time") == 0 || strcmp(text, "specversion") == 0 ||
             strcmp(text, "rev") == 0 || nexus__event_attr_is_ours(name))
-            return nexus__fail(NEXUS_EINVAL, "attribute \"%s\" has a place of its own and is no extension",
-                               text);
+            return nexus__fail(NEXUS_EINVAL, "attribute \"%s\" has a place of its own and is no extension", text);
         if ((status = nexus__event_attr_check(text, e->ext[i].value)) != NEXUS_OK)
             return status;
     }
@@ -241,8 +239,7 @@ nexus_status nexus__event_decode(nexus__event_view *view, nexus_slice meta, nexu
     return NEXUS_OK;
 }
 
-nexus__event_view *nexus__event_own(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data,
-                                    nexus_status *status)
+nexus__event_view *nexus__event_own(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data, nexus_status *status)
 {
     nexus__event_view *view = nexus__malloc(alloc, sizeof *view + meta.n + data.n);
     if (!view) {

@@ -55,8 +55,7 @@ typedef struct nexus__event_view {
 nexus_status nexus__event_decode(nexus__event_view *view, nexus_slice meta, nexus_slice data);
 
 /* One allocation: view and bytes. NULL when out of memory; *status says when meta was bad. Free with nexus__free. */
-nexus__event_view *nexus__event_own(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data,
-                                    nexus_status *status);
+nexus__event_view *nexus__event_own(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data, nexus_status *status);
 
 void nexus__event_write_json(nexus__buf *out, const nexus_event *e);
 

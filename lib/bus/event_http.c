@@ -29,8 +29,7 @@ static nexus_status header_value(nexus_event_doc *doc, nexus_slice name, nexus_s
     if (!bytes)
         return nexus__nomem();
     if (!nexus__percent_decode(raw, false, bytes, &n) || !nexus__utf8_valid(nexus__slice(bytes, n)))
-        return nexus__fail(NEXUS_EINVAL, "header \"ce-%.*s\" is not percent-encoded UTF-8", (int)name.n,
-                           name.p);
+        return nexus__fail(NEXUS_EINVAL, "header \"ce-%.*s\" is not percent-encoded UTF-8", (int)name.n, name.p);
     *out = nexus__slice(bytes, n);
     return NEXUS_OK;
 }
@@ -41,8 +40,7 @@ static nexus_status take_ext(nexus_event_doc *doc, nexus_event *e, nexus_slice n
     if (status != NEXUS_OK)
         return status;
     if (e->ext_count == NEXUS__EVENT_EXT_MAX)
-        return nexus__fail(NEXUS_ETOOBIG, "header \"ce-%.*s\" is one extension too many", (int)name.n,
-                           name.p);
+        return nexus__fail(NEXUS_ETOOBIG, "header \"ce-%.*s\" is one extension too many", (int)name.n, name.p);
     if (!e->ext)
         e->ext = nexus__arena_get(&doc->arena, NEXUS__EVENT_EXT_MAX * sizeof *e->ext);
     if (!e->ext)
@@ -51,8 +49,7 @@ static nexus_status take_ext(nexus_event_doc *doc, nexus_event *e, nexus_slice n
     return NEXUS_OK;
 }
 
-static nexus_status take_header(nexus_event_doc *doc, nexus_event *e, nexus_slice name, nexus_slice raw,
-                                bool *spec)
+static nexus_status take_header(nexus_event_doc *doc, nexus_event *e, nexus_slice name, nexus_slice raw, bool *spec)
 {
     nexus_slice value;
     nexus_status status = header_value(doc, name, raw, &value);
@@ -111,15 +108,13 @@ static nexus_status from_binary(nexus_event_doc *doc, const nexus_pair *headers,
     return e->data.p && e->datacontenttype.p ? nexus_event_check(e) : nexus__nomem();
 }
 
-nexus_status nexus_event_from_http(nexus_event_doc **out, const nexus_pair *headers, size_t n,
-                                   nexus_slice body)
+nexus_status nexus_event_from_http(nexus_event_doc **out, const nexus_pair *headers, size_t n, nexus_slice body)
 {
     nexus_slice type = {NULL, 0};
     for (size_t i = 0; i < n; i++)
         if (nexus__slice_ieq(headers[i].name, NEXUS_S("content-type")))
             type = nexus__slice_trim(headers[i].value);
-    if (media_is(type, "application/cloudevents+json") ||
-        media_is(type, "application/cloudevents-batch+json")) {
+    if (media_is(type, "application/cloudevents+json") || media_is(type, "application/cloudevents-batch+json")) {
         nexus_event_doc *doc;
         nexus_status status = nexus_event_parse(&doc, body.p, body.n, NEXUS_EVENT_STRICT);
         bool array = body.n && nexus__slice_trim(body).n && body.p[strspn(body.p, " \t\r\n")] == '[';
@@ -134,8 +129,7 @@ nexus_status nexus_event_from_http(nexus_event_doc **out, const nexus_pair *head
     }
     nexus_slice media = media_type(type);
     if (media.n > 23 && nexus__slice_ieq(nexus__slice(media.p, 23), NEXUS_S("application/cloudevents")))
-        return nexus__fail(NEXUS_ENOTSUP, "Content-Type %.*s: only the JSON format is read", (int)media.n,
-                           media.p);
+        return nexus__fail(NEXUS_ENOTSUP, "Content-Type %.*s: only the JSON format is read", (int)media.n, media.p);
     nexus_event_doc *doc;
     nexus_status status = nexus__event_doc_new(&doc, 1);
     if (status == NEXUS_OK && (status = from_binary(doc, headers, n, type, body)) != NEXUS_OK)
@@ -205,8 +199,7 @@ static void to_binary(nexus_event_http *http, const nexus_event *e)
             nexus__arena_copy(&http->arena, nexus__slice(text, nexus__format_rfc3339(e->time_ns, text))));
     if (e->rev)
         add(http, "ce-", NEXUS_S("rev"),
-            nexus__arena_copy(&http->arena,
-                              nexus__slice(text, (size_t)snprintf(text, sizeof text, "%u", e->rev))));
+            nexus__arena_copy(&http->arena, nexus__slice(text, (size_t)snprintf(text, sizeof text, "%u", e->rev))));
     for (size_t i = 0; i < e->ext_count; i++)
         add(http, "ce-", e->ext[i].name, encoded(http, e->ext[i].value));
     http->body = nexus__arena_copy(&http->arena, e->data);

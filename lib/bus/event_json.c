@@ -90,8 +90,7 @@ static nexus_status scalar(reading *r, nexus_slice name, uint32_t v, nexus_slice
     }
 }
 
-static nexus_status read_text_attr(reading *r, nexus_event *e, const nexus__event_attr *a, nexus_slice name,
-                                   uint32_t v)
+static nexus_status read_text_attr(reading *r, nexus_event *e, const nexus__event_attr *a, nexus_slice name, uint32_t v)
 {
     if (!nexus__json_is(&r->json, v, NEXUS__JSON_STRING))
         return bad(name, "is not a string");
@@ -113,8 +112,7 @@ static nexus_status read_rev(reading *r, nexus_event *e, nexus_slice name, uint3
 {
     uint64_t rev;
     nexus_slice text;
-    if (!nexus__json_u64(&r->json, v, &rev) &&
-        !(nexus__json_text(&r->json, v, &text) && nexus__parse_u64(text, &rev)))
+    if (!nexus__json_u64(&r->json, v, &rev) && !(nexus__json_text(&r->json, v, &text) && nexus__parse_u64(text, &rev)))
         return bad(name, "is not a whole number");
     if (rev > INT32_MAX)
         return bad(name, "is an integer outside 32 bits");
@@ -214,8 +212,7 @@ static nexus_status read_event(reading *r, nexus_event *e, uint32_t v, uint32_t 
     nexus__json_iter it = nexus__json_each(&r->json, v);
     while (status == NEXUS_OK && nexus__json_step(&r->json, &it)) {
         nexus_slice name;
-        status =
-            nexus__json_text(&r->json, it.key, &name) ? read_member(r, e, name, it.value) : nexus__nomem();
+        status = nexus__json_text(&r->json, it.key, &name) ? read_member(r, e, name, it.value) : nexus__nomem();
     }
     if (status == NEXUS_OK)
         status = read_data(r, e);
@@ -297,8 +294,8 @@ static void put_time(nexus__json_writer *w, const char *name, int64_t ns)
 static void put_number(nexus__json_writer *w, const char *name, uint64_t value)
 {
     char text[24];
-    nexus__json_put_text(
-        w, name, nexus__slice(text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)value)));
+    nexus__json_put_text(w, name,
+                         nexus__slice(text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)value)));
 }
 
 static void write_ours(nexus__json_writer *w, const nexus_event *e)

@@ -30,10 +30,9 @@ nexus_status nexus__types_check(nexus_slice types)
     while (types.n) {
         nexus_slice pattern = nexus__slice_trim(nexus__slice_cut(&types, ','));
         if (!well_formed(pattern))
-            return nexus__fail(
-                NEXUS_EINVAL,
-                "type pattern \"%.*s\": dotted tokens, \"*\" for one, \">\" at the end for the rest",
-                (int)(pattern.n < 100 ? pattern.n : 100), pattern.p);
+            return nexus__fail(NEXUS_EINVAL,
+                               "type pattern \"%.*s\": dotted tokens, \"*\" for one, \">\" at the end for the rest",
+                               (int)(pattern.n < 100 ? pattern.n : 100), pattern.p);
     }
     return NEXUS_OK;
 }

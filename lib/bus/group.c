@@ -29,7 +29,6 @@ static nexus_slice pos_key(const uint64_t *pos)
     return nexus__slice(pos, sizeof *pos);
 }
 
-
 /* --- timers: a heap by due_ns ---- */
 
 static void heap_set(nexus__bgroup *g, size_t at, entry *e)
@@ -90,8 +89,7 @@ static nexus_status timer_reserve(nexus__bgroup *g)
     return NEXUS_OK;
 }
 
-static void timer_start(nexus__bgroup *g, entry *e,
-                        int64_t due_ns) /* room is reserved when the entry is loaded */
+static void timer_start(nexus__bgroup *g, entry *e, int64_t due_ns) /* room is reserved when the entry is loaded */
 {
     timer_stop(g, e);
     e->due_ns = due_ns;
@@ -154,8 +152,7 @@ static void leave_lane(nexus__bgroup *g, entry *e)
 
 static void raise_floor(nexus__bgroup *g)
 {
-    g->floor = nexus__list_empty(&g->window) ? g->loaded
-                                             : NEXUS__CONTAINER(g->window.next, entry, in_window)->pos - 1;
+    g->floor = nexus__list_empty(&g->window) ? g->loaded : NEXUS__CONTAINER(g->window.next, entry, in_window)->pos - 1;
 }
 
 static void entry_free(nexus__bgroup *g, entry *e)
@@ -245,8 +242,7 @@ static nexus_status load(nexus__bgroup *g, size_t wanted)
     while (status == NEXUS_OK && ready < wanted && g->window_count < GROUP_WINDOW) {
         nexus__wal_record r;
         status = nexus__wal_reader_next(g->reader, &r);
-        if (status == NEXUS_ECORRUPT ||
-            status == NEXUS_EMISSING) { /* cannot be delivered; readers report it */
+        if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING) { /* cannot be delivered; readers report it */
             status = NEXUS_OK;
             continue;
         }
@@ -288,8 +284,7 @@ static void settle(nexus__bgroup *g, entry *e)
     entry_free(g, e);
 }
 
-nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason,
-                                    nexus__stored *stored)
+nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored)
 {
     dead *x = nexus__calloc(g->broker->alloc, 1, sizeof *x);
     char *text = nexus__strndup(g->broker->alloc, reason);
@@ -394,8 +389,8 @@ nexus_status nexus__bgroup_settle(nexus__bgroup *g, uint64_t pos, uint64_t token
     entry *e = nexus__map_get(&g->by_pos, pos_key(&pos));
     if (!e || e->state != ENTRY_LEASED || e->token != token) {
         pthread_mutex_unlock(&g->lock);
-        return nexus__fail(NEXUS_ESTALE, "the lease on event %llu of group %s is over",
-                           (unsigned long long)pos, g->name);
+        return nexus__fail(NEXUS_ESTALE, "the lease on event %llu of group %s is over", (unsigned long long)pos,
+                           g->name);
     }
     if (how == NEXUS__SETTLE_ACK) {
         g->acked++;
@@ -493,8 +488,7 @@ nexus_status nexus__bgroup_take(nexus__bgroup *g, bool remote, nexus__lease *out
     return *got ? NEXUS_OK : status;
 }
 
-nexus_status nexus__bgroup_fetch(nexus__bgroup *g, nexus__lease *out, size_t max, uint32_t wait_ms,
-                                 size_t *got)
+nexus_status nexus__bgroup_fetch(nexus__bgroup *g, nexus__lease *out, size_t max, uint32_t wait_ms, size_t *got)
 {
     int64_t until = nexus__mono_ns() + wait_ms * NEXUS__NS_PER_MS, due;
     for (;;) {
@@ -543,10 +537,8 @@ void nexus__bgroup_unwatch(nexus__bgroup *g, nexus__watch_group *w)
 
 static void add_record(nexus__bgroup *g, nexus__wal_batch *batch, uint16_t kind, nexus__buf *bytes)
 {
-    nexus__wal_record r = {.kind = kind,
-                           .flags = NEXUS__WAL_INTERNAL,
-                           .meta = nexus__slice_c(g->name),
-                           .payload = nexus__buf_slice(bytes)};
+    nexus__wal_record r = {
+        .kind = kind, .flags = NEXUS__WAL_INTERNAL, .meta = nexus__slice_c(g->name), .payload = nexus__buf_slice(bytes)};
     if (nexus__wal_batch_add(batch, &r) == NEXUS_OK)
         nexus__buf_clear(bytes);
 }
@@ -626,8 +618,7 @@ void nexus__bgroup_stats(nexus__bgroup *g, nexus_group_stats *s)
 {
     uint64_t head = nexus__wal_durable(g->broker->wal);
     pthread_mutex_lock(&g->lock);
-    const entry *oldest =
-        nexus__list_empty(&g->window) ? NULL : NEXUS__CONTAINER(g->window.next, entry, in_window);
+    const entry *oldest = nexus__list_empty(&g->window) ? NULL : NEXUS__CONTAINER(g->window.next, entry, in_window);
     *s = (nexus_group_stats){.size = s->size,
                              .floor = g->floor,
                              .head = head,
@@ -637,8 +628,7 @@ void nexus__bgroup_stats(nexus__bgroup *g, nexus_group_stats *s)
                              .acked = g->acked,
                              .redelivered = g->redelivered,
                              .dead = g->dead_count,
-                             .lag = g->window_count - g->inflight +
-                                    (head - (g->loaded < head ? g->loaded : head))};
+                             .lag = g->window_count - g->inflight + (head - (g->loaded < head ? g->loaded : head))};
     if (oldest)
         s->lag_ms = (nexus__real_ns() - oldest->stored->view.event.recv_ns) / NEXUS__NS_PER_MS;
     pthread_mutex_unlock(&g->lock);
@@ -717,8 +707,7 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
     g->name = nexus__strndup(b->alloc, name);
     g->config_bytes = nexus__strndup(b->alloc, config);
     nexus_status status = g->name && g->config_bytes ? NEXUS_OK : nexus__nomem();
-    if (status == NEXUS_OK &&
-        !nexus__group_config_decode(nexus__slice(g->config_bytes, config.n), &g->config))
+    if (status == NEXUS_OK && !nexus__group_config_decode(nexus__slice(g->config_bytes, config.n), &g->config))
         status = nexus__fail(NEXUS_ECORRUPT, "the configuration of group %s is not readable", g->name);
     g->filter = (nexus__filter){
         .types = g->config.types, .subject_prefix = g->config.subject_prefix, .source = g->config.source};

@@ -55,8 +55,7 @@ bool nexus__group_config_decode(nexus_slice bytes, nexus__group_config *c)
                                .backoff_base_ms = f.backoff_base_ms,
                                .backoff_cap_ms = f.backoff_cap_ms,
                                .update = f.update != 0};
-    return take_text(&bytes, &c->types) && take_text(&bytes, &c->subject_prefix) &&
-           take_text(&bytes, &c->source);
+    return take_text(&bytes, &c->types) && take_text(&bytes, &c->subject_prefix) && take_text(&bytes, &c->source);
 }
 
 const char *nexus__group_config_differs(const nexus__group_config *a, const nexus__group_config *b)

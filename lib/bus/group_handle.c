@@ -137,8 +137,7 @@ static nexus__group_config config_of(const nexus_group_opts *o)
     };
 }
 
-nexus_status nexus_group_open(nexus_group **out, nexus_bus *bus, const char *name,
-                              const nexus_group_opts *opts)
+nexus_status nexus_group_open(nexus_group **out, nexus_bus *bus, const char *name, const nexus_group_opts *opts)
 {
     if (opts && opts->size == 0)
         return nexus__fail(NEXUS_EINVAL, "group options: size is 0; begin with NEXUS_GROUP_OPTS_INIT");
@@ -233,8 +232,7 @@ static nexus_status fetch_local(nexus_group *g, nexus__bgroup *local, nexus_deli
     return n && !*got ? nexus__nomem() : status;
 }
 
-static nexus_status read_leases(nexus_group *g, nexus_slice body, nexus_delivery **out, size_t max,
-                                size_t *got)
+static nexus_status read_leases(nexus_group *g, nexus_slice body, nexus_delivery **out, size_t max, size_t *got)
 {
     nexus__wire_in in = {.rest = body};
     uint32_t n = nexus__wire_take_u32(&in);
@@ -256,23 +254,21 @@ static nexus_status read_leases(nexus_group *g, nexus_slice body, nexus_delivery
     return in.bad ? nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer") : NEXUS_OK;
 }
 
-static nexus_status fetch_remote(nexus_group *g, const backend *b, nexus_delivery **out, size_t max,
-                                 uint32_t wait_ms, size_t *got)
+static nexus_status fetch_remote(nexus_group *g, const backend *b, nexus_delivery **out, size_t max, uint32_t wait_ms,
+                                 size_t *got)
 {
     uint32_t body[3] = {b->index, (uint32_t)(max < 1024 ? max : 1024), wait_ms};
     nexus__buf answer;
     nexus__buf_init(&answer, g->bus->alloc, 0);
-    nexus_status status =
-        nexus__remote_call(b->remote, WIRE_FETCH, nexus__slice(body, sizeof body),
-                           nexus__bus_until(g->bus, 0) + wait_ms * NEXUS__NS_PER_MS, &answer);
+    nexus_status status = nexus__remote_call(b->remote, WIRE_FETCH, nexus__slice(body, sizeof body),
+                                             nexus__bus_until(g->bus, 0) + wait_ms * NEXUS__NS_PER_MS, &answer);
     if (status == NEXUS_OK)
         status = read_leases(g, nexus__buf_slice(&answer), out, max, got);
     nexus__buf_free(&answer);
     return status;
 }
 
-nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max, uint32_t wait_ms,
-                               size_t *got)
+nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max, uint32_t wait_ms, size_t *got)
 {
     *got = 0;
     if (max == 0)
@@ -285,8 +281,7 @@ nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max,
         nexus_status status = bind_group(g, nexus__bus_until(g->bus, 0), &b);
         if (status != NEXUS_OK)
             return status;
-        status =
-            b.local ? fetch_local(g, b.local, out, max, rest, got) : fetch_remote(g, &b, out, max, rest, got);
+        status = b.local ? fetch_local(g, b.local, out, max, rest, got) : fetch_remote(g, &b, out, max, rest, got);
         nexus__remote_unref(b.remote);
         if (status != NEXUS_ECLOSED)
             return status;
@@ -324,8 +319,8 @@ void nexus_delivery_reason(nexus_delivery *d, const char *reason)
     snprintf(d->reason, sizeof d->reason, "%s", reason ? reason : "");
 }
 
-static nexus_status settle_remote(nexus_group *g, const backend *b, uint64_t pos, uint64_t token,
-                                  uint32_t how, uint32_t ms, nexus_slice reason, int64_t until)
+static nexus_status settle_remote(nexus_group *g, const backend *b, uint64_t pos, uint64_t token, uint32_t how,
+                                  uint32_t ms, nexus_slice reason, int64_t until)
 {
     nexus__buf body;
     nexus__buf_init(&body, g->bus->alloc, 0);
@@ -335,9 +330,9 @@ static nexus_status settle_remote(nexus_group *g, const backend *b, uint64_t pos
     nexus__wire_u32(&body, how);
     nexus__wire_u32(&body, ms);
     nexus__wire_text(&body, reason);
-    nexus_status status = body.status == NEXUS_OK ? nexus__remote_call(b->remote, WIRE_SETTLE,
-                                                                       nexus__buf_slice(&body), until, NULL)
-                                                  : nexus__nomem();
+    nexus_status status = body.status == NEXUS_OK
+                              ? nexus__remote_call(b->remote, WIRE_SETTLE, nexus__buf_slice(&body), until, NULL)
+                              : nexus__nomem();
     nexus__buf_free(&body);
     return status;
 }
@@ -425,8 +420,7 @@ void nexus_delivery_free(nexus_delivery *d)
 
 /* --- reports ---- */
 
-static nexus_status report(nexus_group *g, uint16_t op, uint64_t after, uint32_t limit, nexus__buf *out,
-                           backend *b)
+static nexus_status report(nexus_group *g, uint16_t op, uint64_t after, uint32_t limit, nexus__buf *out, backend *b)
 {
     int64_t until = nexus__bus_until(g->bus, 0);
     for (;;) {

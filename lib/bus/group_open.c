@@ -101,8 +101,8 @@ static nexus_status check(nexus_slice name, const nexus__group_config *c)
     if (!good)
         return nexus__fail(NEXUS_EINVAL, "a group's name is 1 to 128 of A-Z a-z 0-9 . _ -");
     if (c->order > NEXUS_ORDER_TOTAL || c->start > NEXUS_START_TIME)
-        return nexus__fail(NEXUS_EINVAL, "group %.*s: order or start is not one of the named values",
-                           (int)name.n, name.p);
+        return nexus__fail(NEXUS_EINVAL, "group %.*s: order or start is not one of the named values", (int)name.n,
+                           name.p);
     return nexus__types_check(c->types);
 }
 
@@ -123,8 +123,7 @@ nexus_status nexus__broker_group(nexus__broker *b, nexus_slice name, const nexus
     else if (difference && wanted.update)
         status = update(b, g, &wanted);
     else if (difference)
-        status = nexus__fail(NEXUS_ECONFLICT,
-                             "group %.*s exists with another %s; open it with update to change it",
+        status = nexus__fail(NEXUS_ECONFLICT, "group %.*s exists with another %s; open it with update to change it",
                              (int)name.n, name.p, difference);
     pthread_mutex_unlock(&b->open_lock);
     if (status == NEXUS_OK)

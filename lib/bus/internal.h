@@ -107,9 +107,8 @@ struct nexus__broker {
     uint32_t dedupe_max, dedupe_s;
     uint64_t event_max;
 
-    pthread_mutex_t lock; /* order of publishes */
-    nexus__table ids,
-        heads; /* ids: value = position, extra = content CRC << 32 | second; heads: value = version + 1 */
+    pthread_mutex_t lock;    /* order of publishes */
+    nexus__table ids, heads; /* ids: value = position, extra = content CRC << 32 | second; heads: value = version + 1 */
     struct {
         nexus__key128 key;
         uint64_t pos;
@@ -149,8 +148,7 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
 void nexus__bgroup_free(nexus__bgroup *g);
 known *nexus__bgroup_know(nexus__bgroup *g, uint64_t pos);
 void nexus__bgroup_forget(nexus__bgroup *g); /* what is known at or below the floor */
-nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason,
-                                    nexus__stored *stored);
+nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored);
 int64_t nexus__bgroup_expire(nexus__bgroup *g, int64_t now_ns); /* next due, INT64_MAX none */
 void nexus__bgroup_wake(nexus__bgroup *g);
 /* Moves what is to be written into batch; false when there is nothing. */

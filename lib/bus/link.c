@@ -32,8 +32,7 @@ static nexus_status own(nexus_bus *bus)
     nexus__broker *broker;
     nexus_status status = nexus__broker_open(&broker, bus->dir, &bus->opts);
     if (status == NEXUS_OK && bus->dir) {
-        status =
-            nexus__bus_server_open(&bus->server, broker, bus->dir, bus->alloc, bus->opts.connections_max);
+        status = nexus__bus_server_open(&bus->server, broker, bus->dir, bus->alloc, bus->opts.connections_max);
         if (status != NEXUS_OK)
             nexus__broker_close(broker);
     }
@@ -157,14 +156,14 @@ nexus_status nexus__bus_link(nexus_bus *bus)
 {
     if (!bus->dir)
         return own(bus);
-    int64_t until = nexus__mono_ns() +
-                    (bus->opts.connect_timeout_ms ? bus->opts.connect_timeout_ms : 5000) * NEXUS__NS_PER_MS;
+    int64_t until =
+        nexus__mono_ns() + (bus->opts.connect_timeout_ms ? bus->opts.connect_timeout_ms : 5000) * NEXUS__NS_PER_MS;
     nexus_status status;
     while ((status = attempt(bus)) == NEXUS_EUNREACH && nexus__mono_ns() < until)
         rest(bus, 10 * NEXUS__NS_PER_MS);
     if (status == NEXUS_EUNREACH)
-        return nexus__fail(
-            status, "nobody owns the bus in %s: start its owner, or open it without role client", bus->dir);
+        return nexus__fail(status, "nobody owns the bus in %s: start its owner, or open it without role client",
+                           bus->dir);
     if (status != NEXUS_OK || atomic_load(&bus->broker))
         return status;
     status = nexus__thread_start(&bus->link_thread, "nexus-bus-link", link_main, bus);
@@ -187,8 +186,7 @@ void nexus__bus_unlink(nexus_bus *bus)
     bus->remote = NULL;
 }
 
-nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker **broker,
-                                nexus__remote **remote)
+nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker **broker, nexus__remote **remote)
 {
     *remote = NULL;
     *broker = atomic_load(&bus->broker);
@@ -203,10 +201,9 @@ nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker 
     if (!*broker && bus->remote)
         *remote = nexus__remote_ref(bus->remote);
     else if (!*broker)
-        status = bus->closing ? nexus__fail(NEXUS_ECLOSED, "the bus is closing")
-                 : bus->broken != NEXUS_OK
-                     ? nexus__fail(bus->broken, "%s", bus->broken_text)
-                     : nexus__fail(NEXUS_ETIMEDOUT, "no owner of the bus in %s", bus->dir);
+        status = bus->closing              ? nexus__fail(NEXUS_ECLOSED, "the bus is closing")
+                 : bus->broken != NEXUS_OK ? nexus__fail(bus->broken, "%s", bus->broken_text)
+                                           : nexus__fail(NEXUS_ETIMEDOUT, "no owner of the bus in %s", bus->dir);
     pthread_mutex_unlock(&bus->lock);
     return status;
 }

@@ -4,11 +4,9 @@
 #include "bus/wire.h"
 
 #define PAGE_BYTES (1u << 20)
-#define SCAN_MAX                                                                                             \
-    200000 /* records looked at for one page, so that a rare type does not hold up a connection */
+#define SCAN_MAX 200000 /* records looked at for one page, so that a rare type does not hold up a connection */
 
-void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n, nexus_slice stream,
-                                int64_t expect)
+void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n, nexus_slice stream, int64_t expect)
 {
     nexus__wire_u64(out, (uint64_t)expect);
     nexus__wire_text(out, stream);
@@ -49,8 +47,7 @@ nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nex
     int64_t expect = (int64_t)nexus__wire_take_u64(&in);
     nexus_slice stream = nexus__wire_take_text(&in);
     uint32_t n = nexus__wire_take_u32(&in);
-    if (in.bad || n == 0 ||
-        n > in.rest.n / 8) /* each event has two lengths: no allocation beyond the frame's size */
+    if (in.bad || n == 0 || n > in.rest.n / 8) /* each event has two lengths: no allocation beyond the frame's size */
         return nexus__fail(NEXUS_EPROTO, "a publish of %u events in %zu bytes", n, in.rest.n);
     nexus__event_view *views = nexus__malloc(alloc, n * sizeof *views);
     nexus_event *events = nexus__malloc(alloc, n * sizeof *events);
@@ -82,8 +79,8 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
     if (status != NEXUS_OK)
         return status;
     *next = from;
-    for (uint32_t looked = 0;
-         looked < SCAN_MAX && out->len < PAGE_BYTES && *count < (r->max ? r->max : UINT32_MAX); looked++) {
+    for (uint32_t looked = 0; looked < SCAN_MAX && out->len < PAGE_BYTES && *count < (r->max ? r->max : UINT32_MAX);
+         looked++) {
         nexus__wal_record record;
         nexus__event_view view;
         status = nexus__wal_reader_next(reader, &record);

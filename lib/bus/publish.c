@@ -109,8 +109,7 @@ static nexus__pub_op *op_new(nexus_bus *bus, nexus_publish_fn *fn, void *user_da
 }
 
 /* Callbacks run on a thread of their own: they may publish and wait, and the flush thread may not. */
-static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_result *result,
-                   nexus_slice message)
+static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_result *result, nexus_slice message)
 {
     nexus_bus *bus = op->bus;
     op->status = status;
@@ -171,8 +170,7 @@ static nexus_status need_done_thread(nexus_bus *bus)
 
 static void local_done(nexus_status status, const nexus_publish_result *result, void *user_data)
 {
-    finish(user_data, status, result,
-           status == NEXUS_OK ? NEXUS_S("") : nexus__slice_c(nexus_error_message()));
+    finish(user_data, status, result, status == NEXUS_OK ? NEXUS_S("") : nexus__slice_c(nexus_error_message()));
 }
 
 /* --- in a client ---- */
@@ -248,8 +246,7 @@ static void send_op(nexus__pub_op *op)
             return;
         }
         op->sent = true;
-        nexus_status status =
-            nexus__remote_send(remote, WIRE_PUBLISH, nexus__buf_slice(&op->body), remote_done, op);
+        nexus_status status = nexus__remote_send(remote, WIRE_PUBLISH, nexus__buf_slice(&op->body), remote_done, op);
         if (status == NEXUS_ECLOSED) { /* wait until the link thread has noticed, too */
             pthread_mutex_lock(&bus->lock);
             bool same = bus->remote == remote;
@@ -307,8 +304,8 @@ void nexus_publish_opts_init(nexus_publish_opts *opts)
     *opts = (nexus_publish_opts)NEXUS_PUBLISH_OPTS_INIT;
 }
 
-static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n,
-                          const nexus_publish_opts *opts, nexus_publish_result *result)
+static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n, const nexus_publish_opts *opts,
+                          nexus_publish_result *result)
 {
     nexus_slice stream = nexus__slice_c(opts->stream);
     nexus__broker *broker = atomic_load(&op->bus->broker);
@@ -316,15 +313,13 @@ static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n
         return nexus__broker_publish(broker, events, n, stream, opts->expect, local_done, op, result);
     nexus__publish_body_encode(&op->body, events, n, stream, opts->expect);
     if (op->body.status != NEXUS_OK || op->body.len > NEXUS__WIRE_BODY_MAX)
-        return nexus__fail(NEXUS_ETOOBIG, "a publish of %zu bytes; at most %u fit", op->body.len,
-                           NEXUS__WIRE_BODY_MAX);
+        return nexus__fail(NEXUS_ETOOBIG, "a publish of %zu bytes; at most %u fit", op->body.len, NEXUS__WIRE_BODY_MAX);
     send_op(op);
     return NEXUS_OK;
 }
 
 static nexus_status begin(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_publish_opts *opts,
-                          nexus_publish_fn *fn, void *user_data, nexus_publish_result *result,
-                          nexus__pub_op **out)
+                          nexus_publish_fn *fn, void *user_data, nexus_publish_result *result, nexus__pub_op **out)
 {
     static const nexus_publish_opts defaults = NEXUS_PUBLISH_OPTS_INIT;
     completed c = {0};
@@ -333,8 +328,7 @@ static nexus_status begin(nexus_bus *bus, const nexus_event *events, size_t n, c
     nexus__pub_op *op = status == NEXUS_OK ? op_new(bus, fn, user_data) : NULL;
     if (status == NEXUS_OK)
         status = op ? start(op, c.events, n, opts ? opts : &defaults, result) : nexus__nomem();
-    if (status == NEXUS_EAGAIN && !fn &&
-        atomic_load(&bus->broker)) { /* wait until there is room, once more */
+    if (status == NEXUS_EAGAIN && !fn && atomic_load(&bus->broker)) { /* wait until there is room, once more */
         nexus__wal *wal = nexus__broker_wal(atomic_load(&bus->broker));
         if (nexus__wal_append(wal, NULL, 0, NULL) == NEXUS_OK)
             status = start(op, c.events, n, opts ? opts : &defaults, result);
@@ -358,8 +352,8 @@ static void copy_result(nexus_publish_result *to, const nexus_publish_result *fr
     to->size = size;
 }
 
-nexus_status nexus_bus_publish(nexus_bus *bus, const nexus_event *events, size_t n,
-                               const nexus_publish_opts *opts, nexus_publish_result *result)
+nexus_status nexus_bus_publish(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_publish_opts *opts,
+                               nexus_publish_result *result)
 {
     nexus_publish_result local;
     nexus__pub_op *op;
@@ -372,9 +366,8 @@ nexus_status nexus_bus_publish(nexus_bus *bus, const nexus_event *events, size_t
         copy_result(result, &no_result);
         bool sent = op->sent || atomic_load(&bus->broker);
         op_unref(op);
-        return sent
-                   ? nexus__fail(NEXUS_EUNKNOWN, "no answer in time: publish again with the same ids")
-                   : nexus__fail(NEXUS_EUNKNOWN, "no owner of the bus in time; it is sent when there is one");
+        return sent ? nexus__fail(NEXUS_EUNKNOWN, "no answer in time: publish again with the same ids")
+                    : nexus__fail(NEXUS_EUNKNOWN, "no owner of the bus in time; it is sent when there is one");
     }
     status = op->status;
     copy_result(result, &op->result);
@@ -384,8 +377,8 @@ nexus_status nexus_bus_publish(nexus_bus *bus, const nexus_event *events, size_t
     return status;
 }
 
-nexus_status nexus_bus_publish_json(nexus_bus *bus, const char *text, size_t n,
-                                    const nexus_publish_opts *opts, nexus_publish_result *result)
+nexus_status nexus_bus_publish_json(nexus_bus *bus, const char *text, size_t n, const nexus_publish_opts *opts,
+                                    nexus_publish_result *result)
 {
     nexus_event_doc *doc;
     copy_result(result, &no_result);

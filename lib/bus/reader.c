@@ -111,8 +111,7 @@ static nexus_status page_local(nexus_reader *r, nexus__broker *broker, uint32_t 
     for (;;) {
         uint64_t head = nexus__wal_durable(nexus__broker_wal(broker)), next = r->request.from;
         uint32_t count = 0;
-        nexus_status status =
-            nexus__broker_read_page(broker, r->bus->alloc, &r->request, &r->page, &count, &next);
+        nexus_status status = nexus__broker_read_page(broker, r->bus->alloc, &r->request, &r->page, &count, &next);
         r->request.from = next;
         r->left = count;
         r->in = (nexus__wire_in){.rest = nexus__buf_slice(&r->page)};
@@ -133,9 +132,8 @@ static nexus_status page_remote(nexus_reader *r, nexus__remote *remote, uint32_t
     nexus__buf_init(&body, r->bus->alloc, 0);
     r->request.wait_ms = wait_ms;
     nexus__wire_read_request(&body, &r->request);
-    nexus_status status =
-        nexus__remote_call(remote, WIRE_READ, nexus__buf_slice(&body),
-                           nexus__bus_until(r->bus, 0) + wait_ms * NEXUS__NS_PER_MS, &r->page);
+    nexus_status status = nexus__remote_call(remote, WIRE_READ, nexus__buf_slice(&body),
+                                             nexus__bus_until(r->bus, 0) + wait_ms * NEXUS__NS_PER_MS, &r->page);
     nexus__buf_free(&body);
     if (status != NEXUS_OK)
         return status;

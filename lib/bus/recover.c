@@ -11,8 +11,7 @@ static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
     nexus__broker_remember(b, id, r->pos, nexus__broker_content_crc(&view.event), r->recv_ns);
     if (!view.event.stream.n)
         return NEXUS_OK;
-    nexus__table_entry *head =
-        nexus__table_put(&b->heads, nexus__table_key(&b->heads, view.event.stream, NEXUS_S("")));
+    nexus__table_entry *head = nexus__table_put(&b->heads, nexus__table_key(&b->heads, view.event.stream, NEXUS_S("")));
     if (!head)
         return nexus__nomem();
     head->value = (uint64_t)r->version + 1;
@@ -81,9 +80,8 @@ static nexus_status on_dead(nexus__bgroup *g, nexus_slice bytes)
         return NEXUS_OK;
     const char *p = bytes.p + sizeof d;
     nexus_status status;
-    nexus__stored *stored =
-        nexus__stored_new(g->broker->alloc, nexus__slice(p + d.reason_bytes, d.meta_bytes),
-                          nexus__slice(p + d.reason_bytes + d.meta_bytes, d.data_bytes), &status);
+    nexus__stored *stored = nexus__stored_new(g->broker->alloc, nexus__slice(p + d.reason_bytes, d.meta_bytes),
+                                              nexus__slice(p + d.reason_bytes + d.meta_bytes, d.data_bytes), &status);
     if (!stored)
         return status == NEXUS_ECORRUPT ? NEXUS_OK : status;
     stored->pos = stored->view.event.pos = d.pos;

@@ -68,8 +68,7 @@ static nexus_status send_frame(nexus__remote *r, uint16_t op, uint64_t id, nexus
         status = NEXUS_ECLOSED;
     }
     pthread_mutex_unlock(&r->send_lock);
-    return status == NEXUS_ECLOSED ? nexus__fail(NEXUS_ECLOSED, "the connection to the bus owner ended")
-                                   : status;
+    return status == NEXUS_ECLOSED ? nexus__fail(NEXUS_ECLOSED, "the connection to the bus owner ended") : status;
 }
 
 static pending *take_call(nexus__remote *r, uint64_t id)
@@ -86,8 +85,7 @@ static pending *take_call(nexus__remote *r, uint64_t id)
     return found;
 }
 
-nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body, nexus__remote_fn *fn,
-                                void *user_data)
+nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body, nexus__remote_fn *fn, void *user_data)
 {
     if (body.n > NEXUS__WIRE_BODY_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "a call of %zu bytes to the bus owner; at most %u fit", body.n,
@@ -210,8 +208,7 @@ static void unblock(nexus_status status, nexus_slice body, void *user_data)
     blocked_unref(b);
 }
 
-nexus_status nexus__remote_call(nexus__remote *r, uint16_t op, nexus_slice body, int64_t until_ns,
-                                nexus__buf *out)
+nexus_status nexus__remote_call(nexus__remote *r, uint16_t op, nexus_slice body, int64_t until_ns, nexus__buf *out)
 {
     blocked *b = nexus__calloc(r->alloc, 1, sizeof *b);
     if (!b)

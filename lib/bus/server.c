@@ -286,8 +286,7 @@ static bool try_read(conn *c, uint64_t id, nexus_slice body, int64_t until_ns)
     uint32_t count = 0;
     uint64_t next = r.from;
     nexus__buf_init(&page, c->server->alloc, 0);
-    nexus_status status =
-        nexus__broker_read_page(c->server->broker, c->server->alloc, &r, &page, &count, &next);
+    nexus_status status = nexus__broker_read_page(c->server->broker, c->server->alloc, &r, &page, &count, &next);
     bool wait = status == NEXUS_OK && count == 0 && !(r.to && next > r.to) && nexus__mono_ns() < until_ns &&
                 !atomic_load(&c->server->closing);
     if (!wait && status != NEXUS_OK) {
@@ -358,8 +357,7 @@ static void on_group_report(conn *c, const nexus__wire_head *head, nexus__wire_i
 {
     joined *j = group_of(c, nexus__wire_take_u32(in));
     if (!j) {
-        reply(c, head->op, nexus__fail(NEXUS_EPROTO, "no such group on this connection"), head->id,
-              NEXUS_S(""));
+        reply(c, head->op, nexus__fail(NEXUS_EPROTO, "no such group on this connection"), head->id, NEXUS_S(""));
         return;
     }
     nexus__buf body;
@@ -387,10 +385,9 @@ static void on_hello(conn *c, uint64_t id, nexus__wire_in *in)
     uint32_t version = nexus__wire_take_u32(in);
     uint64_t caps = 0;
     c->greeted = version == NEXUS__WIRE_VERSION;
-    nexus_status status = c->greeted
-                              ? NEXUS_OK
-                              : nexus__fail(NEXUS_EREV, "the bus owner speaks version %u, the client %u",
-                                            NEXUS__WIRE_VERSION, version);
+    nexus_status status = c->greeted ? NEXUS_OK
+                                     : nexus__fail(NEXUS_EREV, "the bus owner speaks version %u, the client %u",
+                                                   NEXUS__WIRE_VERSION, version);
     reply(c, WIRE_HELLO, status, id, status == NEXUS_OK ? nexus__slice(&caps, sizeof caps) : NEXUS_S(""));
 }
 

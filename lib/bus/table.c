@@ -19,10 +19,8 @@ nexus__key128 nexus__table_key(const nexus__table *t, nexus_slice first, nexus_s
     nexus__key128 key;
     if (n > sizeof local) { /* long ones: hash of hashes */
         uint64_t parts[4] = {nexus__siphash(t->k1, first.p, first.n), nexus__siphash(t->k2, first.p, first.n),
-                             nexus__siphash(t->k1, second.p, second.n),
-                             nexus__siphash(t->k2, second.p, second.n)};
-        key = (nexus__key128){nexus__siphash(t->k1, parts, sizeof parts),
-                              nexus__siphash(t->k2, parts, sizeof parts)};
+                             nexus__siphash(t->k1, second.p, second.n), nexus__siphash(t->k2, second.p, second.n)};
+        key = (nexus__key128){nexus__siphash(t->k1, parts, sizeof parts), nexus__siphash(t->k2, parts, sizeof parts)};
     } else {
         if (first.n)
             memcpy(joined, first.p, first.n);

@@ -172,10 +172,8 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
 
 static nexus_status start(nexus__broker *b, const char *dir, const nexus_bus_opts *o)
 {
-    nexus__wal_opts opts = {.alloc = o->alloc,
-                            .segment_bytes = o->segment_bytes,
-                            .batch_max_bytes = 64u << 20,
-                            .name = "nexus-bus-w"};
+    nexus__wal_opts opts = {
+        .alloc = o->alloc, .segment_bytes = o->segment_bytes, .batch_max_bytes = 64u << 20, .name = "nexus-bus-w"};
     nexus__wal_report report;
     nexus_status status = nexus__wal_open(&b->wal, dir, &opts, &report);
     if (status != NEXUS_OK)

@@ -26,15 +26,13 @@ void nexus__wire_end(nexus__buf *out, size_t begin)
     memcpy(out->p + begin + 4, &crc, sizeof crc);
 }
 
-nexus_status nexus__wire_decode(const char *bytes, size_t n, nexus__wire_head *head, nexus_slice *body,
-                                size_t *used)
+nexus_status nexus__wire_decode(const char *bytes, size_t n, nexus__wire_head *head, nexus_slice *body, size_t *used)
 {
     if (n < sizeof *head)
         return NEXUS_EAGAIN;
     memcpy(head, bytes, sizeof *head);
     if (head->bytes > NEXUS__WIRE_BODY_MAX)
-        return nexus__fail(NEXUS_EPROTO, "a frame of %u bytes is over the cap of %u", head->bytes,
-                           NEXUS__WIRE_BODY_MAX);
+        return nexus__fail(NEXUS_EPROTO, "a frame of %u bytes is over the cap of %u", head->bytes, NEXUS__WIRE_BODY_MAX);
     uint16_t op = head->op & (uint16_t)~NEXUS__WIRE_REPLY;
     if (op == 0 || op > WIRE_OP_MAX || head->reserved)
         return nexus__fail(NEXUS_EPROTO, "a frame with the unknown operation %u", head->op);

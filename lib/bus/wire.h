@@ -46,8 +46,7 @@ void nexus__wire_end(nexus__buf *out, size_t begin);
 
 /* Looks at the front of n received bytes: NEXUS_OK with the head and body (slice into bytes) of one whole frame of
  * *used bytes; NEXUS_EAGAIN: more is needed; NEXUS_EPROTO: not a frame, the message says why. */
-nexus_status nexus__wire_decode(const char *bytes, size_t n, nexus__wire_head *head, nexus_slice *body,
-                                size_t *used);
+nexus_status nexus__wire_decode(const char *bytes, size_t n, nexus__wire_head *head, nexus_slice *body, size_t *used);
 
 static inline void nexus__wire_u32(nexus__buf *out, uint32_t v)
 {

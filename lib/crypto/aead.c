@@ -44,8 +44,8 @@ static void stop(nexus__aead *a, EVP_CIPHER_CTX *ctx)
     EVP_CIPHER_CTX_free(nexus__pool_put(&a->idle, ctx));
 }
 
-nexus_status nexus__aead_seal(nexus__aead *a, const uint8_t nonce[static NEXUS__AEAD_NONCE],
-                              nexus_slice context, nexus_slice plain, uint8_t *out)
+nexus_status nexus__aead_seal(nexus__aead *a, const uint8_t nonce[static NEXUS__AEAD_NONCE], nexus_slice context,
+                              nexus_slice plain, uint8_t *out)
 {
     if (plain.n > INT_MAX - NEXUS__AEAD_TAG || context.n > INT_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "a value to seal has at most 2 GiB");
@@ -60,8 +60,8 @@ nexus_status nexus__aead_seal(nexus__aead *a, const uint8_t nonce[static NEXUS__
     return ok ? NEXUS_OK : nexus__nomem();
 }
 
-nexus_status nexus__aead_open(nexus__aead *a, const uint8_t nonce[static NEXUS__AEAD_NONCE],
-                              nexus_slice context, nexus_slice sealed, uint8_t *out)
+nexus_status nexus__aead_open(nexus__aead *a, const uint8_t nonce[static NEXUS__AEAD_NONCE], nexus_slice context,
+                              nexus_slice sealed, uint8_t *out)
 {
     if (sealed.n < NEXUS__AEAD_TAG || sealed.n > INT_MAX || context.n > INT_MAX)
         return nexus__fail(NEXUS_ECORRUPT, "the sealed value is cut");

@@ -16,12 +16,11 @@ nexus_status nexus__hmac_new(nexus__hmac **out, nexus__digest digest, const void
     nexus__hmac *h = nexus__calloc(NULL, 1, sizeof *h);
     EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t)nexus__digest_name(digest),
-                                         0),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t)nexus__digest_name(digest), 0),
         OSSL_PARAM_construct_end(),
     };
-    bool ok = h && mac && (h->keyed = EVP_MAC_CTX_new(mac)) &&
-              EVP_MAC_init(h->keyed, n ? key : (const void *)"", n, params);
+    bool ok =
+        h && mac && (h->keyed = EVP_MAC_CTX_new(mac)) && EVP_MAC_init(h->keyed, n ? key : (const void *)"", n, params);
     EVP_MAC_free(mac);
     if (!ok) {
         nexus__hmac_free(h);

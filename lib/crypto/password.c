@@ -11,8 +11,8 @@ nexus_status nexus__password_hash(const nexus__argon2 *cost, nexus_slice passwor
 {
     uint8_t salt[16];
     nexus__random(salt, sizeof salt);
-    int error = argon2id_hash_encoded(cost->passes, cost->memory_kib, cost->lanes, password.p, password.n,
-                                      salt, sizeof salt, 32, out, NEXUS__PASSWORD_HASH_MAX);
+    int error = argon2id_hash_encoded(cost->passes, cost->memory_kib, cost->lanes, password.p, password.n, salt,
+                                      sizeof salt, 32, out, NEXUS__PASSWORD_HASH_MAX);
     if (error == ARGON2_OK)
         return NEXUS_OK;
     return nexus__fail(error == ARGON2_MEMORY_ALLOCATION_ERROR ? NEXUS_ENOMEM : NEXUS_EINVAL, "argon2id: %s",

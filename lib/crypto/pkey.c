@@ -102,8 +102,7 @@ nexus_status nexus__pkey_generate(nexus__pkey **out, const nexus__sigalg *alg)
     return nexus__pkey_wrap(out, alg, evp, true);
 }
 
-/* --- one signature
- * ------------------------------------------------------------------------------------------- */
+/* --- one signature ------------------------------------------------------------------------------------------------ */
 
 /* What one call needs, kept between calls: a digest context and a key context set up for this algorithm. */
 typedef struct signer {
@@ -166,8 +165,7 @@ static bool digest_of(const nexus__pkey *key, signer *s, nexus_slice message, ui
            EVP_DigestFinal_ex(s->md, out, NULL);
 }
 
-/* --- ECDSA: DER inside OpenSSL, two numbers of fixed length in JOSE
- * ------------------------------------------- */
+/* --- ECDSA: DER inside OpenSSL, two numbers of fixed length in JOSE ----------------------------------------------- */
 
 static uint8_t *der_integer(uint8_t *at, const uint8_t *number, size_t n)
 {
@@ -205,8 +203,7 @@ static bool from_der(const uint8_t *der, size_t n, size_t field, uint8_t *raw)
     return ok;
 }
 
-/* --- sign, verify
- * -------------------------------------------------------------------------------------------- */
+/* --- sign, verify ------------------------------------------------------------------------------------------------- */
 
 static bool sign_with(const nexus__pkey *key, signer *s, nexus_slice message, uint8_t *out)
 {
@@ -223,8 +220,8 @@ static bool sign_with(const nexus__pkey *key, signer *s, nexus_slice message, ui
     return EVP_PKEY_sign(s->pk, der, &n, digest, digest_n) == 1 && from_der(der, n, key->alg->field, out);
 }
 
-nexus_status nexus__pkey_sign(const nexus__pkey *key, nexus_slice message,
-                              uint8_t out[static NEXUS__SIGNATURE_MAX], size_t *n)
+nexus_status nexus__pkey_sign(const nexus__pkey *key, nexus_slice message, uint8_t out[static NEXUS__SIGNATURE_MAX],
+                              size_t *n)
 {
     if (!key->is_private)
         return nexus__fail(NEXUS_EINVAL, "the key has no private part: it cannot sign");

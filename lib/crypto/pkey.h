@@ -43,21 +43,19 @@ nexus_status nexus__pkey_generate(nexus__pkey **out, const nexus__sigalg *alg) N
 nexus_status nexus__pkey_from_parts(nexus__pkey **out, const nexus__sigalg *alg,
                                     const nexus__key_parts *parts) NEXUS_MUST_CHECK;
 /* alg NULL: what the curve implies. */
-nexus_status nexus__pkey_from_pem(nexus__pkey **out, const nexus__sigalg *alg,
-                                  nexus_slice pem) NEXUS_MUST_CHECK;
+nexus_status nexus__pkey_from_pem(nexus__pkey **out, const nexus__sigalg *alg, nexus_slice pem) NEXUS_MUST_CHECK;
 
 const nexus__sigalg *nexus__pkey_alg(const nexus__pkey *key);
 bool nexus__pkey_is_private(const nexus__pkey *key);
 
 /* The numbers, in memory that the caller wipes and frees (one block; parts point into it). */
-nexus_status nexus__pkey_parts(const nexus__pkey *key, bool with_private, nexus__key_parts *parts,
-                               uint8_t **block, size_t *block_n) NEXUS_MUST_CHECK;
-nexus_status nexus__pkey_print_pem(const nexus__pkey *key, bool with_private, char **out,
-                                   size_t *n) NEXUS_MUST_CHECK;
+nexus_status nexus__pkey_parts(const nexus__pkey *key, bool with_private, nexus__key_parts *parts, uint8_t **block,
+                               size_t *block_n) NEXUS_MUST_CHECK;
+nexus_status nexus__pkey_print_pem(const nexus__pkey *key, bool with_private, char **out, size_t *n) NEXUS_MUST_CHECK;
 
 /* JOSE form of signatures: ECDSA as r and s of fixed length. */
-nexus_status nexus__pkey_sign(const nexus__pkey *key, nexus_slice message,
-                              uint8_t out[static NEXUS__SIGNATURE_MAX], size_t *n) NEXUS_MUST_CHECK;
+nexus_status nexus__pkey_sign(const nexus__pkey *key, nexus_slice message, uint8_t out[static NEXUS__SIGNATURE_MAX],
+                              size_t *n) NEXUS_MUST_CHECK;
 bool nexus__pkey_verify(const nexus__pkey *key, nexus_slice message, nexus_slice signature);
 void nexus__pkey_free(nexus__pkey *key);
 

@@ -17,8 +17,7 @@ static nexus_slice strip_zeros(nexus_slice number)
     return number;
 }
 
-/* --- which keys may be used
- * ---------------------------------------------------------------------------------- */
+/* --- which keys may be used --------------------------------------------------------------------------------------- */
 
 static nexus_status check_rsa_numbers(nexus_slice n, nexus_slice e)
 {
@@ -40,14 +39,12 @@ static nexus_status check_rsa_numbers(nexus_slice n, nexus_slice e)
 static nexus_status check_pair(EVP_PKEY *evp, bool is_private)
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, evp, NULL);
-    bool ok =
-        ctx && EVP_PKEY_public_check_quick(ctx) == 1 && (!is_private || EVP_PKEY_pairwise_check(ctx) == 1);
+    bool ok = ctx && EVP_PKEY_public_check_quick(ctx) == 1 && (!is_private || EVP_PKEY_pairwise_check(ctx) == 1);
     EVP_PKEY_CTX_free(ctx);
     return ok ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "the numbers of the key do not fit together");
 }
 
-/* --- from numbers
- * -------------------------------------------------------------------------------------------- */
+/* --- from numbers ------------------------------------------------------------------------------------------------- */
 
 typedef struct numbers {
     OSSL_PARAM_BLD *bld;
@@ -61,8 +58,7 @@ static void push(numbers *b, const char *name, nexus_slice value)
     if (b->failed || value.n == 0)
         return;
     BIGNUM *bn = value.n > NEXUS__SIGNATURE_MAX ? NULL : BN_secure_new();
-    if (bn && BN_bin2bn((const uint8_t *)value.p, (int)value.n, bn) &&
-        OSSL_PARAM_BLD_push_BN(b->bld, name, bn))
+    if (bn && BN_bin2bn((const uint8_t *)value.p, (int)value.n, bn) && OSSL_PARAM_BLD_push_BN(b->bld, name, bn))
         b->kept[b->count++] = bn;
     else {
         BN_free(bn);
@@ -159,8 +155,7 @@ static nexus_status hmac_from_parts(nexus__pkey **out, const nexus__sigalg *alg,
     return NEXUS_OK;
 }
 
-nexus_status nexus__pkey_from_parts(nexus__pkey **out, const nexus__sigalg *alg,
-                                    const nexus__key_parts *parts)
+nexus_status nexus__pkey_from_parts(nexus__pkey **out, const nexus__sigalg *alg, const nexus__key_parts *parts)
 {
     EVP_PKEY *evp = NULL;
     nexus_status status;
@@ -184,8 +179,7 @@ nexus_status nexus__pkey_from_parts(nexus__pkey **out, const nexus__sigalg *alg,
     return status;
 }
 
-/* --- PEM
- * ----------------------------------------------------------------------------------------------------- */
+/* --- PEM ---------------------------------------------------------------------------------------------------------- */
 
 static int no_passphrase(char *buf, int size, int rwflag, void *user_data)
 {
@@ -223,8 +217,7 @@ static const nexus__sigalg *alg_of(EVP_PKEY *evp)
 static nexus_status fits(EVP_PKEY *evp, const nexus__sigalg *alg)
 {
     if (!EVP_PKEY_is_a(evp, "RSA"))
-        return alg == alg_of(evp) ? NEXUS_OK
-                                  : nexus__fail(NEXUS_EINVAL, "alg: %s does not fit the key", alg->name);
+        return alg == alg_of(evp) ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "alg: %s does not fit the key", alg->name);
     if (alg->type != NEXUS__KEY_RSA && alg->type != NEXUS__KEY_PSS)
         return nexus__fail(NEXUS_EINVAL, "alg: %s does not fit an RSA key", alg->name);
     nexus__pkey view = {.alg = alg, .evp = evp};
@@ -247,8 +240,7 @@ nexus_status nexus__pkey_from_pem(nexus__pkey **out, const nexus__sigalg *alg, n
         return nexus__fail(NEXUS_EINVAL, "not a PEM key this build can read (encrypted ones are not)");
     if (!alg)
         alg = alg_of(evp);
-    nexus_status status =
-        alg ? fits(evp, alg) : nexus__fail(NEXUS_EINVAL, "alg: say which algorithm this key is for");
+    nexus_status status = alg ? fits(evp, alg) : nexus__fail(NEXUS_EINVAL, "alg: say which algorithm this key is for");
     if (status == NEXUS_OK && alg->type != NEXUS__KEY_ED25519)
         status = check_pair(evp, is_private);
     if (status == NEXUS_OK)
@@ -278,8 +270,7 @@ nexus_status nexus__pkey_print_pem(const nexus__pkey *key, bool with_private, ch
     return NEXUS_OK;
 }
 
-/* --- to numbers
- * ---------------------------------------------------------------------------------------------- */
+/* --- to numbers --------------------------------------------------------------------------------------------------- */
 
 typedef struct export
 {
@@ -332,8 +323,8 @@ static void take_okp(export *e, bool with_private, nexus__key_parts *out)
     e->at += 32;
 }
 
-nexus_status nexus__pkey_parts(const nexus__pkey *key, bool with_private, nexus__key_parts *parts,
-                               uint8_t **block, size_t *block_n)
+nexus_status nexus__pkey_parts(const nexus__pkey *key, bool with_private, nexus__key_parts *parts, uint8_t **block,
+                               size_t *block_n)
 {
     if (with_private && !key->is_private)
         return nexus__fail(NEXUS_EINVAL, "the key has no private part");

@@ -126,8 +126,7 @@ static nexus_status hand_over(nexus__buf *text, char **out, size_t *len)
     return *out ? NEXUS_OK : nexus__nomem();
 }
 
-nexus_status nexus_analytics_query(nexus_analytics *a, nexus_slice query, int64_t now_ms, char **out,
-                                   size_t *len)
+nexus_status nexus_analytics_query(nexus_analytics *a, nexus_slice query, int64_t now_ms, char **out, size_t *len)
 {
     nexus__asked asked;
     nexus__buf text;
@@ -183,8 +182,8 @@ static void write_metric_question(nexus__buf *out, const nexus_analytics_metric 
 {
     nexus__json_writer w = nexus__json_writer_on(out);
     bool users = nexus__slice_eq_c(m->metric, "users");
-    bool field = nexus__slice_starts(m->metric, NEXUS_S("properties.")) ||
-                 nexus__slice_starts(m->metric, NEXUS_S("context."));
+    bool field =
+        nexus__slice_starts(m->metric, NEXUS_S("properties.")) || nexus__slice_starts(m->metric, NEXUS_S("context."));
     nexus__json_open(&w, '{');
     put_measure(&w, m, users, field);
     nexus__json_put_text(&w, "from", m->from.n ? m->from : NEXUS_S("-24h"));
@@ -197,8 +196,7 @@ static void write_metric_question(nexus__buf *out, const nexus_analytics_metric 
     nexus__json_close(&w, '}');
 }
 
-nexus_status nexus_analytics_metrics(nexus_analytics *a, const nexus_analytics_metric *given, char **out,
-                                     size_t *len)
+nexus_status nexus_analytics_metrics(nexus_analytics *a, const nexus_analytics_metric *given, char **out, size_t *len)
 {
     nexus_analytics_metric m = NEXUS_ANALYTICS_METRIC_INIT;
     memcpy(&m, given, given->size < sizeof m ? given->size : sizeof m);
@@ -225,8 +223,8 @@ nexus_status nexus_analytics_metrics(nexus_analytics *a, const nexus_analytics_m
 
 /* --- tail ------------------------------------------------------------------------------------ */
 
-nexus_status nexus_analytics_tail(nexus_analytics *a, uint64_t after, uint32_t limit, nexus_slice event,
-                                  char **out, size_t *len, uint64_t *next)
+nexus_status nexus_analytics_tail(nexus_analytics *a, uint64_t after, uint32_t limit, nexus_slice event, char **out,
+                                  size_t *len, uint64_t *next)
 {
     nexus__buf text;
     nexus__buf_init(&text, NULL, 0);

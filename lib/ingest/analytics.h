@@ -33,8 +33,7 @@ typedef struct nexus__asked {
     bool answered;
 } nexus__asked;
 
-nexus_status nexus__ask(nexus__asked *asked, nexus_analytics *a, nexus_slice text,
-                        int64_t now_ms) NEXUS_MUST_CHECK;
+nexus_status nexus__ask(nexus__asked *asked, nexus_analytics *a, nexus_slice text, int64_t now_ms) NEXUS_MUST_CHECK;
 void nexus__asked_free(nexus__asked *asked);
 
 #endif

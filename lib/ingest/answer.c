@@ -52,8 +52,7 @@ static void write_labels(nexus__json_writer *w, const nexus__question *q, const 
     nexus__json_close(w, '}');
 }
 
-static void write_values(nexus__json_writer *w, const char *name, const nexus__question *q,
-                         const nexus__group *g)
+static void write_values(nexus__json_writer *w, const char *name, const nexus__question *q, const nexus__group *g)
 {
     nexus__json_key(w, name);
     nexus__json_open(w, '{');
@@ -96,8 +95,8 @@ static void write_point(nexus__json_writer *w, int64_t ms, const nexus__tally *t
     nexus__json_close(w, ']');
 }
 
-static void write_points(nexus__json_writer *w, const nexus__question *q, const nexus__answer *a,
-                         const nexus__group *g, uint32_t measure)
+static void write_points(nexus__json_writer *w, const nexus__question *q, const nexus__answer *a, const nexus__group *g,
+                         uint32_t measure)
 {
     nexus__json_key(w, "points");
     nexus__json_open(w, '[');

@@ -91,8 +91,7 @@ static void forget(nexus_ingest *ingest, nexus_ingest_result *result)
                                  nexus__dedupe_print(&ingest->locked.dedupe, result->entries[i].event.id));
 }
 
-static nexus_status submit_locked(nexus_ingest *ingest, nexus_ingest_result *result, waiter *w,
-                                  uint64_t *bytes)
+static nexus_status submit_locked(nexus_ingest *ingest, nexus_ingest_result *result, waiter *w, uint64_t *bytes)
 {
     nexus__wal_batch *batch = NULL;
     nexus__buf record;
@@ -126,8 +125,7 @@ static void leave_queue(nexus_ingest *ingest, uint64_t bytes, int64_t began_ns, 
     ingest->locked.queued_bytes -= bytes;
     ingest->locked.oldest_ns = began_ns; /* those still waiting came no earlier than about now */
     if (st == NEXUS_OK && bytes != 0)
-        nexus__meter_commit(&ingest->locked.meter,
-                            (uint32_t)((nexus__mono_ns() - began_ns) / NEXUS__NS_PER_US));
+        nexus__meter_commit(&ingest->locked.meter, (uint32_t)((nexus__mono_ns() - began_ns) / NEXUS__NS_PER_US));
 }
 
 /* Durable, or refused as a whole: entries the log did not take are not called accepted. */

@@ -36,8 +36,8 @@ static nexus_status ask(const board *b, nexus__asked *asked, int64_t back_ms, co
     return nexus__ask(asked, b->a, nexus__slice_c(text), b->now_ms);
 }
 
-static void put_tally(nexus__json_writer *w, const char *name, const nexus__asked *asked,
-                      const nexus__group *g, uint32_t i)
+static void put_tally(nexus__json_writer *w, const char *name, const nexus__asked *asked, const nexus__group *g,
+                      uint32_t i)
 {
     nexus__json_key(w, name);
     nexus__answer_value(w, &g->tallies[i], asked->q.measures[i].agg);
@@ -139,8 +139,7 @@ static nexus_status write_orders(const board *b)
     nexus__json_open(b->w, '{');
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         nexus__asked asked;
-        nexus_status st =
-            ask(b, &asked, 0, "\"filters\":[{\"field\":\"event\",\"value\":\"order.%s\"}]", ends[i]);
+        nexus_status st = ask(b, &asked, 0, "\"filters\":[{\"field\":\"event\",\"value\":\"order.%s\"}]", ends[i]);
         if (st == NEXUS_OK)
             put_tally(b->w, ends[i], &asked, &asked.a.totals, 0);
         nexus__asked_free(&asked);
@@ -194,8 +193,7 @@ static nexus_status read_range(board *b, nexus_slice range)
     return NEXUS_OK;
 }
 
-nexus_status nexus_analytics_dashboard(nexus_analytics *a, nexus_slice range, int64_t now_ms, char **out,
-                                       size_t *len)
+nexus_status nexus_analytics_dashboard(nexus_analytics *a, nexus_slice range, int64_t now_ms, char **out, size_t *len)
 {
     nexus__buf text;
     nexus__buf_init(&text, NULL, 0);

@@ -61,8 +61,7 @@ typedef struct reading {
 } reading;
 
 NEXUS_PRINTF(4, 5)
-static nexus__event_code refuse(reading *r, nexus__event_code code, const char *field, const char *format,
-                                ...)
+static nexus__event_code refuse(reading *r, nexus__event_code code, const char *field, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -73,8 +72,7 @@ static nexus__event_code refuse(reading *r, nexus__event_code code, const char *
 }
 
 /* A text member: a string, or a whole number as it is written. Absent and null are the empty slice. */
-static nexus__event_code read_text(reading *r, uint32_t v, const char *field, bool number_too,
-                                   nexus_slice *out)
+static nexus__event_code read_text(reading *r, uint32_t v, const char *field, bool number_too, nexus_slice *out)
 {
     *out = (nexus_slice){NULL, 0};
     nexus__json_type type = nexus__json_type_of(r->doc, v);
@@ -95,8 +93,8 @@ static nexus__event_code read_id(reading *r, uint32_t v)
 {
     nexus__event_code code = read_text(r, v, "/id", true, &r->event->id);
     if (code == NEXUS__EVENT_OK && r->event->id.n > NEXUS__EVENT_ID_MAX)
-        return refuse(r, NEXUS__EVENT_TOO_LARGE, "/id", "id has %zu bytes; at most %d are kept",
-                      r->event->id.n, NEXUS__EVENT_ID_MAX);
+        return refuse(r, NEXUS__EVENT_TOO_LARGE, "/id", "id has %zu bytes; at most %d are kept", r->event->id.n,
+                      NEXUS__EVENT_ID_MAX);
     return code;
 }
 
@@ -135,8 +133,7 @@ static nexus__event_code read_identity(reading *r, uint32_t v, const char *field
         return code;
     if (r->rules->identity_reject)
         return refuse(r, NEXUS__EVENT_ILLEGAL_IDENTITY, field,
-                      "\"%.*s\" is a placeholder and no identity; leave %s out", (int)trimmed.n, trimmed.p,
-                      field + 1);
+                      "\"%.*s\" is a placeholder and no identity; leave %s out", (int)trimmed.n, trimmed.p, field + 1);
     if (trimmed.n != 0)
         r->warnings |= NEXUS__WARN_ILLEGAL_IDENTITY;
     *out = (nexus_slice){NULL, 0};
@@ -167,8 +164,7 @@ static int64_t skew_of(const reading *r, int64_t stamp, int64_t sent)
 static nexus__event_code read_time(reading *r, uint32_t object, int64_t sent)
 {
     nexus__event *e = r->event;
-    uint32_t v = nexus__json_get(r->doc, object, "timestamp"),
-             own = nexus__json_get(r->doc, object, "sent_at");
+    uint32_t v = nexus__json_get(r->doc, object, "timestamp"), own = nexus__json_get(r->doc, object, "sent_at");
     e->time_ms = e->received_ms;
     e->original_ms = NEXUS__EVENT_NO_TIME;
     if (nexus__json_type_of(r->doc, v) <= NEXUS__JSON_NULL)
@@ -253,15 +249,12 @@ static nexus__event_code check_bag(reading *r, const char *field, uint32_t v, ui
                           NEXUS__EVENT_PROPERTIES_MAX);
         if (it.object && nexus__json_raw(r->doc, it.key).n > NEXUS__EVENT_KEY_MAX + 2) {
             pointer_to(r, field, it.key, pointer);
-            return refuse(r, NEXUS__EVENT_TOO_LARGE, pointer, "a name may have %d bytes",
-                          NEXUS__EVENT_KEY_MAX);
+            return refuse(r, NEXUS__EVENT_TOO_LARGE, pointer, "a name may have %d bytes", NEXUS__EVENT_KEY_MAX);
         }
-        if ((type == NEXUS__JSON_INT || type == NEXUS__JSON_REAL) &&
-            !nexus__json_double(r->doc, it.value, &number)) {
+        if ((type == NEXUS__JSON_INT || type == NEXUS__JSON_REAL) && !nexus__json_double(r->doc, it.value, &number)) {
             if (it.object)
                 pointer_to(r, field, it.key, pointer);
-            return refuse(r, NEXUS__EVENT_BAD_TYPE, it.object ? pointer : field,
-                          "the number is out of range");
+            return refuse(r, NEXUS__EVENT_BAD_TYPE, it.object ? pointer : field, "the number is out of range");
         }
         if (type == NEXUS__JSON_STRING && raw.n > NEXUS__EVENT_STRING_MAX + 2)
             *cut = true;
@@ -292,8 +285,7 @@ static nexus__event_code read_bag(reading *r, uint32_t v, const char *field, nex
     nexus__buf_init(&text, NULL, 0);
     nexus__json_writer w = nexus__json_writer_on(&text);
     write_cut(r, &w, v);
-    *out = text.status == NEXUS_OK ? nexus__arena_copy(r->arena, nexus__buf_slice(&text))
-                                   : (nexus_slice){NULL, 0};
+    *out = text.status == NEXUS_OK ? nexus__arena_copy(r->arena, nexus__buf_slice(&text)) : (nexus_slice){NULL, 0};
     nexus__buf_free(&text);
     if (!out->p)
         return refuse(r, NEXUS__EVENT_NOT_PERSISTED, field, "out of memory: send the event again");
@@ -324,11 +316,9 @@ static nexus__event_code read_fields(reading *r, uint32_t v, int64_t sent)
     nexus__json *doc = r->doc;
     nexus__event *e = r->event;
     nexus__event_code code;
-    if ((code = read_id(r, nexus__json_get(doc, v, "id"))) ||
-        (code = read_name(r, nexus__json_get(doc, v, "event"))) ||
+    if ((code = read_id(r, nexus__json_get(doc, v, "id"))) || (code = read_name(r, nexus__json_get(doc, v, "event"))) ||
         (code = read_identity(r, nexus__json_get(doc, v, "user_id"), "/user_id", &e->user_id)) ||
-        (code =
-             read_identity(r, nexus__json_get(doc, v, "anonymous_id"), "/anonymous_id", &e->anonymous_id)) ||
+        (code = read_identity(r, nexus__json_get(doc, v, "anonymous_id"), "/anonymous_id", &e->anonymous_id)) ||
         (code = read_text(r, nexus__json_get(doc, v, "session_id"), "/session_id", true, &e->session_id)) ||
         (code = read_bag(r, nexus__json_get(doc, v, "properties"), "/properties", &e->properties)) ||
         (code = read_bag(r, nexus__json_get(doc, v, "context"), "/context", &e->context)))
@@ -341,9 +331,9 @@ static nexus__event_code read_fields(reading *r, uint32_t v, int64_t sent)
     return read_time(r, v, sent);
 }
 
-nexus__event_code nexus__event_read(nexus__json *doc, uint32_t v, const nexus__event_rules *rules,
-                                    int64_t received_ms, int64_t sent_ms, nexus__arena *arena,
-                                    nexus__event *event, uint32_t *warnings, nexus__event_fault *fault)
+nexus__event_code nexus__event_read(nexus__json *doc, uint32_t v, const nexus__event_rules *rules, int64_t received_ms,
+                                    int64_t sent_ms, nexus__arena *arena, nexus__event *event, uint32_t *warnings,
+                                    nexus__event_fault *fault)
 {
     reading r = {.doc = doc, .rules = rules, .arena = arena, .event = event, .fault = fault};
     *event = (nexus__event){.received_ms = received_ms};

@@ -68,9 +68,9 @@ typedef struct nexus__event_fault {
 
 /* Reads the event at node v. sent_ms is the batch's own sent_at, or NEXUS__EVENT_NO_TIME. NEXUS__EVENT_OK, or the code that is
  * also in *fault. Only memory can fail otherwise: the arena's, seen as NEXUS__EVENT_NOT_PERSISTED. */
-nexus__event_code nexus__event_read(nexus__json *doc, uint32_t v, const nexus__event_rules *rules,
-                                    int64_t received_ms, int64_t sent_ms, nexus__arena *arena,
-                                    nexus__event *event, uint32_t *warnings, nexus__event_fault *fault);
+nexus__event_code nexus__event_read(nexus__json *doc, uint32_t v, const nexus__event_rules *rules, int64_t received_ms,
+                                    int64_t sent_ms, nexus__arena *arena, nexus__event *event, uint32_t *warnings,
+                                    nexus__event_fault *fault);
 
 /* sent_at of an envelope or an event: NEXUS__EVENT_NO_TIME when absent or unreadable. */
 int64_t nexus__event_instant(nexus__json *doc, uint32_t v);

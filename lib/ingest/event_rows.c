@@ -28,8 +28,7 @@ nexus_status nexus__event_rows_open(nexus__event_rows *rows, const nexus_alloc *
 
 void nexus__event_rows_close(nexus__event_rows *rows)
 {
-    for (uint32_t i = 0; rows->locked.chunks && i < NEXUS__EVENT_ROWS_CHUNKS_MAX && rows->locked.chunks[i];
-         i++)
+    for (uint32_t i = 0; rows->locked.chunks && i < NEXUS__EVENT_ROWS_CHUNKS_MAX && rows->locked.chunks[i]; i++)
         nexus__free(rows->alloc, rows->locked.chunks[i]);
     for (uint32_t i = 0; rows->locked.texts && i < TEXT_BLOCKS_MAX && rows->locked.texts[i]; i++)
         nexus__free(rows->alloc, rows->locked.texts[i]);
@@ -134,8 +133,7 @@ static nexus_status add_members(nexus__event_rows *rows, uint32_t object)
         nexus__json_text_append(doc, it.key, path);
         if (path->status != NEXUS_OK)
             return nexus__nomem();
-        st = nexus__json_is(doc, it.value, NEXUS__JSON_OBJECT) ? add_members(rows, it.value)
-                                                               : add_value(rows, it.value);
+        st = nexus__json_is(doc, it.value, NEXUS__JSON_OBJECT) ? add_members(rows, it.value) : add_value(rows, it.value);
         path->len = stem;
     }
     return st;
@@ -161,8 +159,8 @@ static nexus_status build_row(nexus__event_rows *rows, const nexus__event *e, ne
     rows->locked.cell_count = 0;
     if ((st = text_add(rows, e->name, &row->name)) || (st = text_add(rows, e->user_id, &row->user_id)) ||
         (st = text_add(rows, e->anonymous_id, &row->anonymous_id)) ||
-        (st = text_add(rows, e->session_id, &row->session_id)) ||
-        (st = add_bag(rows, "properties", e->properties)) || (st = add_bag(rows, "context", e->context)))
+        (st = text_add(rows, e->session_id, &row->session_id)) || (st = add_bag(rows, "properties", e->properties)) ||
+        (st = add_bag(rows, "context", e->context)))
         return st;
     row->cell_count = rows->locked.cell_count;
     if (row->cell_count == 0)

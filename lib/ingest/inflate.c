@@ -33,8 +33,7 @@ static nexus_status inflate_all(z_stream *z, nexus__buf *out, size_t input)
         if (out->len > RATIO_FLOOR && out->len / RATIO_MAX > input)
             return nexus__fail(NEXUS_ETOOBIG, "the body is over %d times its compressed size", RATIO_MAX);
         if (rc == Z_STREAM_END)
-            return z->avail_in == 0 ? NEXUS_OK
-                                    : nexus__fail(NEXUS_EINVAL, "bytes follow the compressed body");
+            return z->avail_in == 0 ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "bytes follow the compressed body");
         if (rc != Z_OK || (z->avail_in == 0 && z->avail_out != 0))
             return nexus__fail(NEXUS_EINVAL, "the compressed body is broken or cut short");
     }

@@ -38,14 +38,11 @@ struct nexus_ingest {
 
 /* Judges what a body holds into the result's entries. NEXUS_EINVAL or NEXUS_ETOOBIG when it cannot be read at all. */
 nexus_status nexus__ingest_read_event(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc,
-                                      nexus_slice body, int64_t received_ms,
-                                      nexus_ingest_result **out) NEXUS_MUST_CHECK;
+                                      nexus_slice body, int64_t received_ms, nexus_ingest_result **out) NEXUS_MUST_CHECK;
 nexus_status nexus__ingest_read_batch(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc,
-                                      nexus_slice body, int64_t received_ms,
-                                      nexus_ingest_result **out) NEXUS_MUST_CHECK;
+                                      nexus_slice body, int64_t received_ms, nexus_ingest_result **out) NEXUS_MUST_CHECK;
 nexus_status nexus__ingest_read_lines(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc,
-                                      nexus_slice body, int64_t received_ms,
-                                      nexus_ingest_result **out) NEXUS_MUST_CHECK;
+                                      nexus_slice body, int64_t received_ms, nexus_ingest_result **out) NEXUS_MUST_CHECK;
 
 /* Stores what is valid, durably, and settles every entry's state. */
 nexus_status nexus__ingest_commit(nexus_ingest *ingest, nexus_ingest_result *result) NEXUS_MUST_CHECK;

@@ -30,8 +30,7 @@ static bool parse_date(nexus_slice text, int64_t *ms)
     uint64_t year, month, day;
     if (text.n != 10 || text.p[4] != '-' || text.p[7] != '-')
         return false;
-    if (!nexus__parse_u64(nexus__slice(text.p, 4), &year) ||
-        !nexus__parse_u64(nexus__slice(text.p + 5, 2), &month) ||
+    if (!nexus__parse_u64(nexus__slice(text.p, 4), &year) || !nexus__parse_u64(nexus__slice(text.p + 5, 2), &month) ||
         !nexus__parse_u64(nexus__slice(text.p + 8, 2), &day))
         return false;
     if (year < 1 || month < 1 || month > 12 || day < 1 || day > 31)
@@ -69,8 +68,7 @@ bool nexus__span_parse(nexus_slice text, int64_t *ms)
         int64_t ms;
     } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}, {'w', 604800000}};
     uint64_t count;
-    if (text.n < 2 || !nexus__parse_u64(nexus__slice(text.p, text.n - 1), &count) || count == 0 ||
-        count > 1000000)
+    if (text.n < 2 || !nexus__parse_u64(nexus__slice(text.p, text.n - 1), &count) || count == 0 || count > 1000000)
         return false;
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
         if (text.p[text.n - 1] == units[i].unit) {

@@ -36,8 +36,7 @@ void nexus__meter_commit(nexus__meter *m, uint32_t us)
 uint32_t nexus__meter_rate_1s(const nexus__meter *m, int64_t now_ms)
 {
     int64_t s = now_ms / 1000 - 1;
-    return s > m->second || s <= m->second - NEXUS__METER_SECONDS ? 0
-                                                                  : m->per_second[s % NEXUS__METER_SECONDS];
+    return s > m->second || s <= m->second - NEXUS__METER_SECONDS ? 0 : m->per_second[s % NEXUS__METER_SECONDS];
 }
 
 double nexus__meter_rate_1m(const nexus__meter *m, int64_t now_ms)

@@ -28,8 +28,7 @@ bool nexus__tally_value(const nexus__tally *t, nexus__agg agg, double *out)
     }
 }
 
-static nexus_status tally_add(nexus__tally *t, const nexus__measure *m, const nexus__row *row,
-                              const nexus_alloc *alloc)
+static nexus_status tally_add(nexus__tally *t, const nexus__measure *m, const nexus__row *row, const nexus_alloc *alloc)
 {
     nexus__fact fact = {.type = NEXUS__CELL_TEXT};
     if (m->field.kind != NEXUS__FIELD_NONE)
@@ -37,8 +36,7 @@ static nexus_status tally_add(nexus__tally *t, const nexus__measure *m, const ne
     if (fact.type == 0)
         return NEXUS_OK;
     if (m->agg == NEXUS__AGG_UNIQUES)
-        return nexus__uniques_add(&t->uniques, alloc,
-                                  nexus__mix64(fact.text + fact.type * 0x9e3779b97f4a7c15u));
+        return nexus__uniques_add(&t->uniques, alloc, nexus__mix64(fact.text + fact.type * 0x9e3779b97f4a7c15u));
     if (m->agg != NEXUS__AGG_COUNT) {
         if (fact.type != NEXUS__CELL_NUMBER)
             return NEXUS_OK;
@@ -70,8 +68,7 @@ static nexus_slice key_of(const nexus__question *q, const nexus__fact *facts)
     return nexus__slice(facts, q->group_count * sizeof *facts);
 }
 
-static nexus_status keep_group(nexus__answer *a, const nexus__question *q, const nexus__fact *facts,
-                               nexus__group **out)
+static nexus_status keep_group(nexus__answer *a, const nexus__question *q, const nexus__fact *facts, nexus__group **out)
 {
     if (a->groups_found == a->all_cap) {
         uint32_t cap = a->all_cap ? a->all_cap * 2 : 64;
@@ -94,8 +91,7 @@ static nexus_status keep_group(nexus__answer *a, const nexus__question *q, const
     return NEXUS_OK;
 }
 
-static void facts_of(const nexus__question *q, const nexus__row *row,
-                     nexus__fact facts[static NEXUS__QUERY_GROUPS_MAX])
+static void facts_of(const nexus__question *q, const nexus__row *row, nexus__fact facts[static NEXUS__QUERY_GROUPS_MAX])
 {
     memset(facts, 0, NEXUS__QUERY_GROUPS_MAX * sizeof *facts);
     for (uint32_t i = 0; i < q->group_count; i++)
@@ -110,8 +106,7 @@ static nexus_status count_row(nexus__answer *a, const nexus__question *q, const 
         return st;
     facts_of(q, row, facts);
     nexus__group *g = nexus__map_get(&a->map, key_of(q, facts));
-    if (!g && a->groups_found < NEXUS__QUERY_GROUPS_TRACKED_MAX &&
-        (st = keep_group(a, q, facts, &g)) != NEXUS_OK)
+    if (!g && a->groups_found < NEXUS__QUERY_GROUPS_TRACKED_MAX && (st = keep_group(a, q, facts, &g)) != NEXUS_OK)
         return st;
     a->has_other = a->has_other || !g;
     return tally_row(g ? g->tallies : a->other.tallies, q, row, a->alloc);
@@ -128,8 +123,7 @@ static nexus_status point_row(nexus__answer *a, const nexus__question *q, const 
     if (!g || !g->points)
         return NEXUS_OK;
     int64_t i = nexus__interval_of(q, row->time_ms) - a->first;
-    return i < 0 || i >= a->intervals ? NEXUS_OK
-                                      : tally_row(&g->points[i * q->measure_count], q, row, a->alloc);
+    return i < 0 || i >= a->intervals ? NEXUS_OK : tally_row(&g->points[i * q->measure_count], q, row, a->alloc);
 }
 
 typedef nexus_status row_fn(nexus__answer *a, const nexus__question *q, const nexus__row *row);
@@ -262,8 +256,7 @@ static nexus_status span_of(nexus__answer *a, const nexus__question *q, uint32_t
         return NEXUS_OK;
     int64_t n = a->intervals;
     a->intervals = 0;
-    return nexus__fail(NEXUS_ETOOBIG,
-                       "/interval: %lld points, at most %u; take a longer interval or a shorter span",
+    return nexus__fail(NEXUS_ETOOBIG, "/interval: %lld points, at most %u; take a longer interval or a shorter span",
                        (long long)n, buckets_max);
 }
 
@@ -273,8 +266,8 @@ static nexus_status make_points(nexus__answer *a, const nexus__question *q)
     uint32_t groups = q->group_count ? a->group_count : 1;
     if (n * groups > POINTS_MAX)
         return nexus__fail(NEXUS_ETOOBIG,
-                           "/interval: %zu points in all, at most %d; lower limit or lengthen the interval",
-                           n * groups, POINTS_MAX);
+                           "/interval: %zu points in all, at most %d; lower limit or lengthen the interval", n * groups,
+                           POINTS_MAX);
     for (uint32_t i = 0; n != 0 && i < groups; i++) {
         nexus__group *g = q->group_count ? a->groups[i] : &a->totals;
         g->points = nexus__calloc(a->alloc, n, sizeof *g->points);
@@ -284,8 +277,7 @@ static nexus_status make_points(nexus__answer *a, const nexus__question *q)
     return NEXUS_OK;
 }
 
-nexus_status nexus__query_run(nexus__answer *a, const nexus__question *q, const nexus__snapshot *s,
-                              uint32_t buckets_max)
+nexus_status nexus__query_run(nexus__answer *a, const nexus__question *q, const nexus__snapshot *s, uint32_t buckets_max)
 {
     nexus_status st;
     *a = (nexus__answer){.alloc = s->rows->alloc, .min_ms = INT64_MAX, .max_ms = INT64_MIN};

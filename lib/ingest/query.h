@@ -8,8 +8,7 @@
 #include "ingest/question.h"
 #include "ingest/uniques.h"
 
-#define NEXUS__QUERY_GROUPS_TRACKED_MAX                                                                      \
-    1000000u /* different groups counted by themselves; later ones are "other" */
+#define NEXUS__QUERY_GROUPS_TRACKED_MAX 1000000u /* different groups counted by themselves; later ones are "other" */
 
 /* What is gathered of one measure in one cell. */
 typedef struct nexus__tally {

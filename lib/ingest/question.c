@@ -15,10 +15,9 @@ typedef struct word {
     int value;
 } word;
 
-static const word field_words[] = {
-    {"event", NEXUS__FIELD_EVENT},           {"user", NEXUS__FIELD_USER},
-    {"user_id", NEXUS__FIELD_USER_ID},       {"anonymous_id", NEXUS__FIELD_ANONYMOUS_ID},
-    {"session_id", NEXUS__FIELD_SESSION_ID}, {NULL, 0}};
+static const word field_words[] = {{"event", NEXUS__FIELD_EVENT},           {"user", NEXUS__FIELD_USER},
+                                   {"user_id", NEXUS__FIELD_USER_ID},       {"anonymous_id", NEXUS__FIELD_ANONYMOUS_ID},
+                                   {"session_id", NEXUS__FIELD_SESSION_ID}, {NULL, 0}};
 static const word agg_words[] = {{"count", NEXUS__AGG_COUNT},
                                  {"uniques", NEXUS__AGG_UNIQUES},
                                  {"sum", NEXUS__AGG_SUM},
@@ -50,8 +49,7 @@ static bool find_word(const word *words, nexus_slice text, int *out)
 
 /* --- fields ---------------------------------------------------------------------------------- */
 
-static nexus_status read_field(nexus__event_rows *rows, nexus_slice name, const char *pointer,
-                               nexus__field *field)
+static nexus_status read_field(nexus__event_rows *rows, nexus_slice name, const char *pointer, nexus__field *field)
 {
     int kind;
     *field = (nexus__field){.name = name};
@@ -165,8 +163,7 @@ bool nexus__question_matches(const nexus__filter *f, const nexus__event_rows *ro
     }
 }
 
-static nexus_status read_value(nexus__question *q, nexus__event_rows *rows, uint32_t v,
-                               nexus__filter_value *out)
+static nexus_status read_value(nexus__question *q, nexus__event_rows *rows, uint32_t v, nexus__filter_value *out)
 {
     *out = (nexus__filter_value){.number_of_text = NEXUS__EVENT_ROWS_UNKNOWN, .truth = -1};
     nexus__json_type type = nexus__json_type_of(&q->doc, v);
@@ -181,8 +178,7 @@ static nexus_status read_value(nexus__question *q, nexus__event_rows *rows, uint
             out->truth = out->text.p[0] == 't';
     }
     if (type == NEXUS__JSON_ARRAY || type == NEXUS__JSON_OBJECT)
-        return nexus__fail(NEXUS_EINVAL,
-                           "/filters: a value is a string, a number or a boolean (an array with op in)");
+        return nexus__fail(NEXUS_EINVAL, "/filters: a value is a string, a number or a boolean (an array with op in)");
     out->number_of_text = nexus__event_rows_number(rows, out->text);
     return NEXUS_OK;
 }
@@ -226,8 +222,7 @@ static nexus_status read_filter(nexus__question *q, nexus__event_rows *rows, uin
         return st;
     if (nexus__json_get(&q->doc, v, "op") != NEXUS__JSON_NONE &&
         (!nexus__json_get_text(&q->doc, v, "op", &op_text) || !find_word(op_words, op_text, &op)))
-        return nexus__fail(NEXUS_EINVAL,
-                           "/filters: op is one of eq ne in gt gte lt lte prefix contains exists");
+        return nexus__fail(NEXUS_EINVAL, "/filters: op is one of eq ne in gt gte lt lte prefix contains exists");
     f->op = (nexus__filter_op)op;
     return read_values(q, rows, nexus__json_get(&q->doc, v, "value"), f);
 }
@@ -243,8 +238,7 @@ static nexus_status read_measure(nexus__question *q, nexus__event_rows *rows, ui
     nexus__measure *m = &q->measures[q->measure_count++];
     if (!nexus__json_is(&q->doc, v, NEXUS__JSON_OBJECT))
         return nexus__fail(NEXUS_EINVAL, "/measures: each is an object {agg, field, as}");
-    if (nexus__json_get(&q->doc, v, "agg") != NEXUS__JSON_NONE &&
-        !nexus__json_get_text(&q->doc, v, "agg", &agg_text))
+    if (nexus__json_get(&q->doc, v, "agg") != NEXUS__JSON_NONE && !nexus__json_get_text(&q->doc, v, "agg", &agg_text))
         return nexus__fail(NEXUS_EINVAL, "/measures: agg is a string");
     if (!find_word(agg_words, agg_text, &agg))
         return nexus__fail(NEXUS_EINVAL, "/measures: agg is one of count uniques sum avg min max");
@@ -290,10 +284,8 @@ static nexus_status read_buckets(nexus__question *q, nexus__event_rows *rows, ui
 {
     nexus_status st = NEXUS_OK;
     if (v != NEXUS__JSON_NONE && !nexus__json_is(&q->doc, v, NEXUS__JSON_OBJECT))
-        return nexus__fail(NEXUS_EINVAL,
-                           "/bucket: an object of field and width, {\"properties.status\":100}");
-    for (nexus__json_iter it = nexus__json_each(&q->doc, v);
-         st == NEXUS_OK && nexus__json_step(&q->doc, &it);) {
+        return nexus__fail(NEXUS_EINVAL, "/bucket: an object of field and width, {\"properties.status\":100}");
+    for (nexus__json_iter it = nexus__json_each(&q->doc, v); st == NEXUS_OK && nexus__json_step(&q->doc, &it);) {
         nexus_slice name;
         double width;
         if (!nexus__json_double(&q->doc, it.value, &width) || width <= 0)
@@ -313,8 +305,7 @@ static nexus_status read_list(nexus__question *q, nexus__event_rows *rows, const
     nexus_status st = NEXUS_OK;
     if (v != NEXUS__JSON_NONE && !nexus__json_is(&q->doc, v, NEXUS__JSON_ARRAY))
         return nexus__fail(NEXUS_EINVAL, "/%s: an array is expected", name);
-    for (nexus__json_iter it = nexus__json_each(&q->doc, v);
-         st == NEXUS_OK && nexus__json_step(&q->doc, &it);)
+    for (nexus__json_iter it = nexus__json_each(&q->doc, v); st == NEXUS_OK && nexus__json_step(&q->doc, &it);)
         st = read(q, rows, it.value);
     return st;
 }
@@ -355,8 +346,7 @@ static nexus_status read_instant(nexus__question *q, const char *name, int64_t n
         return NEXUS_OK;
     if (nexus__json_text(&q->doc, v, &text) && nexus__question_instant(text, now_ms, q->tz_ms, out))
         return NEXUS_OK;
-    return nexus__fail(NEXUS_EINVAL, "/%s: RFC 3339, YYYY-MM-DD, Unix time, now, today, yesterday or -24h",
-                       name);
+    return nexus__fail(NEXUS_EINVAL, "/%s: RFC 3339, YYYY-MM-DD, Unix time, now, today, yesterday or -24h", name);
 }
 
 static nexus_status read_range(nexus__question *q, int64_t now_ms)
@@ -397,8 +387,7 @@ static nexus_status read_tz(nexus__question *q)
     if (text.n != 6 || (text.p[0] != '+' && text.p[0] != '-') || text.p[3] != ':' ||
         !nexus__parse_u64(nexus__slice(text.p + 1, 2), &hours) ||
         !nexus__parse_u64(nexus__slice(text.p + 4, 2), &minutes) || hours > 14 || minutes > 59)
-        return nexus__fail(NEXUS_EINVAL,
-                           "/tz: \"UTC\" or a fixed offset \"+02:00\"; names of zones are not supported");
+        return nexus__fail(NEXUS_EINVAL, "/tz: \"UTC\" or a fixed offset \"+02:00\"; names of zones are not supported");
     q->tz_ms = (int64_t)(hours * 60 + minutes) * 60000 * (text.p[0] == '-' ? -1 : 1);
     return NEXUS_OK;
 }
@@ -416,9 +405,8 @@ static nexus_status read_interval(nexus__question *q)
         q->interval = NEXUS__INTERVAL_MONTH;
         return NEXUS_OK;
     }
-    return nexus__span_parse(text, &q->interval)
-               ? NEXUS_OK
-               : nexus__fail(NEXUS_EINVAL, "/interval: 30s, 1m, 1h, 1d, 1w or 1mo");
+    return nexus__span_parse(text, &q->interval) ? NEXUS_OK
+                                                 : nexus__fail(NEXUS_EINVAL, "/interval: 30s, 1m, 1h, 1d, 1w or 1mo");
 }
 
 /* Weeks begin on Monday: 1970-01-05 was one. */
@@ -489,17 +477,16 @@ static nexus_status check_names(nexus__question *q)
         if (!nexus__json_text(&q->doc, it.key, &name))
             return nexus__nomem();
         if (!find_word(names, name, &known))
-            return nexus__fail(
-                NEXUS_EINVAL,
-                "/%.*s: unknown; members are measures, from, to, range, interval, group_by, bucket, "
-                "filters, limit, order, tz",
-                (int)(name.n < 60 ? name.n : 60), name.p);
+            return nexus__fail(NEXUS_EINVAL,
+                               "/%.*s: unknown; members are measures, from, to, range, interval, group_by, bucket, "
+                               "filters, limit, order, tz",
+                               (int)(name.n < 60 ? name.n : 60), name.p);
     }
     return NEXUS_OK;
 }
 
-nexus_status nexus__question_read(nexus__question *q, nexus__event_rows *rows, nexus_slice text,
-                                  int64_t now_ms, uint32_t groups_max)
+nexus_status nexus__question_read(nexus__question *q, nexus__event_rows *rows, nexus_slice text, int64_t now_ms,
+                                  uint32_t groups_max)
 {
     nexus_status st;
     *q = (nexus__question){.from_ms = INT64_MIN, .to_ms = INT64_MAX};
@@ -516,10 +503,9 @@ nexus_status nexus__question_read(nexus__question *q, nexus__event_rows *rows, n
         q->measures[q->measure_count++] = (nexus__measure){.as = NEXUS_S("count")};
     if ((st = read_list(q, rows, "group_by", read_group)) ||
         (st = read_buckets(q, rows, nexus__json_get(&q->doc, 0, "bucket"))) ||
-        (st = read_list(q, rows, "filters", read_filter)) || (st = read_tz(q)) ||
-        (st = read_range(q, now_ms)) || (st = read_instant(q, "from", now_ms, &q->from_ms)) ||
-        (st = read_instant(q, "to", now_ms, &q->to_ms)) || (st = read_interval(q)) ||
-        (st = read_limit(q, groups_max)))
+        (st = read_list(q, rows, "filters", read_filter)) || (st = read_tz(q)) || (st = read_range(q, now_ms)) ||
+        (st = read_instant(q, "from", now_ms, &q->from_ms)) || (st = read_instant(q, "to", now_ms, &q->to_ms)) ||
+        (st = read_interval(q)) || (st = read_limit(q, groups_max)))
         return st;
     if (q->from_ms > q->to_ms)
         return nexus__fail(NEXUS_EINVAL, "/from: later than to");

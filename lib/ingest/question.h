@@ -101,8 +101,8 @@ typedef struct nexus__question {
 } nexus__question;
 
 /* Reads a question; the text must outlive it. NEXUS_EINVAL with a message that names the member. Free it in any case. */
-nexus_status nexus__question_read(nexus__question *q, nexus__event_rows *rows, nexus_slice text,
-                                  int64_t now_ms, uint32_t groups_max) NEXUS_MUST_CHECK;
+nexus_status nexus__question_read(nexus__question *q, nexus__event_rows *rows, nexus_slice text, int64_t now_ms,
+                                  uint32_t groups_max) NEXUS_MUST_CHECK;
 void nexus__question_free(nexus__question *q);
 
 /* The interval an instant falls into, as an ordinal, and where an ordinal begins. */

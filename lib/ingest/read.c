@@ -55,8 +55,8 @@ static nexus_status add_entry(body_reader *r, nexus__json *doc, uint32_t v)
     nexus__entry *entry = &r->result->entries[r->result->entry_count++];
     nexus__event_fault fault;
     *entry = (nexus__entry){.raw = nexus__json_raw(doc, v)};
-    nexus__event_code code = nexus__event_read(doc, v, r->rules, r->received_ms, r->sent_ms,
-                                               &r->result->arena, &entry->event, &entry->warnings, &fault);
+    nexus__event_code code = nexus__event_read(doc, v, r->rules, r->received_ms, r->sent_ms, &r->result->arena,
+                                               &entry->event, &entry->warnings, &fault);
     if (!keep_texts(r, &entry->event) || code == NEXUS__EVENT_NOT_PERSISTED)
         return nexus__nomem();
     if (code != NEXUS__EVENT_OK)
@@ -96,8 +96,7 @@ static nexus_status end(body_reader *r, nexus_status st, nexus_ingest_result **o
 nexus_status nexus__ingest_read_event(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc,
                                       nexus_slice body, int64_t received_ms, nexus_ingest_result **out)
 {
-    body_reader r = {
-        .rules = rules, .body = body, .received_ms = received_ms, .sent_ms = NEXUS__EVENT_NO_TIME};
+    body_reader r = {.rules = rules, .body = body, .received_ms = received_ms, .sent_ms = NEXUS__EVENT_NO_TIME};
     nexus_status st = nexus__json_scan(doc, body, NULL);
     if (st != NEXUS_OK)
         return st;
@@ -111,8 +110,7 @@ nexus_status nexus__ingest_read_event(nexus_ingest *ingest, const nexus__event_r
 
 static nexus_status too_many(const nexus_ingest *ingest)
 {
-    return nexus__fail(NEXUS_ETOOBIG, "more than %u events in one batch: send several",
-                       ingest->batch_max_events);
+    return nexus__fail(NEXUS_ETOOBIG, "more than %u events in one batch: send several", ingest->batch_max_events);
 }
 
 /* An array that only a lenient scan accepts: each element must pass the strict one by itself. */
@@ -140,8 +138,7 @@ nexus_status nexus__ingest_read_batch(nexus_ingest *ingest, const nexus__event_r
                                       nexus_slice body, int64_t received_ms, nexus_ingest_result **out)
 {
     static const nexus__json_limits lenient = {.lenient = true};
-    body_reader r = {
-        .rules = rules, .body = body, .received_ms = received_ms, .sent_ms = NEXUS__EVENT_NO_TIME};
+    body_reader r = {.rules = rules, .body = body, .received_ms = received_ms, .sent_ms = NEXUS__EVENT_NO_TIME};
     nexus_status st = nexus__json_scan(doc, body, NULL);
     bool strict = st == NEXUS_OK;
     if (st == NEXUS_EINVAL)
@@ -182,8 +179,7 @@ static uint32_t count_lines(nexus_slice body)
 nexus_status nexus__ingest_read_lines(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc,
                                       nexus_slice body, int64_t received_ms, nexus_ingest_result **out)
 {
-    body_reader r = {
-        .rules = rules, .body = body, .received_ms = received_ms, .sent_ms = NEXUS__EVENT_NO_TIME};
+    body_reader r = {.rules = rules, .body = body, .received_ms = received_ms, .sent_ms = NEXUS__EVENT_NO_TIME};
     uint32_t lines = count_lines(body);
     if (lines > ingest->batch_max_events)
         return too_many(ingest);

@@ -78,8 +78,8 @@ nexus_status nexus__record_next(nexus_slice record, size_t *at, nexus__event *ev
         if (record.n < RECORD_HEAD)
             return corrupt();
         if (get_u32(record.p) != RECORD_VERSION)
-            return nexus__fail(NEXUS_EREV, "ingestion record of version %u; this build knows %d",
-                               get_u32(record.p), RECORD_VERSION);
+            return nexus__fail(NEXUS_EREV, "ingestion record of version %u; this build knows %d", get_u32(record.p),
+                               RECORD_VERSION);
         *at = RECORD_HEAD;
     }
     nexus_slice rest = nexus__slice_from(record, *at);
@@ -88,9 +88,8 @@ nexus_status nexus__record_next(nexus_slice record, size_t *at, nexus__event *ev
     if (rest.n < 4 + EVENT_HEAD || get_u32(rest.p) < EVENT_HEAD || rest.n - 4 < get_u32(rest.p))
         return corrupt();
     uint32_t n = get_u32(rest.p);
-    *event = (nexus__event){.time_ms = get_i64(rest.p + 4),
-                            .received_ms = get_i64(rest.p + 12),
-                            .original_ms = get_i64(rest.p + 20)};
+    *event = (nexus__event){
+        .time_ms = get_i64(rest.p + 4), .received_ms = get_i64(rest.p + 12), .original_ms = get_i64(rest.p + 20)};
     *at += 4 + n;
     return read_texts(nexus__slice(rest.p + 4 + EVENT_HEAD, n - EVENT_HEAD), event);
 }

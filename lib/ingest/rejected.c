@@ -86,8 +86,7 @@ static void write_row(nexus__json_writer *w, const nexus__rejected_row *row)
     nexus__json_close(w, '}');
 }
 
-void nexus__rejected_write(const nexus__rejected *r, nexus__buf *out, nexus_slice code, uint64_t after,
-                           uint32_t limit)
+void nexus__rejected_write(const nexus__rejected *r, nexus__buf *out, nexus_slice code, uint64_t after, uint32_t limit)
 {
     nexus__json_writer w = nexus__json_writer_on(out);
     uint64_t seq = after + 1 > r->first ? after + 1 : r->first;

@@ -25,10 +25,8 @@ typedef struct nexus__rejected {
 void nexus__rejected_init(nexus__rejected *r, const nexus_alloc *alloc, uint32_t max, size_t max_bytes);
 void nexus__rejected_free(nexus__rejected *r);
 /* Best effort: out of memory leaves the event out, as the ring's own limits would later. */
-void nexus__rejected_add(nexus__rejected *r, int64_t at_ms, const nexus__event_fault *fault,
-                         nexus_slice body);
+void nexus__rejected_add(nexus__rejected *r, int64_t at_ms, const nexus__event_fault *fault, nexus_slice body);
 /* {"events":[…],"next","dropped"} */
-void nexus__rejected_write(const nexus__rejected *r, nexus__buf *out, nexus_slice code, uint64_t after,
-                           uint32_t limit);
+void nexus__rejected_write(const nexus__rejected *r, nexus__buf *out, nexus_slice code, uint64_t after, uint32_t limit);
 
 #endif

@@ -10,8 +10,7 @@
 static void dense_add(uint8_t *dense, uint64_t hash)
 {
     uint32_t i = (uint32_t)(hash >> (64 - NEXUS__UNIQUES_P));
-    uint64_t rest =
-        (hash << NEXUS__UNIQUES_P) | (1ull << (NEXUS__UNIQUES_P - 1)); /* a one that ends every run */
+    uint64_t rest = (hash << NEXUS__UNIQUES_P) | (1ull << (NEXUS__UNIQUES_P - 1)); /* a one that ends every run */
     uint8_t rank = (uint8_t)(__builtin_clzll(rest) + 1);
     if (rank > dense[i])
         dense[i] = rank;

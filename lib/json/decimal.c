@@ -86,8 +86,7 @@ bool nexus__decimal_whole(const nexus__decimal *a)
     return !a->count || a->point >= (int64_t)a->count;
 }
 
-bool nexus__decimal_multiple(const nexus__decimal *a, const nexus__decimal *b, nexus_slice a_text,
-                             nexus_slice b_text)
+bool nexus__decimal_multiple(const nexus__decimal *a, const nexus__decimal *b, nexus_slice a_text, nexus_slice b_text)
 {
     if (!a->count)
         return true;

@@ -16,8 +16,7 @@ nexus__decimal nexus__decimal_of(nexus_slice number); /* a JSON number, as the s
 int nexus__decimal_cmp(const nexus__decimal *a, const nexus__decimal *b);
 bool nexus__decimal_whole(const nexus__decimal *a); /* no fraction, however it is written */
 /* Whether a is a whole multiple of b (b > 0). Exact when b has at most 18 significant digits, else by doubles. */
-bool nexus__decimal_multiple(const nexus__decimal *a, const nexus__decimal *b, nexus_slice a_text,
-                             nexus_slice b_text);
+bool nexus__decimal_multiple(const nexus__decimal *a, const nexus__decimal *b, nexus_slice a_text, nexus_slice b_text);
 /* The same for equal numbers, however they are written. */
 uint64_t nexus__decimal_hash(const nexus__decimal *a);
 

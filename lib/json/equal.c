@@ -147,8 +147,7 @@ static int by_hash(const void *a, const void *b)
     return x->hash != y->hash ? (x->hash > y->hash ? 1 : -1) : (x->value > y->value) - (x->value < y->value);
 }
 
-nexus_status nexus__json_twins(const nexus__json *doc, uint32_t array, const nexus_alloc *alloc,
-                               uint32_t *second)
+nexus_status nexus__json_twins(const nexus__json *doc, uint32_t array, const nexus_alloc *alloc, uint32_t *second)
 {
     uint32_t count = nexus__json_count(doc, array);
     *second = NEXUS__JSON_NONE;

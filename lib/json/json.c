@@ -19,8 +19,7 @@ nexus_status nexus_json_parse(nexus_json **out, nexus_slice text)
         return nexus__nomem();
     nexus__json_init(&json->doc, NULL);
     json->text = nexus__strndup(NULL, text);
-    nexus_status st =
-        json->text ? nexus__json_scan(&json->doc, nexus__slice(json->text, text.n), NULL) : nexus__nomem();
+    nexus_status st = json->text ? nexus__json_scan(&json->doc, nexus__slice(json->text, text.n), NULL) : nexus__nomem();
     if (st == NEXUS_OK)
         *out = json;
     else

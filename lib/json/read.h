@@ -10,8 +10,7 @@
 
 static inline nexus__json_type nexus__json_type_of(const nexus__json *doc, uint32_t v)
 {
-    return v >= doc->count ? NEXUS__JSON_ABSENT
-                           : (nexus__json_type)(doc->nodes[v].info & NEXUS__JSON_TYPE_MASK);
+    return v >= doc->count ? NEXUS__JSON_ABSENT : (nexus__json_type)(doc->nodes[v].info & NEXUS__JSON_TYPE_MASK);
 }
 
 static inline bool nexus__json_is(const nexus__json *doc, uint32_t v, nexus__json_type type)
@@ -46,8 +45,7 @@ typedef struct nexus__json_iter {
 nexus__json_iter nexus__json_each(const nexus__json *doc, uint32_t v);
 bool nexus__json_step(const nexus__json *doc, nexus__json_iter *it);
 
-uint32_t nexus__json_member(const nexus__json *doc, uint32_t object,
-                            nexus_slice name); /* the first of that name */
+uint32_t nexus__json_member(const nexus__json *doc, uint32_t object, nexus_slice name); /* the first of that name */
 uint32_t nexus__json_element(const nexus__json *doc, uint32_t array, uint32_t index);
 /* RFC 6901; "" is v itself. */
 uint32_t nexus__json_pointer(const nexus__json *doc, uint32_t v, nexus_slice pointer);
@@ -83,14 +81,12 @@ static inline bool nexus__json_get_text(nexus__json *doc, uint32_t object, const
     return nexus__json_text(doc, nexus__json_member(doc, object, nexus__slice_c(name)), out);
 }
 
-static inline bool nexus__json_get_i64(const nexus__json *doc, uint32_t object, const char *name,
-                                       int64_t *out)
+static inline bool nexus__json_get_i64(const nexus__json *doc, uint32_t object, const char *name, int64_t *out)
 {
     return nexus__json_i64(doc, nexus__json_member(doc, object, nexus__slice_c(name)), out);
 }
 
-static inline bool nexus__json_get_double(const nexus__json *doc, uint32_t object, const char *name,
-                                          double *out)
+static inline bool nexus__json_get_double(const nexus__json *doc, uint32_t object, const char *name, double *out)
 {
     return nexus__json_double(doc, nexus__json_member(doc, object, nexus__slice_c(name)), out);
 }

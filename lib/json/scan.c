@@ -71,8 +71,7 @@ static bool bad(scanner *s, const uint8_t *at, const char *what)
 
 static inline void skip_space(scanner *s)
 {
-    while (s->p < s->end && *s->p <= 0x20 &&
-           (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
+    while (s->p < s->end && *s->p <= 0x20 && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
         s->p++;
 }
 
@@ -111,8 +110,8 @@ static inline const uint8_t *plain_run(const uint8_t *p, const uint8_t *end)
     while (end - p >= 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
         /* signed comparison: bytes from 0x80 on are negative, and so below 0x20 as well */
-        __m128i stop = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)),
-                                    _mm_cmplt_epi8(v, space));
+        __m128i stop =
+            _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)), _mm_cmplt_epi8(v, space));
         unsigned mask = (unsigned)_mm_movemask_epi8(stop);
         if (mask)
             return p + __builtin_ctz(mask);
@@ -275,8 +274,7 @@ static nexus_slice name_of(scanner *s, uint32_t key)
 
 static bool duplicate(scanner *s, uint32_t key)
 {
-    return bad(s, s->base + s->doc->nodes[key].start,
-               "this member name stands twice in its object: remove one");
+    return bad(s, s->base + s->doc->nodes[key].start, "this member name stands twice in its object: remove one");
 }
 
 static inline bool same_name(nexus_slice a, nexus_slice b)
@@ -295,8 +293,7 @@ static bool unique_few(scanner *s, uint32_t object, uint32_t members)
         nexus_slice name = names[i] = name_of(s, key);
         if (!name.p)
             return fail(s, s->p, NEXUS_ENOMEM, "out of memory");
-        uint64_t bit =
-            name.n ? 1ull << ((name.n * 7 + (uint8_t)name.p[0] + (uint8_t)name.p[name.n - 1] * 3u) & 63) : 1;
+        uint64_t bit = name.n ? 1ull << ((name.n * 7 + (uint8_t)name.p[0] + (uint8_t)name.p[name.n - 1] * 3u) & 63) : 1;
         if (seen & bit)
             for (uint32_t j = 0; j < i; j++)
                 if (same_name(names[j], name))
@@ -476,11 +473,10 @@ nexus_status nexus__json_scan(nexus__json *doc, nexus_slice text, const nexus__j
     doc->count = 0;
     doc->error_at = 0;
     nexus__arena_reset(&doc->decoded);
-    size_t max = limits->max_bytes && limits->max_bytes < NEXUS__JSON_TEXT_MAX ? limits->max_bytes
-                                                                               : NEXUS__JSON_TEXT_MAX;
+    size_t max =
+        limits->max_bytes && limits->max_bytes < NEXUS__JSON_TEXT_MAX ? limits->max_bytes : NEXUS__JSON_TEXT_MAX;
     if (text.n > max)
-        return nexus__fail(NEXUS_ETOOBIG, "the JSON text has %zu bytes; at most %zu are accepted", text.n,
-                           max);
+        return nexus__fail(NEXUS_ETOOBIG, "the JSON text has %zu bytes; at most %zu are accepted", text.n, max);
     if (text.n == 0)
         return nexus__fail(NEXUS_EINVAL, "line 1, column 1: the text is empty; a JSON value is expected");
     scanner s = {.p = (const uint8_t *)text.p,

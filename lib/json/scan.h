@@ -28,7 +28,7 @@ typedef enum nexus__json_type {
 } nexus__json_type;
 
 #define NEXUS__JSON_TEXT_MAX ((size_t)0x0fffffff) /* bytes of text that positions can name */
-#define NEXUS__JSON_NONE UINT32_MAX /* a node that is not there; every reader function accepts it */
+#define NEXUS__JSON_NONE UINT32_MAX               /* a node that is not there; every reader function accepts it */
 #define NEXUS__JSON_TYPE_MASK 15u
 #define NEXUS__JSON_ESCAPED 16u /* a string with at least one backslash */
 #define NEXUS__JSON_COUNT_SHIFT 5
@@ -65,8 +65,7 @@ void nexus__json_free(nexus__json *doc); /* back to initialised */
 /* Scans exactly one value with white space around it. limits NULL = strict with the defaults. NEXUS_EINVAL
  * (not JSON; the message begins "line L, column C: "), NEXUS_ETOOBIG (a limit) or NEXUS_ENOMEM; doc->error_at
  * then says where. */
-nexus_status nexus__json_scan(nexus__json *doc, nexus_slice text,
-                              const nexus__json_limits *limits) NEXUS_MUST_CHECK;
+nexus_status nexus__json_scan(nexus__json *doc, nexus_slice text, const nexus__json_limits *limits) NEXUS_MUST_CHECK;
 
 /* Line and column (both from 1, columns in code points) of a byte offset. */
 void nexus__json_position(nexus_slice text, size_t at, uint32_t *line, uint32_t *column);

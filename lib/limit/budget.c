@@ -8,8 +8,7 @@ static bool take_below(uint32_t *counter, uint32_t max)
     do {
         if (held >= max)
             return false;
-    } while (
-        !__atomic_compare_exchange_n(counter, &held, held + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(counter, &held, held + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
     return true;
 }
 

@@ -28,15 +28,13 @@ static buckets unpack(uint64_t word, uint64_t window)
 bool nexus_quota_take(nexus_quota_state *state, uint32_t limit, int64_t window_ns, uint32_t cost, int64_t now,
                       nexus_limit_result *result)
 {
-    uint64_t window = (uint64_t)(now / window_ns) + 1, word = __atomic_load_n(&state->word, __ATOMIC_RELAXED),
-             next;
+    uint64_t window = (uint64_t)(now / window_ns) + 1, word = __atomic_load_n(&state->word, __ATOMIC_RELAXED), next;
     uint64_t left = (uint64_t)(window_ns - now % window_ns);
     if (limit > COUNT_MASK)
         limit = COUNT_MASK;
     do {
         buckets b = unpack(word, window);
-        uint64_t carried =
-            (uint64_t)(((__uint128_t)b.last * left + (uint64_t)window_ns - 1) / (uint64_t)window_ns);
+        uint64_t carried = (uint64_t)(((__uint128_t)b.last * left + (uint64_t)window_ns - 1) / (uint64_t)window_ns);
         uint64_t used = b.current + carried;
         *result = (nexus_limit_result){.reset_ns = (int64_t)left};
         result->allowed = used + cost <= limit;
@@ -47,7 +45,6 @@ bool nexus_quota_take(nexus_quota_state *state, uint32_t limit, int64_t window_n
         }
         result->remaining = (uint32_t)(limit - used - cost);
         next = b.window << 48 | b.last << COUNT_BITS | (b.current + cost);
-    } while (
-        !__atomic_compare_exchange_n(&state->word, &word, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&state->word, &word, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     return true;
 }

@@ -26,8 +26,7 @@ nexus_status nexus_rate_init(nexus_rate *rate, uint32_t count, int64_t period_ns
 static void describe(const nexus_rate *rate, uint64_t tat, uint64_t now, nexus_limit_result *r)
 {
     uint64_t used = tat > now ? tat - now : 0;
-    r->remaining =
-        used >= rate->tolerance_ns ? 0 : (uint32_t)((rate->tolerance_ns - used) / rate->emission_ns);
+    r->remaining = used >= rate->tolerance_ns ? 0 : (uint32_t)((rate->tolerance_ns - used) / rate->emission_ns);
     r->reset_ns = (int64_t)used;
 }
 
@@ -36,8 +35,7 @@ bool nexus_rate_take(const nexus_rate *rate, nexus_rate_state *state, uint32_t c
 {
     uint64_t now = now_ns > 0 ? (uint64_t)now_ns : 0;
     uint64_t tat = __atomic_load_n(&state->word, __ATOMIC_RELAXED), next;
-    *result =
-        (nexus_limit_result){.allowed = cost <= rate->burst, .retry_after_ns = cost <= rate->burst ? 0 : -1};
+    *result = (nexus_limit_result){.allowed = cost <= rate->burst, .retry_after_ns = cost <= rate->burst ? 0 : -1};
     if (!result->allowed || cost == 0) {
         describe(rate, tat, now, result);
         return result->allowed;
@@ -50,8 +48,7 @@ bool nexus_rate_take(const nexus_rate *rate, nexus_rate_state *state, uint32_t c
             result->retry_after_ns = (int64_t)(next - now - rate->tolerance_ns);
             return false;
         }
-    } while (
-        !__atomic_compare_exchange_n(&state->word, &tat, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&state->word, &tat, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     describe(rate, next, now, result);
     return true;
 }
@@ -59,7 +56,7 @@ bool nexus_rate_take(const nexus_rate *rate, nexus_rate_state *state, uint32_t c
 void nexus_rate_give(const nexus_rate *rate, nexus_rate_state *state, uint32_t cost)
 {
     uint64_t back = cost * rate->emission_ns, tat = __atomic_load_n(&state->word, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(&state->word, &tat, tat > back ? tat - back : 0, true,
-                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    while (!__atomic_compare_exchange_n(&state->word, &tat, tat > back ? tat - back : 0, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
         ;
 }

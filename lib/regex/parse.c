@@ -21,8 +21,7 @@ static nexus__regex_node *fail(parser *p, nexus_status status, const char *what)
     return NULL;
 }
 
-static nexus__regex_node *node(parser *p, nexus__regex_kind kind, nexus__regex_node *left,
-                               nexus__regex_node *right)
+static nexus__regex_node *node(parser *p, nexus__regex_kind kind, nexus__regex_node *left, nexus__regex_node *right)
 {
     nexus__regex_node *n = nexus__arena_get(p->arena, sizeof *n);
     if (!n)
@@ -157,8 +156,7 @@ static bool escaped_set(parser *p, nexus__regex_set *set)
         return false;
     }
     if (!nexus__regex_set_property(set, nexus__slice(rest.p + 1, close - 1), c == 'P')) {
-        fail(p, NEXUS_ENOTSUP,
-             "this \\p property is not supported: general categories only, as in \\p{Letter}");
+        fail(p, NEXUS_ENOTSUP, "this \\p property is not supported: general categories only, as in \\p{Letter}");
         return false;
     }
     p->at += close + 1;
@@ -226,8 +224,7 @@ static nexus__regex_node *escape(parser *p) /* behind '\' */
     if (accept(p, "B"))
         return node(p, NEXUS__REGEX_NOT_WORD, NULL, NULL);
     if ((peek(p) >= '1' && peek(p) <= '9') || peek(p) == 'k')
-        return fail(p, NEXUS_ENOTSUP,
-                    "back-references are not supported: they cannot be matched in linear time");
+        return fail(p, NEXUS_ENOTSUP, "back-references are not supported: they cannot be matched in linear time");
     nexus__regex_set set = {.arena = p->arena};
     if (escaped_set(p, &set))
         return class_node(p, &set, false);
@@ -256,8 +253,7 @@ static nexus__regex_node *group(parser *p) /* behind '(' */
     static const char *const around[] = {"?=", "?!", "?<=", "?<!"};
     for (size_t i = 0; i < 4; i++)
         if (accept(p, around[i]))
-            return fail(p, NEXUS_ENOTSUP,
-                        "look-around is not supported: it cannot be matched in linear time");
+            return fail(p, NEXUS_ENOTSUP, "look-around is not supported: it cannot be matched in linear time");
     if (accept(p, "?<") ? !group_name(p) : (!accept(p, "?:") && peek(p) == '?'))
         return fail(p, NEXUS_EINVAL, "unknown kind of group");
     if (p->depth == NEXUS__REGEX_NESTING_MAX)
@@ -400,8 +396,7 @@ nexus_status nexus__regex_parse(nexus__arena *arena, nexus_slice pattern, nexus_
 {
     parser p = {.arena = arena, .text = pattern};
     if (pattern.n > NEXUS__REGEX_PATTERN_MAX)
-        return nexus__fail(NEXUS_ETOOBIG, "a regular expression has at most %d bytes",
-                           NEXUS__REGEX_PATTERN_MAX);
+        return nexus__fail(NEXUS_ETOOBIG, "a regular expression has at most %d bytes", NEXUS__REGEX_PATTERN_MAX);
     if (nexus__utf8_valid_prefix(pattern) != pattern.n)
         return nexus__fail(NEXUS_EINVAL, "the regular expression is not UTF-8");
     nexus__regex_node *tree = either(&p);

@@ -114,8 +114,7 @@ static nexus_status build(nexus__regex *re, const nexus__regex_node *tree)
     generate(&counting, tree);
     emit(&counting, (nexus__regex_op){.kind = NEXUS__REGEX_MATCH});
     if (counting.over)
-        return nexus__fail(NEXUS_ETOOBIG,
-                           "the regular expression needs more than %d states: use smaller repetitions",
+        return nexus__fail(NEXUS_ETOOBIG, "the regular expression needs more than %d states: use smaller repetitions",
                            NEXUS__REGEX_STATES_MAX);
     emitter e = {.ops = nexus__arena_get(&re->arena, counting.count * sizeof *e.ops)};
     if (!e.ops)
@@ -210,8 +209,7 @@ static bool enter(search *s, states *to, uint32_t state)
             follow[n++] = op->y;
         } else if (op->kind == NEXUS__REGEX_JUMP) {
             follow[n++] = op->x;
-        } else if (op->kind >= NEXUS__REGEX_START && op->kind <= NEXUS__REGEX_NOT_WORD &&
-                   passes(s, op->kind)) {
+        } else if (op->kind >= NEXUS__REGEX_START && op->kind <= NEXUS__REGEX_NOT_WORD && passes(s, op->kind)) {
             follow[n++] = at + 1;
         }
         for (uint32_t i = 0; i < n; i++)
@@ -291,10 +289,8 @@ nexus_status nexus__regex_search(const nexus__regex *re, nexus_slice text, bool 
     uint32_t n = re->count;
     if (n > SMALL && !(memory = nexus__calloc(re->alloc, 5 * (size_t)n, sizeof *memory)))
         return nexus__nomem();
-    search s = {.re = re,
-                .now = {memory, memory + n, 0},
-                .next = {memory + 2 * n, memory + 3 * n, 0},
-                .stack = memory + 4 * n};
+    search s = {
+        .re = re, .now = {memory, memory + n, 0}, .next = {memory + 2 * n, memory + 3 * n, 0}, .stack = memory + 4 * n};
     *matched = run(&s, text);
     if (memory != small)
         nexus__free(re->alloc, memory);

@@ -18,8 +18,7 @@ typedef struct nexus__regex nexus__regex; /* immutable: any number of threads ma
 
 /* NEXUS_EINVAL (a mistake in the pattern, with its place), NEXUS_ENOTSUP (look-around, back-reference, a property of
  * \p that is not a general category), NEXUS_ETOOBIG (over a limit above), NEXUS_ENOMEM. */
-nexus_status nexus__regex_compile(nexus__regex **out, nexus_slice pattern,
-                                  const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+nexus_status nexus__regex_compile(nexus__regex **out, nexus_slice pattern, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 void nexus__regex_free(nexus__regex *re);
 
 /* Whether the pattern matches anywhere in text (UTF-8; a byte that is not counts as U+FFFD). NEXUS_ENOMEM is possible

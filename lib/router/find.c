@@ -90,8 +90,7 @@ static void note_prefix(nexus__router_walk *w, const nexus__router_node *node)
 }
 
 /* The children that segment i allows, in order of precedence; returns how many. */
-static int children_of(const nexus__router_walk *w, const nexus__router_node *node,
-                       const nexus__router_node *out[4])
+static int children_of(const nexus__router_walk *w, const nexus__router_node *node, const nexus__router_node *out[4])
 {
     nexus_slice text = segment_at(w, node->depth);
     int n = 0;
@@ -121,8 +120,7 @@ static const nexus__router_leaf *visit(nexus__router_walk *w, const nexus__route
 }
 
 /* For the rare tree in which one path meets several prefixes of one length: all of them, in order. */
-static const nexus__router_leaf *prefixes_at(nexus__router_walk *w, const nexus__router_node *node,
-                                             uint32_t depth)
+static const nexus__router_leaf *prefixes_at(nexus__router_walk *w, const nexus__router_node *node, uint32_t depth)
 {
     if (node->depth == depth)
         return try_leaves(w, node->prefix);
@@ -142,8 +140,7 @@ const nexus__router_leaf *nexus__router_walk_tree(nexus__router_walk *w, const n
     while (!found && w->prefix_depths) {
         uint32_t depth = 64 - (uint32_t)__builtin_clzll(w->prefix_depths);
         uint64_t bit = (uint64_t)1 << (depth - 1);
-        found =
-            w->prefix_again & bit ? prefixes_at(w, root, depth) : try_leaves(w, w->prefixes[depth]->prefix);
+        found = w->prefix_again & bit ? prefixes_at(w, root, depth) : try_leaves(w, w->prefixes[depth]->prefix);
         w->prefix_depths &= ~bit;
     }
     return found || !w->prefix_root ? found : try_leaves(w, root->prefix);

@@ -42,8 +42,7 @@ static nexus_status parse_param(const char *path, nexus_slice inner, bool last, 
                            "{name...}",
                            path, (int)inner.n, inner.p);
     if (out->kind == NEXUS__SEGMENT_REST && !last)
-        return nexus__fail(NEXUS_EINVAL, "route %s: {%.*s...} must be the last segment", path, (int)inner.n,
-                           inner.p);
+        return nexus__fail(NEXUS_EINVAL, "route %s: {%.*s...} must be the last segment", path, (int)inner.n, inner.p);
     out->text = inner;
     return NEXUS_OK;
 }
@@ -54,8 +53,7 @@ static nexus_status parse_text(nexus__arena *arena, const char *path, nexus_slic
     char raw[3 * NEXUS__ROUTER_SEGMENT_BYTES_MAX + 1], canonical[sizeof raw];
     size_t n = 0;
     if (text.n > NEXUS__ROUTER_SEGMENT_BYTES_MAX)
-        return nexus__fail(NEXUS_EINVAL, "route %s: a segment is over %d bytes", path,
-                           NEXUS__ROUTER_SEGMENT_BYTES_MAX);
+        return nexus__fail(NEXUS_EINVAL, "route %s: a segment is over %d bytes", path, NEXUS__ROUTER_SEGMENT_BYTES_MAX);
     raw[n++] = '/';
     for (size_t i = 0; i < text.n; i++) {
         uint8_t c = (uint8_t)text.p[i];
@@ -73,8 +71,7 @@ static nexus_status parse_text(nexus__arena *arena, const char *path, nexus_slic
     nexus_slice form;
     if (nexus_path_canonical(nexus__slice(raw, n), NEXUS_PATH_AMBIGUOUS_PASS, canonical, &form) ||
         (form.n == 1 && text.n > 0))
-        return nexus__fail(NEXUS_EINVAL, "route %s: \"%.*s\" cannot be a path segment", path, (int)text.n,
-                           text.p);
+        return nexus__fail(NEXUS_EINVAL, "route %s: \"%.*s\" cannot be a path segment", path, (int)text.n, text.p);
     *out = (segment){NEXUS__SEGMENT_TEXT, nexus__arena_copy(arena, nexus__slice_from(form, 1))};
     return out->text.p ? NEXUS_OK : nexus__nomem();
 }
@@ -93,21 +90,19 @@ static nexus_status parse_template(nexus__arena *arena, const char *path, bool p
     rest = nexus__slice_from(rest, 1);
     for (bool last = false; !last;) {
         if (*count == NEXUS__ROUTER_SEGMENTS_MAX)
-            return nexus__fail(NEXUS_EINVAL, "route %s: more than %d segments", path,
-                               NEXUS__ROUTER_SEGMENTS_MAX);
+            return nexus__fail(NEXUS_EINVAL, "route %s: more than %d segments", path, NEXUS__ROUTER_SEGMENTS_MAX);
         last = nexus__slice_find(rest, '/') == rest.n;
         nexus_slice text = nexus__slice_cut(&rest, '/');
         segment *s = &segments[(*count)++];
         bool param = text.n >= 2 && text.p[0] == '{' && text.p[text.n - 1] == '}';
         if (text.n == 0 && !last)
             return nexus__fail(NEXUS_EINVAL, "route %s: empty segment", path);
-        nexus_status status = param ? parse_param(path, nexus__slice(text.p + 1, text.n - 2), last, s)
-                                    : parse_text(arena, path, text, s);
+        nexus_status status =
+            param ? parse_param(path, nexus__slice(text.p + 1, text.n - 2), last, s) : parse_text(arena, path, text, s);
         if (status)
             return status;
         if (prefix && s->kind == NEXUS__SEGMENT_REST)
-            return nexus__fail(NEXUS_EINVAL, "route %s: a prefix needs no {%.*s...}", path, (int)s->text.n,
-                               s->text.p);
+            return nexus__fail(NEXUS_EINVAL, "route %s: a prefix needs no {%.*s...}", path, (int)s->text.n, s->text.p);
     }
     return NEXUS_OK;
 }
@@ -155,8 +150,8 @@ static nexus_status text_child(nexus__arena *arena, nexus__router_node *node, ne
     return node->text_count > CHAIN_MAX ? build_index(arena, node, alloc) : NEXUS_OK;
 }
 
-static nexus_status child_of(nexus__arena *arena, nexus__router_node *node, const segment *s,
-                             const nexus_alloc *alloc, nexus__router_node **out)
+static nexus_status child_of(nexus__arena *arena, nexus__router_node *node, const segment *s, const nexus_alloc *alloc,
+                             nexus__router_node **out)
 {
     if (s->kind == NEXUS__SEGMENT_TEXT)
         return text_child(arena, node, s->text, alloc, out);
@@ -175,8 +170,8 @@ static const char *copy_text(nexus__arena *arena, const char *text, bool *failed
     return copy;
 }
 
-static nexus__router_leaf *leaf_new(nexus__arena *arena, const nexus_router_rule *rule,
-                                    const segment *segments, uint32_t count, uint32_t captures)
+static nexus__router_leaf *leaf_new(nexus__arena *arena, const nexus_router_rule *rule, const segment *segments,
+                                    uint32_t count, uint32_t captures)
 {
     nexus__router_leaf *leaf = nexus__arena_get(arena, sizeof *leaf + captures * sizeof leaf->captures[0]);
     if (!leaf)
@@ -238,19 +233,17 @@ static nexus_status check_names(const char *path, const segment *segments, uint3
         if (segments[i].kind == NEXUS__SEGMENT_TEXT)
             continue;
         for (uint32_t k = 0; k < i; k++)
-            if (segments[k].kind != NEXUS__SEGMENT_TEXT &&
-                nexus__slice_eq(segments[k].text, segments[i].text))
-                return nexus__fail(NEXUS_EINVAL, "route %s: parameter %.*s stands twice", path,
-                                   (int)segments[i].text.n, segments[i].text.p);
+            if (segments[k].kind != NEXUS__SEGMENT_TEXT && nexus__slice_eq(segments[k].text, segments[i].text))
+                return nexus__fail(NEXUS_EINVAL, "route %s: parameter %.*s stands twice", path, (int)segments[i].text.n,
+                                   segments[i].text.p);
         if (++*captures > NEXUS_ROUTER_CAPTURES_MAX)
-            return nexus__fail(NEXUS_EINVAL, "route %s: more than %d parameters", path,
-                               NEXUS_ROUTER_CAPTURES_MAX);
+            return nexus__fail(NEXUS_EINVAL, "route %s: more than %d parameters", path, NEXUS_ROUTER_CAPTURES_MAX);
     }
     return NEXUS_OK;
 }
 
-nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_node *root,
-                                  const nexus_router_rule *rule, const nexus_alloc *alloc)
+nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_node *root, const nexus_router_rule *rule,
+                                  const nexus_alloc *alloc)
 {
     segment segments[NEXUS__ROUTER_SEGMENTS_MAX];
     uint32_t count = 0, captures;

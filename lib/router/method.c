@@ -6,11 +6,9 @@ static const struct {
     nexus_slice name;
     uint32_t bit;
 } methods[] = {
-    {{"GET", 3}, NEXUS_METHOD_GET},         {{"HEAD", 4}, NEXUS_METHOD_HEAD},
-    {{"POST", 4}, NEXUS_METHOD_POST},       {{"PUT", 3}, NEXUS_METHOD_PUT},
-    {{"PATCH", 5}, NEXUS_METHOD_PATCH},     {{"DELETE", 6}, NEXUS_METHOD_DELETE},
-    {{"OPTIONS", 7}, NEXUS_METHOD_OPTIONS}, {{"TRACE", 5}, NEXUS_METHOD_TRACE},
-    {{"CONNECT", 7}, NEXUS_METHOD_CONNECT},
+    {{"GET", 3}, NEXUS_METHOD_GET},         {{"HEAD", 4}, NEXUS_METHOD_HEAD},   {{"POST", 4}, NEXUS_METHOD_POST},
+    {{"PUT", 3}, NEXUS_METHOD_PUT},         {{"PATCH", 5}, NEXUS_METHOD_PATCH}, {{"DELETE", 6}, NEXUS_METHOD_DELETE},
+    {{"OPTIONS", 7}, NEXUS_METHOD_OPTIONS}, {{"TRACE", 5}, NEXUS_METHOD_TRACE}, {{"CONNECT", 7}, NEXUS_METHOD_CONNECT},
 };
 
 uint32_t nexus_method_parse(nexus_slice token)

@@ -13,19 +13,18 @@ enum { PLAIN = 1, UNRESERVED = 2 };
 /* RFC 3986 pchar without '%' and ';' (a parameter to some servers, a plain byte to others); of these ALPHA
  * DIGIT - . _ ~ are unreserved. '.' and '/' are not PLAIN: they may need work. */
 static const uint8_t classes[256] = {
-    ['!'] = PLAIN, ['$'] = PLAIN, ['&'] = PLAIN, ['\''] = PLAIN,     ['('] = PLAIN, [')'] = PLAIN,
-    ['*'] = PLAIN, ['+'] = PLAIN, [','] = PLAIN, ['='] = PLAIN,      [':'] = PLAIN, ['@'] = PLAIN,
-    ['-'] = 3,     ['_'] = 3,     ['~'] = 3,     ['.'] = UNRESERVED, ['0'] = 3,     ['1'] = 3,
-    ['2'] = 3,     ['3'] = 3,     ['4'] = 3,     ['5'] = 3,          ['6'] = 3,     ['7'] = 3,
-    ['8'] = 3,     ['9'] = 3,     ['A'] = 3,     ['B'] = 3,          ['C'] = 3,     ['D'] = 3,
-    ['E'] = 3,     ['F'] = 3,     ['G'] = 3,     ['H'] = 3,          ['I'] = 3,     ['J'] = 3,
-    ['K'] = 3,     ['L'] = 3,     ['M'] = 3,     ['N'] = 3,          ['O'] = 3,     ['P'] = 3,
-    ['Q'] = 3,     ['R'] = 3,     ['S'] = 3,     ['T'] = 3,          ['U'] = 3,     ['V'] = 3,
-    ['W'] = 3,     ['X'] = 3,     ['Y'] = 3,     ['Z'] = 3,          ['a'] = 3,     ['b'] = 3,
-    ['c'] = 3,     ['d'] = 3,     ['e'] = 3,     ['f'] = 3,          ['g'] = 3,     ['h'] = 3,
-    ['i'] = 3,     ['j'] = 3,     ['k'] = 3,     ['l'] = 3,          ['m'] = 3,     ['n'] = 3,
-    ['o'] = 3,     ['p'] = 3,     ['q'] = 3,     ['r'] = 3,          ['s'] = 3,     ['t'] = 3,
-    ['u'] = 3,     ['v'] = 3,     ['w'] = 3,     ['x'] = 3,          ['y'] = 3,     ['z'] = 3,
+    ['!'] = PLAIN, ['$'] = PLAIN,      ['&'] = PLAIN, ['\''] = PLAIN, ['('] = PLAIN, [')'] = PLAIN, ['*'] = PLAIN,
+    ['+'] = PLAIN, [','] = PLAIN,      ['='] = PLAIN, [':'] = PLAIN,  ['@'] = PLAIN, ['-'] = 3,     ['_'] = 3,
+    ['~'] = 3,     ['.'] = UNRESERVED, ['0'] = 3,     ['1'] = 3,      ['2'] = 3,     ['3'] = 3,     ['4'] = 3,
+    ['5'] = 3,     ['6'] = 3,          ['7'] = 3,     ['8'] = 3,      ['9'] = 3,     ['A'] = 3,     ['B'] = 3,
+    ['C'] = 3,     ['D'] = 3,          ['E'] = 3,     ['F'] = 3,      ['G'] = 3,     ['H'] = 3,     ['I'] = 3,
+    ['J'] = 3,     ['K'] = 3,          ['L'] = 3,     ['M'] = 3,      ['N'] = 3,     ['O'] = 3,     ['P'] = 3,
+    ['Q'] = 3,     ['R'] = 3,          ['S'] = 3,     ['T'] = 3,      ['U'] = 3,     ['V'] = 3,     ['W'] = 3,
+    ['X'] = 3,     ['Y'] = 3,          ['Z'] = 3,     ['a'] = 3,      ['b'] = 3,     ['c'] = 3,     ['d'] = 3,
+    ['e'] = 3,     ['f'] = 3,          ['g'] = 3,     ['h'] = 3,      ['i'] = 3,     ['j'] = 3,     ['k'] = 3,
+    ['l'] = 3,     ['m'] = 3,          ['n'] = 3,     ['o'] = 3,      ['p'] = 3,     ['q'] = 3,     ['r'] = 3,
+    ['s'] = 3,     ['t'] = 3,          ['u'] = 3,     ['v'] = 3,      ['w'] = 3,     ['x'] = 3,     ['y'] = 3,
+    ['z'] = 3,
 };
 
 /* Length of the prefix that is canonical as it stands; a '.' or '/' right after a '/' ends it, and so does
@@ -46,19 +45,16 @@ static size_t canonical_prefix(nexus_slice raw)
 
 static bool ambiguous(unsigned byte)
 {
-    return byte == '/' || byte == '\\' || byte == 0 || byte == '%' || byte == ';' || byte == '?' ||
-           byte == '#';
+    return byte == '/' || byte == '\\' || byte == 0 || byte == '%' || byte == ';' || byte == '?' || byte == '#';
 }
 
 /* One escape at raw.p[i]; appends its canonical form at out and reports the byte it stands for. */
-static nexus_status take_escape(nexus_slice raw, size_t i, uint32_t flags, char *out, size_t *len,
-                                unsigned *byte)
+static nexus_status take_escape(nexus_slice raw, size_t i, uint32_t flags, char *out, size_t *len, unsigned *byte)
 {
     int high = i + 2 < raw.n ? nexus__hex_digit(raw.p[i + 1]) : -1;
     int low = high >= 0 ? nexus__hex_digit(raw.p[i + 2]) : -1;
     if (low < 0)
-        return nexus__fail(NEXUS_EINVAL, "path: broken escape at byte %zu; write %%XX with two hex digits",
-                           i);
+        return nexus__fail(NEXUS_EINVAL, "path: broken escape at byte %zu; write %%XX with two hex digits", i);
     *byte = (unsigned)high << 4 | (unsigned)low;
     if (ambiguous(*byte) && !(flags & NEXUS_PATH_AMBIGUOUS_PASS))
         return nexus__fail(NEXUS_EPERM, "path: ambiguous escape %%%02X at byte %zu", *byte, i);

@@ -117,8 +117,7 @@ static void fill(nexus_router_match *match, const nexus__router_walk *w, const n
     for (uint32_t i = 0; i < leaf->capture_count; i++) {
         uint32_t start = w->starts[leaf->captures[i].segment];
         size_t end = leaf->captures[i].rest ? w->path.n : w->starts[leaf->captures[i].segment + 1] - 1;
-        match->captures[i] =
-            (nexus_pair){leaf->captures[i].name, nexus__slice(w->path.p + start, end - start)};
+        match->captures[i] = (nexus_pair){leaf->captures[i].name, nexus__slice(w->path.p + start, end - start)};
     }
 }
 

@@ -47,26 +47,23 @@ struct nexus__router_node {
 /* What a walk is looking for, and what it has seen. */
 typedef struct nexus__router_walk {
     nexus_slice path;
-    uint32_t starts[NEXUS__ROUTER_SEGMENTS_MAX +
-                    2]; /* offset of each segment; one past the last says where it ends */
-    uint32_t count;     /* segments split, at most SEGMENTS_MAX + 1: enough for any rule */
-    bool whole;         /* these are all segments of the path */
+    uint32_t starts[NEXUS__ROUTER_SEGMENTS_MAX + 2]; /* offset of each segment; one past the last says where it ends */
+    uint32_t count;                                  /* segments split, at most SEGMENTS_MAX + 1: enough for any rule */
+    bool whole;                                      /* these are all segments of the path */
     uint32_t method;
     nexus_router_accept_fn *accept;
     void *user_data;
     uint32_t methods; /* of rules with this path that lacked only the method */
     bool hit;
-    const nexus__router_node
-        *prefixes[NEXUS__ROUTER_SEGMENTS_MAX + 1]; /* by depth; valid where the bit is set */
-    uint64_t prefix_depths, prefix_again;          /* bit per depth: some node; more than one */
+    const nexus__router_node *prefixes[NEXUS__ROUTER_SEGMENTS_MAX + 1]; /* by depth; valid where the bit is set */
+    uint64_t prefix_depths, prefix_again;                               /* bit per depth: some node; more than one */
     bool prefix_root;
 } nexus__router_walk;
 
 void nexus__router_split(nexus__router_walk *w, nexus_slice path);
-nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_node *root,
-                                  const nexus_router_rule *rule, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_node *root, const nexus_router_rule *rule,
+                                  const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 const nexus__router_leaf *nexus__router_walk_tree(nexus__router_walk *w, const nexus__router_node *root);
-void nexus__router_node_free(nexus__router_node *node,
-                             const nexus_alloc *alloc); /* the maps; nodes are the arena's */
+void nexus__router_node_free(nexus__router_node *node, const nexus_alloc *alloc); /* the maps; nodes are the arena's */
 
 #endif

@@ -75,8 +75,8 @@ typedef struct nexus__thread_role {
 nexus__thread_role *nexus__thread_role_get(void); /* this thread's */
 
 /* A thread with a name ("nexus-loop-0") and all signals blocked. */
-nexus_status nexus__runtime_thread(pthread_t *out, const char *name, const char *kind, uint32_t i,
-                                 void *(*run)(void *), void *arg) NEXUS_MUST_CHECK;
+nexus_status nexus__runtime_thread(pthread_t *out, const char *name, const char *kind, uint32_t i, void *(*run)(void *),
+                                   void *arg) NEXUS_MUST_CHECK;
 
 nexus_status nexus__loop_open(nexus_loop *loop, nexus_runtime *runtime, uint32_t index,
                               struct event_base *adopted) NEXUS_MUST_CHECK;

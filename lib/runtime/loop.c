@@ -67,8 +67,8 @@ nexus_status nexus_loop_post(nexus_loop *loop, nexus_task_fn *fn, void *user_dat
 {
     if (atomic_fetch_add(&loop->atomic.post_count, 1) >= loop->runtime->queue_max) {
         atomic_fetch_sub(&loop->atomic.post_count, 1);
-        return nexus__fail(NEXUS_EAGAIN, "%u tasks are waiting for loop %u: try again later",
-                           loop->runtime->queue_max, loop->index);
+        return nexus__fail(NEXUS_EAGAIN, "%u tasks are waiting for loop %u: try again later", loop->runtime->queue_max,
+                           loop->index);
     }
     posted_call *call = nexus__malloc(loop->runtime->alloc, sizeof *call);
     if (!call) {
@@ -128,8 +128,7 @@ static struct event_base *new_base(void)
     return base;
 }
 
-nexus_status nexus__loop_open(nexus_loop *loop, nexus_runtime *runtime, uint32_t index,
-                              struct event_base *adopted)
+nexus_status nexus__loop_open(nexus_loop *loop, nexus_runtime *runtime, uint32_t index, struct event_base *adopted)
 {
     loop->runtime = runtime;
     loop->index = index;
@@ -137,8 +136,7 @@ nexus_status nexus__loop_open(nexus_loop *loop, nexus_runtime *runtime, uint32_t
     if (loop->wake_fd < 0)
         return nexus__fail_errno(errno, "eventfd");
     loop->base = adopted ? adopted : new_base();
-    nexus_status status =
-        loop->base ? NEXUS_OK : nexus__fail(NEXUS_ENOMEM, "libevent could not make an event base");
+    nexus_status status = loop->base ? NEXUS_OK : nexus__fail(NEXUS_ENOMEM, "libevent could not make an event base");
     if (!status)
         status = nexus__watch_start(&loop->on_loop.wake, loop, loop->wake_fd, on_wake);
     if (!status)

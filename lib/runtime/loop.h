@@ -32,8 +32,7 @@ struct nexus__watch {
 };
 
 /* Watches fd until stopped; the callback comes once soon after for what is ready already. */
-nexus_status nexus__watch_start(nexus__watch *watch, nexus_loop *loop, int fd,
-                                nexus__watch_fn *fn) NEXUS_MUST_CHECK;
+nexus_status nexus__watch_start(nexus__watch *watch, nexus_loop *loop, int fd, nexus__watch_fn *fn) NEXUS_MUST_CHECK;
 /* The same for reading only, level-triggered: for listeners that stop accepting half-way. */
 nexus_status nexus__watch_start_level(nexus__watch *watch, nexus_loop *loop, int fd,
                                       nexus__watch_fn *fn) NEXUS_MUST_CHECK;

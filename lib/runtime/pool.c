@@ -81,6 +81,5 @@ nexus_status nexus_runtime_submit(nexus_runtime *runtime, nexus_task_fn *fn, voi
             pthread_cond_signal(&pool->some);
     }
     pthread_mutex_unlock(&pool->lock);
-    return full ? nexus__fail(NEXUS_EAGAIN, "%u tasks are waiting for a worker: try again later", pool->max)
-                : NEXUS_OK;
+    return full ? nexus__fail(NEXUS_EAGAIN, "%u tasks are waiting for a worker: try again later", pool->max) : NEXUS_OK;
 }

@@ -59,8 +59,7 @@ static void rearm(nexus__resolver *r)
 static void on_socket(evutil_socket_t fd, short what, void *arg)
 {
     nexus__resolver *r = ((socket_watch *)arg)->resolver;
-    ares_process_fd(r->channel, (what & EV_READ) ? fd : ARES_SOCKET_BAD,
-                    (what & EV_WRITE) ? fd : ARES_SOCKET_BAD);
+    ares_process_fd(r->channel, (what & EV_READ) ? fd : ARES_SOCKET_BAD, (what & EV_WRITE) ? fd : ARES_SOCKET_BAD);
     rearm(r);
 }
 
@@ -126,12 +125,9 @@ static nexus_status resolver_get(nexus_loop *loop, nexus__resolver **out)
     r->loop = loop;
     nexus__list_init(&r->sockets);
     evtimer_assign(&r->timer, loop->base, on_timer, r);
-    struct ares_options options = {.sock_state_cb = on_state,
-                                   .sock_state_cb_data = r,
-                                   .timeout = QUERY_TIMEOUT_MS,
-                                   .tries = QUERY_TRIES};
-    int error = ares_init_options(&r->channel, &options,
-                                  ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
+    struct ares_options options = {
+        .sock_state_cb = on_state, .sock_state_cb_data = r, .timeout = QUERY_TIMEOUT_MS, .tries = QUERY_TRIES};
+    int error = ares_init_options(&r->channel, &options, ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
     if (error != ARES_SUCCESS) {
         nexus__free(loop->runtime->alloc, r);
         return nexus__fail(NEXUS_EIO, "name resolution cannot start: %s", ares_strerror(error));
@@ -161,9 +157,8 @@ nexus_status nexus__resolve_servers(nexus_loop *loop, const char *servers)
     if (status)
         return status;
     int error = ares_set_servers_ports_csv(r->channel, servers);
-    return error == ARES_SUCCESS
-               ? NEXUS_OK
-               : nexus__fail(NEXUS_EINVAL, "name servers '%s': %s", servers, ares_strerror(error));
+    return error == ARES_SUCCESS ? NEXUS_OK
+                                 : nexus__fail(NEXUS_EINVAL, "name servers '%s': %s", servers, ares_strerror(error));
 }
 
 /* --- queries ----------------------------------------------------------------------------------------------------- */
@@ -267,8 +262,7 @@ bool nexus__address_parse(const char *host, uint16_t port, nexus__address *out)
     return false;
 }
 
-nexus_status nexus__resolve(nexus_loop *loop, const char *host, uint16_t port, nexus__resolve_fn *fn,
-                            void *user_data)
+nexus_status nexus__resolve(nexus_loop *loop, const char *host, uint16_t port, nexus__resolve_fn *fn, void *user_data)
 {
     nexus__address numeric;
     bool is_numeric = nexus__address_parse(host, port, &numeric);
@@ -296,8 +290,7 @@ nexus_status nexus__resolve(nexus_loop *loop, const char *host, uint16_t port, n
 
 /* --- SRV --------------------------------------------------------------------------------------------------------- */
 
-static uint32_t srv_ttl(const unsigned char *p,
-                        int n) /* the least TTL of the answers; c-ares does not tell it */
+static uint32_t srv_ttl(const unsigned char *p, int n) /* the least TTL of the answers; c-ares does not tell it */
 {
     if (n < HFIXEDSZ)
         return 0;
@@ -347,8 +340,7 @@ static void on_srv(void *arg, int error, int timeouts, unsigned char *bytes, int
     finish(q, status_of(error));
 }
 
-nexus_status nexus__resolve_srv(nexus_loop *loop, const char *name, nexus__resolve_srv_fn *fn,
-                                void *user_data)
+nexus_status nexus__resolve_srv(nexus_loop *loop, const char *name, nexus__resolve_srv_fn *fn, void *user_data)
 {
     nexus__resolver *r;
     nexus_status status = resolver_get(loop, &r);

@@ -25,8 +25,7 @@ typedef struct nexus__srv {
 
 /* status: NEXUS_OK with n > 0; NEXUS_ENOTFOUND the name has no such record; NEXUS_ETIMEDOUT, NEXUS_EUNREACH no server
  * answered, or NEXUS_ECANCELED. The addresses are borrowed for the call. */
-typedef void nexus__resolve_fn(nexus_status status, const nexus__address *addresses, size_t n,
-                               void *user_data);
+typedef void nexus__resolve_fn(nexus_status status, const nexus__address *addresses, size_t n, void *user_data);
 typedef void nexus__resolve_srv_fn(nexus_status status, const nexus__srv *records, size_t n, void *user_data);
 
 /* On the loop's thread. The callback runs on the loop, once, never from inside the call. Numeric hosts are answered

@@ -22,8 +22,8 @@ static uint32_t processors(void)
     return n > 0 ? (uint32_t)n : 1;
 }
 
-nexus_status nexus__runtime_thread(pthread_t *out, const char *name, const char *kind, uint32_t i,
-                                   void *(*run)(void *), void *arg)
+nexus_status nexus__runtime_thread(pthread_t *out, const char *name, const char *kind, uint32_t i, void *(*run)(void *),
+                                   void *arg)
 {
     char text[32]; /* cut to the kernel's 15 bytes by whom it is given to */
     snprintf(text, sizeof text, "%s-%s-%u", name, kind, i);
@@ -54,8 +54,7 @@ nexus_status nexus_runtime_open(nexus_runtime **out, const nexus_runtime_opts *o
     uint32_t loops = o.event_base ? 1 : o.loops ? o.loops : processors();
     uint32_t workers = o.workers ? o.workers : WORKERS;
     if (loops > LOOPS_MAX || workers > WORKERS_MAX)
-        return nexus__fail(NEXUS_EINVAL, "a runtime has at most %d loops and %d workers", LOOPS_MAX,
-                           WORKERS_MAX);
+        return nexus__fail(NEXUS_EINVAL, "a runtime has at most %d loops and %d workers", LOOPS_MAX, WORKERS_MAX);
 
     nexus_runtime *r = nexus__calloc(o.alloc, 1, sizeof *r);
     if (!r)

@@ -4,8 +4,7 @@
 #include "base/status.h"
 #include "runtime/internal.h"
 
-_Static_assert(sizeof(struct event) <= sizeof(((nexus__watch *)0)->event),
-               "a watch has room for libevent's event");
+_Static_assert(sizeof(struct event) <= sizeof(((nexus__watch *)0)->event), "a watch has room for libevent's event");
 _Static_assert(sizeof(struct event) <= sizeof(((nexus__wheel *)0)->event), "so has the wheel");
 
 static struct event *event_of(nexus__watch *watch)
@@ -17,8 +16,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     nexus__watch *watch = arg;
-    watch->fn(watch,
-              ((what & EV_READ) ? NEXUS__WATCH_READ : 0) | ((what & EV_WRITE) ? NEXUS__WATCH_WRITE : 0) |
+    watch->fn(watch, ((what & EV_READ) ? NEXUS__WATCH_READ : 0) | ((what & EV_WRITE) ? NEXUS__WATCH_WRITE : 0) |
                          ((what & EV_CLOSED) ? NEXUS__WATCH_HANGUP : 0));
 }
 
@@ -54,8 +52,7 @@ void nexus__watch_stop(nexus__watch *watch)
 
 void nexus__watch_again(nexus__watch *watch, uint32_t ready)
 {
-    short what =
-        (short)(((ready & NEXUS__WATCH_READ) ? EV_READ : 0) | ((ready & NEXUS__WATCH_WRITE) ? EV_WRITE : 0));
+    short what = (short)(((ready & NEXUS__WATCH_READ) ? EV_READ : 0) | ((ready & NEXUS__WATCH_WRITE) ? EV_WRITE : 0));
     if (watch->started)
         event_active(event_of(watch), what, 0);
 }

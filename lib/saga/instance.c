@@ -113,8 +113,11 @@ static nexus_status read_texts(nexus__saga_instance *i, nexus__json *doc)
     struct {
         const char *name;
         char **slot;
-    } rows[] = {{"reason", &i->reason},           {"subject", &i->subject},         {"traceparent", &i->traceparent},
-                {"tracestate", &i->tracestate}, {"correlation", &i->correlation}};
+    } rows[] = {{"reason", &i->reason},
+                {"subject", &i->subject},
+                {"traceparent", &i->traceparent},
+                {"tracestate", &i->tracestate},
+                {"correlation", &i->correlation}};
     for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
         nexus_slice text = {NULL, 0};
         if (!nexus__json_get_text(doc, 0, rows[k].name, &text))

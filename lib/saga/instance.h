@@ -38,15 +38,15 @@ typedef struct nexus__saga_instance {
     uint32_t version; /* of the table it began with */
     uint64_t seq;     /* transitions stored; the next one is seq */
     nexus__saga_status status;
-    uint32_t step; /* the one that waits, when running */
-    uint64_t done; /* bit i: step i is done and would have to be undone */
+    uint32_t step;       /* the one that waits, when running */
+    uint64_t done;       /* bit i: step i is done and would have to be undone */
     int32_t failed_step; /* -1 = none */
     bool late_told;      /* the failed step's late_command is out */
     uint32_t attempt;    /* of the waiting step, from 1 */
     int64_t due_ns;      /* real time; 0 = waits for ever */
     int64_t at_ns;
     char *reason, *subject, *traceparent, *tracestate, *correlation;
-    nexus__buf state; /* JSON object */
+    nexus__buf state;             /* JSON object */
     char *seen[NEXUS__SAGA_SEEN]; /* ids of events that moved it, newest last */
 
     /* of the running saga, not stored */

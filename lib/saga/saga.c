@@ -134,7 +134,8 @@ static nexus_status load_last(nexus_bus *bus, const nexus_alloc *alloc, const ch
     if (status == NEXUS_OK)
         status = nexus__saga_instance_read(out, alloc, event->data);
     nexus_reader_close(reader);
-    return status == NEXUS_EDONE ? nexus__fail(NEXUS_EMISSING, "the last transition of saga %s is gone", stream) : status;
+    return status == NEXUS_EDONE ? nexus__fail(NEXUS_EMISSING, "the last transition of saga %s is gone", stream)
+                                 : status;
 }
 
 /* Every instance that has not ended, from the transitions of the whole category. */
@@ -221,7 +222,8 @@ typedef nexus_status step_fn(nexus_saga_ctx *ctx, int64_t now_ns, bool *moved);
 
 /* Runs one transition on a copy of the instance and puts the result in its place. Called and returns without the lock;
  * the instance is busy meanwhile when it stands in memory. `from` is freed when it does not. */
-static nexus_status transit(nexus_saga *s, nexus__saga_instance *from, bool in_memory, const nexus_event *event, step_fn *step)
+static nexus_status transit(nexus_saga *s, nexus__saga_instance *from, bool in_memory, const nexus_event *event,
+                            step_fn *step)
 {
     nexus_saga_ctx ctx;
     nexus__saga_instance *next = NULL;
@@ -419,8 +421,9 @@ static void *timer_main(void *arg)
 /* --- the handle ------------------------------------------------------------------------------------------------ */
 
 static const size_t step_texts[] = {
-    offsetof(nexus_saga_step, name),      offsetof(nexus_saga_step, command),      offsetof(nexus_saga_step, on_types),
-    offsetof(nexus_saga_step, fail_when), offsetof(nexus_saga_step, undo_command), offsetof(nexus_saga_step, late_command),
+    offsetof(nexus_saga_step, name),         offsetof(nexus_saga_step, command),
+    offsetof(nexus_saga_step, on_types),     offsetof(nexus_saga_step, fail_when),
+    offsetof(nexus_saga_step, undo_command), offsetof(nexus_saga_step, late_command),
 };
 
 static const char **text_of(nexus_saga_step *step, size_t k)
@@ -440,7 +443,8 @@ static nexus_status copy_text(const nexus_alloc *alloc, const char **slot)
 static nexus_status copy_steps(nexus__saga_type *t, const nexus_saga_step *steps, size_t n)
 {
     if (n == 0 || n > NEXUS__SAGA_STEPS_MAX)
-        return nexus__fail(NEXUS_EINVAL, "saga %s has %zu steps; 1 to %d are possible", t->name, n, NEXUS__SAGA_STEPS_MAX);
+        return nexus__fail(NEXUS_EINVAL, "saga %s has %zu steps; 1 to %d are possible", t->name, n,
+                           NEXUS__SAGA_STEPS_MAX);
     t->steps = nexus__calloc(t->alloc, n, sizeof *t->steps);
     if (!t->steps)
         return nexus__nomem();

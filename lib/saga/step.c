@@ -6,8 +6,8 @@
 
 #include "base/status.h"
 #include "base/time.h"
-#include "json/write.h"
 #include "saga/instance.h"
+#include "json/write.h"
 
 void nexus__saga_ctx_open(nexus_saga_ctx *ctx, const nexus__saga_type *type, nexus__saga_instance *instance,
                           const nexus_event *event)
@@ -132,8 +132,9 @@ nexus_status nexus_saga_emit(nexus_saga_ctx *ctx, const nexus_event *given)
         e.correlationid = nexus__slice_c(i->correlation);
     if (!e.causationid.n && ctx->event)
         e.causationid = ctx->event->id;
-    nexus_slice *parts[] = {&e.id,         &e.source,       &e.type,       &e.subject,      &e.datacontenttype, &e.dataschema,
-                            &e.traceparent, &e.tracestate, &e.partitionkey, &e.correlationid, &e.causationid,    &e.data};
+    nexus_slice *parts[] = {&e.id,          &e.source,      &e.type,       &e.subject,      &e.datacontenttype,
+                            &e.dataschema,  &e.traceparent, &e.tracestate, &e.partitionkey, &e.correlationid,
+                            &e.causationid, &e.data};
     enum { PARTS = sizeof parts / sizeof parts[0] };
     size_t at[PARTS];
     nexus__buf bytes;
@@ -196,7 +197,8 @@ static nexus_status emit_type(nexus_saga_ctx *ctx, const char *type, bool with_r
 
 /* --- steps ----------------------------------------------------------------------------------------------------- */
 
-static nexus_status run(nexus_saga_ctx *ctx, const nexus_saga_step *step, nexus_saga_fn *fn, const char *command, bool back)
+static nexus_status run(nexus_saga_ctx *ctx, const nexus_saga_step *step, nexus_saga_fn *fn, const char *command,
+                        bool back)
 {
     ctx->step = step->name;
     ctx->emitted = back ? 1000 : 0; /* ids of the way back never meet those of the way there */

@@ -4,8 +4,8 @@
 #include <nexus/stream.h>
 
 #include "base/status.h"
-#include "json/write.h"
 #include "saga/instance.h"
+#include "json/write.h"
 
 static void write_moment(nexus__json_writer *w, nexus__json *t)
 {
@@ -47,7 +47,8 @@ static nexus_status walk(nexus_reader *reader, nexus__buf *head, nexus__buf *his
         }
         nexus__json_free(&t);
         if (status != NEXUS_OK)
-            return nexus__fail(NEXUS_ECORRUPT, "a saga transition at position %llu is not JSON", (unsigned long long)event->pos);
+            return nexus__fail(NEXUS_ECORRUPT, "a saga transition at position %llu is not JSON",
+                               (unsigned long long)event->pos);
     }
     nexus__json_close(&moments, ']');
     return status == NEXUS_EDONE ? NEXUS_OK : status;

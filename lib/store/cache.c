@@ -94,8 +94,7 @@ static nexus_status build(nexus_cache *cache, const nexus_cache_opts *o, const c
 {
     cache->prefix_n = strlen(o->prefix);
     if (cache->prefix_n >= NEXUS__CACHE_KEY_MAX / 2)
-        return nexus__fail(NEXUS_EINVAL, "the prefix of the cache's keys is over %d bytes",
-                           NEXUS__CACHE_KEY_MAX / 2);
+        return nexus__fail(NEXUS_EINVAL, "the prefix of the cache's keys is over %d bytes", NEXUS__CACHE_KEY_MAX / 2);
     cache->prefix = nexus__strndup(o->alloc, nexus__slice(o->prefix, cache->prefix_n));
     if (!cache->prefix)
         return nexus__nomem();
@@ -181,8 +180,7 @@ static nexus_status check_call(const nexus_cache *cache, nexus_slice key, nexus_
     if (!cache)
         return nexus__fail(NEXUS_EINVAL, "the cache is NULL");
     if (key.n == 0 || key.n + cache->prefix_n > NEXUS__CACHE_KEY_MAX)
-        return nexus__fail(NEXUS_EINVAL, "a cache key has 1 to %d bytes, the prefix counted",
-                           NEXUS__CACHE_KEY_MAX);
+        return nexus__fail(NEXUS_EINVAL, "a cache key has 1 to %d bytes, the prefix counted", NEXUS__CACHE_KEY_MAX);
     if (value.n > NEXUS__CACHE_VALUE_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "a cached value has at most 16 MiB");
     if (ttl_ms > INT64_MAX / 1000000)
@@ -203,8 +201,7 @@ static nexus_status run(nexus_cache *cache, nexus__cache_call *call)
     if (status != NEXUS_OK)
         return status;
     if (cache->ops->blocks && nexus__on_loop_thread())
-        return nexus__fail(NEXUS_EDEADLK, "a %s cache blocks: use the _async form on a loop thread",
-                           cache->ops->kind);
+        return nexus__fail(NEXUS_EDEADLK, "a %s cache blocks: use the _async form on a loop thread", cache->ops->kind);
     put_key(cache, key, call->key);
     call->key = nexus__slice(key, cache->prefix_n + call->key.n);
     cache->ops->run(cache->driver, call);
@@ -224,14 +221,12 @@ nexus_status nexus_cache_get(char **value, size_t *n, nexus_cache *cache, nexus_
 
 nexus_status nexus_cache_set(nexus_cache *cache, nexus_slice key, nexus_slice value, uint64_t ttl_ms)
 {
-    return run(cache,
-               &(nexus__cache_call){.op = NEXUS__CACHE_SET, .key = key, .value = value, .ttl_ms = ttl_ms});
+    return run(cache, &(nexus__cache_call){.op = NEXUS__CACHE_SET, .key = key, .value = value, .ttl_ms = ttl_ms});
 }
 
 nexus_status nexus_cache_add(nexus_cache *cache, nexus_slice key, nexus_slice value, uint64_t ttl_ms)
 {
-    return run(cache,
-               &(nexus__cache_call){.op = NEXUS__CACHE_ADD, .key = key, .value = value, .ttl_ms = ttl_ms});
+    return run(cache, &(nexus__cache_call){.op = NEXUS__CACHE_ADD, .key = key, .value = value, .ttl_ms = ttl_ms});
 }
 
 nexus_status nexus_cache_del(nexus_cache *cache, nexus_slice key)
@@ -239,8 +234,7 @@ nexus_status nexus_cache_del(nexus_cache *cache, nexus_slice key)
     return run(cache, &(nexus__cache_call){.op = NEXUS__CACHE_DEL, .key = key});
 }
 
-nexus_status nexus_cache_incr(nexus_cache *cache, nexus_slice key, int64_t delta, uint64_t ttl_ms,
-                              int64_t *value)
+nexus_status nexus_cache_incr(nexus_cache *cache, nexus_slice key, int64_t delta, uint64_t ttl_ms, int64_t *value)
 {
     nexus__cache_call call = {.op = NEXUS__CACHE_INCR, .key = key, .delta = delta, .ttl_ms = ttl_ms};
     nexus_status status = run(cache, &call);
@@ -258,8 +252,7 @@ static void tell(nexus__task *task)
     atomic_fetch_sub(&side->atomic.under_way, 1);
     if (made->call.status != NEXUS_OK)
         nexus__fail(made->call.status, "%s", made->call.why);
-    made->fn(made->call.status, nexus__slice(made->call.found, made->call.found_n), made->call.number,
-             made->user_data);
+    made->fn(made->call.status, nexus__slice(made->call.found, made->call.found_n), made->call.number, made->user_data);
     free(made->call.found);
     nexus__free(side->alloc, made);
     let_go(side);
@@ -307,16 +300,14 @@ static nexus_status hand_over(nexus_cache *cache, async_call *made)
     return NEXUS_OK;
 }
 
-static nexus_status start(nexus_cache *cache, const nexus__cache_call *call, nexus_cache_fn *fn,
-                          void *user_data)
+static nexus_status start(nexus_cache *cache, const nexus__cache_call *call, nexus_cache_fn *fn, void *user_data)
 {
     async_call *made = NULL;
     nexus_status status = check_call(cache, call->key, call->value, call->ttl_ms);
     if (status != NEXUS_OK)
         return status;
     if (!cache->async || !fn)
-        return nexus__fail(NEXUS_ENOTSUP,
-                           "give the cache a loop when opening it, and a callback to the call");
+        return nexus__fail(NEXUS_ENOTSUP, "give the cache a loop when opening it, and a callback to the call");
     status = take_place(cache->async);
     if (status != NEXUS_OK)
         return status;

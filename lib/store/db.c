@@ -36,13 +36,11 @@ static nexus_status find_driver(const char *url, const nexus__db_ops **ops, cons
         if (strncmp(url, drivers[i].scheme, n) != 0)
             continue;
         if (!drivers[i].ops)
-            return nexus__fail(NEXUS_ENOTSUP,
-                               "this build has no driver for %s databases: build with the library",
+            return nexus__fail(NEXUS_ENOTSUP, "this build has no driver for %s databases: build with the library",
                                drivers[i].scheme);
         *ops = drivers[i].ops;
         *address = drivers[i].whole ? url : url + n;
-        return **address ? NEXUS_OK
-                         : nexus__fail(NEXUS_EINVAL, "%s needs a path behind it", drivers[i].scheme);
+        return **address ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "%s needs a path behind it", drivers[i].scheme);
     }
     /* Not the URL itself: it may hold a password. */
     return nexus__fail(NEXUS_EINVAL, "not a database URL: use sqlite:PATH or postgresql://…");
@@ -221,8 +219,7 @@ nexus_status nexus__db_refuse(const nexus_db *db)
     if (!db)
         return nexus__fail(NEXUS_EINVAL, "the database is NULL");
     if (nexus__on_loop_thread())
-        return nexus__fail(NEXUS_EDEADLK,
-                           "a database call blocks: make it on a worker, not on a loop thread");
+        return nexus__fail(NEXUS_EDEADLK, "a database call blocks: make it on a worker, not on a loop thread");
     if (db->parent && db->failed != NEXUS_OK)
         return nexus__fail(NEXUS_ECANCELED, "a statement of this transaction failed (%s): roll it back",
                            nexus_status_name(db->failed));
@@ -243,19 +240,17 @@ static nexus_status run_on(nexus_db *db, bool writer, const char *sql, const nex
     return status;
 }
 
-static nexus_status run(nexus_db *db, bool writer, const char *sql, const nexus_value *args, size_t n,
-                        nexus_rows *rows, int64_t *changes)
+static nexus_status run(nexus_db *db, bool writer, const char *sql, const nexus_value *args, size_t n, nexus_rows *rows,
+                        int64_t *changes)
 {
     nexus_status status = nexus__db_refuse(db);
     if (status != NEXUS_OK)
         return status;
-    status =
-        sql ? run_on(db, writer, sql, args, n, rows, changes) : nexus__fail(NEXUS_EINVAL, "the SQL is NULL");
+    status = sql ? run_on(db, writer, sql, args, n, rows, changes) : nexus__fail(NEXUS_EINVAL, "the SQL is NULL");
     if (status == NEXUS__DB_WANTS_WRITER)
         status = run_on(db, true, sql, args, n, rows, changes);
     if (status == NEXUS_OK && db->parent && !db->ops->in_transaction(db->link))
-        status = nexus__fail(NEXUS_EINVAL,
-                             "end a transaction with nexus_db_commit or nexus_db_rollback, not by SQL");
+        status = nexus__fail(NEXUS_EINVAL, "end a transaction with nexus_db_commit or nexus_db_rollback, not by SQL");
     if (status != NEXUS_OK && db->parent)
         db->failed = status;
     return status;
@@ -266,8 +261,7 @@ nexus_status nexus_db_exec(nexus_db *db, const char *sql, const nexus_value *arg
     return run(db, true, sql, args, n, NULL, changes);
 }
 
-nexus_status nexus_db_query(nexus_rows **out, nexus_db *db, const char *sql, const nexus_value *args,
-                            size_t n)
+nexus_status nexus_db_query(nexus_rows **out, nexus_db *db, const char *sql, const nexus_value *args, size_t n)
 {
     nexus_status status = nexus__db_refuse(db);
     if (status != NEXUS_OK)
@@ -284,8 +278,7 @@ nexus_status nexus_db_query(nexus_rows **out, nexus_db *db, const char *sql, con
     return NEXUS_OK;
 }
 
-nexus_status nexus_db_query_one(nexus_rows **out, nexus_db *db, const char *sql, const nexus_value *args,
-                                size_t n)
+nexus_status nexus_db_query_one(nexus_rows **out, nexus_db *db, const char *sql, const nexus_value *args, size_t n)
 {
     nexus_rows *rows = NULL;
     nexus_status status = nexus_db_query(&rows, db, sql, args, n);

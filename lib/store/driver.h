@@ -27,15 +27,14 @@ typedef struct nexus__db_ops {
     nexus_status (*open)(void **link, const nexus__db_config *config, bool writer);
     nexus_status (*adopt)(void **link, const nexus__db_config *config, void *native);
     void (*close)(void *link);
-    bool (*alive)(void *link); /* may it be used again? asked when it leaves the pool and when it returns */
+    bool (*alive)(void *link);          /* may it be used again? asked when it leaves the pool and when it returns */
     bool (*in_transaction)(void *link); /* a failed transaction that waits for its rollback counts */
     /* One statement. rows NULL: its rows are dropped. changes may be NULL. */
     nexus_status (*run)(void *link, const char *sql, const nexus_value *args, size_t n, nexus_rows *rows,
                         int64_t *changes);
     nexus_status (*script)(void *link, const char *sql); /* several statements, no parameters */
     nexus_status (*commit)(void *link);                  /* the outermost transaction */
-    nexus_status (*lock)(void *link,
-                         const char *name); /* one process at a time, until the transaction ends */
+    nexus_status (*lock)(void *link, const char *name);  /* one process at a time, until the transaction ends */
 } nexus__db_ops;
 
 extern const nexus__db_ops nexus__sqlite_ops;

@@ -88,8 +88,8 @@ static nexus_status put(memory *m, nexus_slice key, nexus_slice value, int64_t e
 {
     uint64_t bytes = weight(key.n, value.n);
     if (bytes > m->max_bytes)
-        return nexus__fail(NEXUS_ETOOBIG,
-                           "a value of %zu bytes is larger than the cache may be: raise max_bytes", value.n);
+        return nexus__fail(NEXUS_ETOOBIG, "a value of %zu bytes is larger than the cache may be: raise max_bytes",
+                           value.n);
     entry *old = nexus__map_get(&m->locked.map, key);
     if (old)
         remove_entry(m, old);

@@ -26,8 +26,7 @@ static const char *text_of(const plan *p, const nexus_migration *step)
 /* Against edits by mistake, not against an attacker: he could rewrite the table as well. */
 static void checksum(const char *sql, char out[static 17])
 {
-    snprintf(out, 17, "%016llx",
-             (unsigned long long)nexus__siphash((nexus__hash_key){0, 0}, sql, strlen(sql)));
+    snprintf(out, 17, "%016llx", (unsigned long long)nexus__siphash((nexus__hash_key){0, 0}, sql, strlen(sql)));
 }
 
 static nexus_status check_arguments(const char *component, const nexus_migration *steps, size_t n)
@@ -36,8 +35,7 @@ static nexus_status check_arguments(const char *component, const nexus_migration
         return nexus__fail(NEXUS_EINVAL, "migrations need the name of their component");
     for (size_t i = 0; i < n; i++)
         if (steps[i].version != i + 1 || !steps[i].name || !steps[i].sql)
-            return nexus__fail(NEXUS_EINVAL,
-                               "migration %zu of %s: number them 1, 2, 3 … and give name and sql", i + 1,
+            return nexus__fail(NEXUS_EINVAL, "migration %zu of %s: number them 1, 2, 3 … and give name and sql", i + 1,
                                component);
     return NEXUS_OK;
 }
@@ -48,17 +46,15 @@ static nexus_status check_applied(const plan *p, nexus_rows *rows)
     nexus_slice stored;
     nexus_rows_text(rows, 1, &stored);
     if (version == 0 || version > p->n)
-        return nexus__fail(NEXUS_EREV,
-                           "the database has migration %u of %s, this build knows %zu: use a newer build",
+        return nexus__fail(NEXUS_EREV, "the database has migration %u of %s, this build knows %zu: use a newer build",
                            version, p->component, p->n);
     char now[17];
     checksum(text_of(p, &p->steps[version - 1]), now);
     if (nexus__slice_eq_c(stored, now))
         return NEXUS_OK;
-    return nexus__fail(
-        NEXUS_ECONFLICT,
-        "migration %u of %s (%s) was edited after it was applied: restore it and add a new one", version,
-        p->component, p->steps[version - 1].name);
+    return nexus__fail(NEXUS_ECONFLICT,
+                       "migration %u of %s (%s) was edited after it was applied: restore it and add a new one", version,
+                       p->component, p->steps[version - 1].name);
 }
 
 static nexus_status count_applied(const plan *p, size_t *applied)
@@ -88,9 +84,8 @@ static nexus_status apply(const plan *p, const nexus_migration *step)
     return nexus_db_exec(p->tx,
                          "INSERT INTO nexus_migrations (component, version, name, checksum, applied_at) "
                          "VALUES ($1,$2,$3,$4,$5)",
-                         (nexus_value[]){NEXUS_TEXT_C(p->component), NEXUS_INT(step->version),
-                                         NEXUS_TEXT_C(step->name), NEXUS_TEXT_C(sum),
-                                         NEXUS_INT(nexus__real_ns())},
+                         (nexus_value[]){NEXUS_TEXT_C(p->component), NEXUS_INT(step->version), NEXUS_TEXT_C(step->name),
+                                         NEXUS_TEXT_C(sum), NEXUS_INT(nexus__real_ns())},
                          5, NULL);
 }
 
@@ -99,10 +94,9 @@ static nexus_status apply_due(const plan *p)
     size_t applied = 0;
     nexus_status status = p->tx->ops->lock(p->tx->link, p->component);
     if (status == NEXUS_OK)
-        status = p->tx->ops->script(p->tx->link,
-                                    "CREATE TABLE IF NOT EXISTS nexus_migrations (component TEXT NOT NULL,"
-                                    " version BIGINT NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,"
-                                    " applied_at BIGINT NOT NULL, PRIMARY KEY (component, version))");
+        status = p->tx->ops->script(p->tx->link, "CREATE TABLE IF NOT EXISTS nexus_migrations (component TEXT NOT NULL,"
+                                                 " version BIGINT NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,"
+                                                 " applied_at BIGINT NOT NULL, PRIMARY KEY (component, version))");
     if (status == NEXUS_OK)
         status = count_applied(p, &applied);
     for (size_t i = applied; status == NEXUS_OK && i < p->n; i++)
@@ -110,8 +104,7 @@ static nexus_status apply_due(const plan *p)
     return status;
 }
 
-nexus_status nexus_db_migrate(nexus_db *db, const char *component, const nexus_migration *migrations,
-                              size_t n)
+nexus_status nexus_db_migrate(nexus_db *db, const char *component, const nexus_migration *migrations, size_t n)
 {
     nexus_status status = check_arguments(component, migrations, n);
     plan p = {.component = component, .steps = migrations, .n = n};

@@ -72,11 +72,10 @@ nexus_status nexus__pool_take(nexus__pool *pool, uint32_t timeout_ms, void **lin
     pthread_mutex_unlock(&pool->mutex);
     if (taken)
         return NEXUS_OK;
-    return nexus__fail(
-        NEXUS_ETIMEDOUT,
-        "all %zu connections stayed busy for %u ms: look for a transaction left open, perhaps by this "
-        "very thread, or allow more connections",
-        pool->max, timeout_ms);
+    return nexus__fail(NEXUS_ETIMEDOUT,
+                       "all %zu connections stayed busy for %u ms: look for a transaction left open, perhaps by this "
+                       "very thread, or allow more connections",
+                       pool->max, timeout_ms);
 }
 
 void nexus__pool_give(nexus__pool *pool, void *link)

@@ -13,15 +13,7 @@
 #include "store/driver.h"
 #include "store/statements.h"
 
-enum {
-    OID_BOOL = 16,
-    OID_BYTEA = 17,
-    OID_INT8 = 20,
-    OID_INT2 = 21,
-    OID_INT4 = 23,
-    OID_FLOAT4 = 700,
-    OID_FLOAT8 = 701
-};
+enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_FLOAT4 = 700, OID_FLOAT8 = 701 };
 
 typedef struct postgres_link {
     const nexus__db_config *config; /* of the pool, or &own */
@@ -38,13 +30,11 @@ static const struct {
     const char *state; /* SQLSTATE, or the two bytes of its class */
     nexus_status status;
 } states[] = {
-    {"23505", NEXUS_ECONFLICT}, {"23P01", NEXUS_ECONFLICT}, {"40001", NEXUS_EAGAIN},
-    {"40P01", NEXUS_EAGAIN},    {"55P03", NEXUS_ETIMEDOUT}, {"57014", NEXUS_ETIMEDOUT},
-    {"25006", NEXUS_EROFS},     {"25P02", NEXUS_ECANCELED}, {"53100", NEXUS_ENOSPC},
-    {"53200", NEXUS_ENOMEM},    {"53300", NEXUS_ELIMIT},    {"42501", NEXUS_EPERM},
-    {"3D000", NEXUS_ENOTFOUND}, {"54", NEXUS_ETOOBIG},      {"57P", NEXUS_EUNREACH},
-    {"08P01", NEXUS_EINVAL},    {"08", NEXUS_EUNREACH},     {"28", NEXUS_EAUTH},
-    {"XX", NEXUS_EIO},          {"58", NEXUS_EIO},
+    {"23505", NEXUS_ECONFLICT}, {"23P01", NEXUS_ECONFLICT}, {"40001", NEXUS_EAGAIN}, {"40P01", NEXUS_EAGAIN},
+    {"55P03", NEXUS_ETIMEDOUT}, {"57014", NEXUS_ETIMEDOUT}, {"25006", NEXUS_EROFS},  {"25P02", NEXUS_ECANCELED},
+    {"53100", NEXUS_ENOSPC},    {"53200", NEXUS_ENOMEM},    {"53300", NEXUS_ELIMIT}, {"42501", NEXUS_EPERM},
+    {"3D000", NEXUS_ENOTFOUND}, {"54", NEXUS_ETOOBIG},      {"57P", NEXUS_EUNREACH}, {"08P01", NEXUS_EINVAL},
+    {"08", NEXUS_EUNREACH},     {"28", NEXUS_EAUTH},        {"XX", NEXUS_EIO},       {"58", NEXUS_EIO},
 };
 
 static nexus_status map_state(const char *state)
@@ -77,8 +67,8 @@ static nexus_status fail_result(const postgres_link *link, PGresult *result, boo
     } else {
         const char *why = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
         why = why ? why : PQerrorMessage(link->conn);
-        status = nexus__fail(map_state(PQresultErrorField(result, PG_DIAG_SQLSTATE)), "postgres: %.*s",
-                             first_line(why), why);
+        status = nexus__fail(map_state(PQresultErrorField(result, PG_DIAG_SQLSTATE)), "postgres: %.*s", first_line(why),
+                             why);
     }
     PQclear(result);
     return status;
@@ -161,15 +151,14 @@ static nexus_status enter_schema(postgres_link *link)
     const char *schema = link->config->schema; /* held to an identifier by db.c */
     snprintf(sql, sizeof sql, "SET search_path = \"%s\"", schema);
     nexus_status status = postgres_script(link, sql);
-    PGresult *found = PQexecParams(link->conn, "SELECT 1 FROM pg_namespace WHERE nspname = $1", 1, NULL,
-                                   &schema, NULL, NULL, 0);
+    PGresult *found =
+        PQexecParams(link->conn, "SELECT 1 FROM pg_namespace WHERE nspname = $1", 1, NULL, &schema, NULL, NULL, 0);
     bool exists = PQresultStatus(found) == PGRES_TUPLES_OK && PQntuples(found) == 1;
     PQclear(found);
     if (status != NEXUS_OK || exists)
         return status;
     snprintf(sql, sizeof sql,
-             "BEGIN; SELECT pg_advisory_xact_lock(7230478320); CREATE SCHEMA IF NOT EXISTS \"%s\"; COMMIT",
-             schema);
+             "BEGIN; SELECT pg_advisory_xact_lock(7230478320); CREATE SCHEMA IF NOT EXISTS \"%s\"; COMMIT", schema);
     return postgres_script(link, sql);
 }
 
@@ -254,8 +243,7 @@ static nexus_status put_parameter(nexus__arena *arena, const nexus_value *v, par
         break;
     case NEXUS_VALUE_TEXT:
         if (nexus__slice_find(text, '\0') < text.n)
-            return nexus__fail(NEXUS_EINVAL, "text parameter $%zu holds a NUL byte: PostgreSQL keeps none",
-                               i + 1);
+            return nexus__fail(NEXUS_EINVAL, "text parameter $%zu holds a NUL byte: PostgreSQL keeps none", i + 1);
         break;
     case NEXUS_VALUE_BLOB:
         p->formats[i] = 1;
@@ -300,13 +288,11 @@ static nexus_status read_bytea(nexus_rows *rows, nexus_value *cell, const char *
     return status;
 }
 
-static nexus_status read_cell(nexus_rows *rows, nexus_value *cell, const PGresult *result, int row,
-                              int column)
+static nexus_status read_cell(nexus_rows *rows, nexus_value *cell, const PGresult *result, int row, int column)
 {
     if (PQgetisnull(result, row, column))
         return NEXUS_OK;
-    nexus_slice text =
-        nexus__slice(PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column));
+    nexus_slice text = nexus__slice(PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column));
     switch (PQftype(result, column)) {
     case OID_BOOL:
         *cell = NEXUS_INT(text.p[0] == 't');
@@ -315,8 +301,7 @@ static nexus_status read_cell(nexus_rows *rows, nexus_value *cell, const PGresul
     case OID_INT4:
     case OID_INT8:
         cell->type = NEXUS_VALUE_INT;
-        return nexus__parse_i64(text, &cell->i) ? NEXUS_OK
-                                                : nexus__fail(NEXUS_EPROTO, "postgres: not an integer");
+        return nexus__parse_i64(text, &cell->i) ? NEXUS_OK : nexus__fail(NEXUS_EPROTO, "postgres: not an integer");
     case OID_FLOAT4:
     case OID_FLOAT8:
         if (nexus__parse_double(text, &cell->d)) {
@@ -386,8 +371,7 @@ static bool is_outdated(const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *why = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    return state && (strcmp(state, "26000") == 0 ||
-                     (strcmp(state, "0A000") == 0 && why && strstr(why, "cached plan")));
+    return state && (strcmp(state, "26000") == 0 || (strcmp(state, "0A000") == 0 && why && strstr(why, "cached plan")));
 }
 
 static PGresult *run_text(postgres_link *link, const char *sql, int n, const parameters *p)
@@ -404,8 +388,8 @@ static PGresult *run_text(postgres_link *link, const char *sql, int n, const par
     return run_prepared(link, sql, n, p);
 }
 
-static nexus_status postgres_run(void *opaque, const char *sql, const nexus_value *args, size_t n,
-                                 nexus_rows *rows, int64_t *changes)
+static nexus_status postgres_run(void *opaque, const char *sql, const nexus_value *args, size_t n, nexus_rows *rows,
+                                 int64_t *changes)
 {
     postgres_link *link = opaque;
     parameters p;
@@ -445,8 +429,8 @@ static nexus_status postgres_lock(void *opaque, const char *name)
     const char *values[] = {key};
     int64_t hash = (int64_t)nexus__siphash((nexus__hash_key){7, 7}, name, strlen(name));
     snprintf(key, sizeof key, "%lld", (long long)hash);
-    PGresult *result = PQexecParams(link->conn, "SELECT pg_advisory_xact_lock($1)", 1, (Oid[]){OID_INT8},
-                                    values, NULL, NULL, 0);
+    PGresult *result =
+        PQexecParams(link->conn, "SELECT pg_advisory_xact_lock($1)", 1, (Oid[]){OID_INT8}, values, NULL, NULL, 0);
     if (!succeeded(result))
         return fail_result(link, result, true);
     PQclear(result);

@@ -78,8 +78,7 @@ nexus_status nexus__redis_config_parse(nexus__redis_config *c, const char *addre
     nexus_slice place = nexus__slice_cut(&rest, '/');
     uint64_t database = 0;
     if (rest.n > 0 && (!nexus__parse_u64(rest, &database) || database > 65535))
-        return nexus__fail(NEXUS_EINVAL,
-                           "the redis URL ends in /DB, the number of a database, or in nothing");
+        return nexus__fail(NEXUS_EINVAL, "the redis URL ends in /DB, the number of a database, or in nothing");
     c->database = (uint32_t)database;
     nexus_status status = NEXUS_OK;
     size_t at = nexus__slice_find(place, '@');
@@ -152,8 +151,7 @@ static nexus_status dial(const nexus__redis_config *c, int *fd)
     if (*fd >= 0)
         return NEXUS_OK;
     char reason[96];
-    return nexus__fail(NEXUS_EUNREACH, "redis at %s:%s: %s", c->host, c->port,
-                       strerror_r(error, reason, sizeof reason));
+    return nexus__fail(NEXUS_EUNREACH, "redis at %s:%s: %s", c->host, c->port, strerror_r(error, reason, sizeof reason));
 }
 
 nexus_status nexus__redis_send(nexus__redis *redis, nexus_slice bytes, int64_t deadline_ns)
@@ -262,10 +260,9 @@ static const struct {
     const char *prefix;
     nexus_status status;
 } errors[] = {
-    {"NOAUTH", NEXUS_EAUTH},  {"ERR AUTH", NEXUS_EAUTH},    {"WRONGPASS", NEXUS_EAUTH},
-    {"NOPERM", NEXUS_EPERM},  {"OOM", NEXUS_ENOSPC},        {"LOADING", NEXUS_EAGAIN},
-    {"BUSY", NEXUS_EAGAIN},   {"TRYAGAIN", NEXUS_EAGAIN},   {"READONLY", NEXUS_EROFS},
-    {"MISCONF", NEXUS_EROFS}, {"MASTERDOWN", NEXUS_EAGAIN}, {"MOVED", NEXUS_ENOTSUP},
+    {"NOAUTH", NEXUS_EAUTH},   {"ERR AUTH", NEXUS_EAUTH}, {"WRONGPASS", NEXUS_EAUTH},   {"NOPERM", NEXUS_EPERM},
+    {"OOM", NEXUS_ENOSPC},     {"LOADING", NEXUS_EAGAIN}, {"BUSY", NEXUS_EAGAIN},       {"TRYAGAIN", NEXUS_EAGAIN},
+    {"READONLY", NEXUS_EROFS}, {"MISCONF", NEXUS_EROFS},  {"MASTERDOWN", NEXUS_EAGAIN}, {"MOVED", NEXUS_ENOTSUP},
 };
 
 nexus_status nexus__redis_fail(nexus_slice error)
@@ -312,8 +309,7 @@ static nexus_status greet(nexus__redis *redis)
         nexus__redis_reply_free(&reply);
     }
     if (status == NEXUS_ECLOSED || status == NEXUS_ETIMEDOUT)
-        status =
-            nexus__fail(NEXUS_EUNREACH, "redis at %s:%s did not complete the greeting", c->host, c->port);
+        status = nexus__fail(NEXUS_EUNREACH, "redis at %s:%s did not complete the greeting", c->host, c->port);
     return status;
 }
 

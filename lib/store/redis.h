@@ -40,8 +40,7 @@ typedef struct nexus__redis_reply {
     int64_t number;
     void *native; /* the redisReply */
 } nexus__redis_reply;
-nexus_status nexus__redis_receive(nexus__redis *redis, int64_t deadline_ns,
-                                  nexus__redis_reply *reply) NEXUS_MUST_CHECK;
+nexus_status nexus__redis_receive(nexus__redis *redis, int64_t deadline_ns, nexus__redis_reply *reply) NEXUS_MUST_CHECK;
 void nexus__redis_reply_free(nexus__redis_reply *reply);
 /* The status that an error reply stands for, with its text as message. */
 nexus_status nexus__redis_fail(nexus_slice error);

@@ -32,11 +32,10 @@ typedef struct redis_cache {
 /* --- one call as words, and its reply -------------------------------------------------------- */
 
 /* INCRBY in a script would come back as a double: GET tells the sum exactly. */
-static const char incr_script[] =
-    "local new = redis.call('EXISTS', KEYS[1]) == 0 "
-    "redis.call('INCRBY', KEYS[1], ARGV[1]) "
-    "if new and ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end "
-    "return redis.call('GET', KEYS[1])";
+static const char incr_script[] = "local new = redis.call('EXISTS', KEYS[1]) == 0 "
+                                  "redis.call('INCRBY', KEYS[1], ARGV[1]) "
+                                  "if new and ARGV[2] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end "
+                                  "return redis.call('GET', KEYS[1])";
 
 static void encode_put(nexus__buf *out, const nexus__cache_call *call, nexus_slice ttl)
 {
@@ -54,10 +53,10 @@ static void encode_put(nexus__buf *out, const nexus__cache_call *call, nexus_sli
 static void encode(nexus__buf *out, const nexus__cache_call *call)
 {
     char ttl_text[24], delta_text[24];
-    nexus_slice ttl = nexus__slice(
-        ttl_text, (size_t)snprintf(ttl_text, sizeof ttl_text, "%llu", (unsigned long long)call->ttl_ms));
-    nexus_slice delta = nexus__slice(
-        delta_text, (size_t)snprintf(delta_text, sizeof delta_text, "%lld", (long long)call->delta));
+    nexus_slice ttl =
+        nexus__slice(ttl_text, (size_t)snprintf(ttl_text, sizeof ttl_text, "%llu", (unsigned long long)call->ttl_ms));
+    nexus_slice delta =
+        nexus__slice(delta_text, (size_t)snprintf(delta_text, sizeof delta_text, "%lld", (long long)call->delta));
     switch (call->op) {
     case NEXUS__CACHE_GET:
         nexus__redis_encode(out, (nexus_slice[]){NEXUS_S("GET"), call->key}, 2);
@@ -67,8 +66,7 @@ static void encode(nexus__buf *out, const nexus__cache_call *call)
         break;
     case NEXUS__CACHE_INCR:
         nexus__redis_encode(
-            out, (nexus_slice[]){NEXUS_S("EVAL"), NEXUS_S(incr_script), NEXUS_S("1"), call->key, delta, ttl},
-            6);
+            out, (nexus_slice[]){NEXUS_S("EVAL"), NEXUS_S(incr_script), NEXUS_S("1"), call->key, delta, ttl}, 6);
         break;
     default:
         encode_put(out, call, ttl);
@@ -112,16 +110,14 @@ static void lose(nexus__cache_call *call, nexus_status status)
 }
 
 /* Sends the calls of a list and reads their answers; every call has its status after it. */
-static void exchange(nexus__redis *link, const nexus_alloc *alloc, nexus__cache_call *calls,
-                     int64_t deadline_ns)
+static void exchange(nexus__redis *link, const nexus_alloc *alloc, nexus__cache_call *calls, int64_t deadline_ns)
 {
     nexus__buf out;
     nexus__buf_init(&out, alloc, 0);
     for (nexus__cache_call *c = calls; c; c = c->next)
         encode(&out, c);
-    nexus_status status = out.status == NEXUS_OK
-                              ? nexus__redis_send(link, nexus__buf_slice(&out), deadline_ns)
-                              : nexus__nomem();
+    nexus_status status =
+        out.status == NEXUS_OK ? nexus__redis_send(link, nexus__buf_slice(&out), deadline_ns) : nexus__nomem();
     bool sent = out.status == NEXUS_OK;
     nexus__buf_free(&out);
     for (nexus__cache_call *c = calls; c; c = c->next) {
@@ -247,8 +243,7 @@ static void run_batch(redis_cache *r, nexus__redis **link, nexus__cache_call *ca
         cancel_all(calls, status, why);
         return;
     }
-    exchange(*link, r->config.alloc, calls,
-             nexus__mono_ns() + (int64_t)r->config.timeout_ms * NEXUS__NS_PER_MS);
+    exchange(*link, r->config.alloc, calls, nexus__mono_ns() + (int64_t)r->config.timeout_ms * NEXUS__NS_PER_MS);
     while (calls) {
         nexus__cache_call *next = calls->next;
         nexus__cache_complete(calls);

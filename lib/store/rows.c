@@ -30,8 +30,7 @@ static nexus_status charge(nexus_rows *rows, uint64_t bytes)
     rows->bytes += bytes;
     if (rows->bytes <= rows->max_bytes)
         return NEXUS_OK;
-    return nexus__fail(NEXUS_ETOOBIG,
-                       "the result is over %llu bytes: ask for fewer rows, or raise rows_max_bytes",
+    return nexus__fail(NEXUS_ETOOBIG, "the result is over %llu bytes: ask for fewer rows, or raise rows_max_bytes",
                        (unsigned long long)rows->max_bytes);
 }
 
@@ -58,8 +57,7 @@ nexus_status nexus__rows_add(nexus_rows *rows, nexus_value **cells)
         return status;
     if (rows->count == rows->cap) {
         size_t cap = rows->cap ? rows->cap * 2 : 8;
-        void *grown =
-            nexus__realloc(rows->alloc, rows->cells, cap * (rows->columns + 1) * sizeof(nexus_value));
+        void *grown = nexus__realloc(rows->alloc, rows->cells, cap * (rows->columns + 1) * sizeof(nexus_value));
         if (!grown)
             return nexus__nomem();
         rows->cells = grown;
@@ -70,8 +68,7 @@ nexus_status nexus__rows_add(nexus_rows *rows, nexus_value **cells)
     return NEXUS_OK;
 }
 
-nexus_status nexus__rows_set_bytes(nexus_rows *rows, nexus_value *cell, uint32_t type, const void *p,
-                                   size_t n)
+nexus_status nexus__rows_set_bytes(nexus_rows *rows, nexus_value *cell, uint32_t type, const void *p, size_t n)
 {
     nexus_status status = charge(rows, n);
     if (status != NEXUS_OK)
@@ -162,9 +159,8 @@ void nexus_rows_text(const nexus_rows *rows, size_t column, nexus_slice *out)
         return;
     }
     char text[32];
-    size_t n = cell->type == NEXUS_VALUE_DOUBLE
-                   ? nexus__format_double(cell->d, text)
-                   : (size_t)snprintf(text, sizeof text, "%lld", (long long)cell->i);
+    size_t n = cell->type == NEXUS_VALUE_DOUBLE ? nexus__format_double(cell->d, text)
+                                                : (size_t)snprintf(text, sizeof text, "%lld", (long long)cell->i);
     nexus_slice copy = nexus__arena_copy(rows->arena, nexus__slice(text, n));
     if (copy.p)
         *out = copy;

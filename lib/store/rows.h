@@ -24,7 +24,6 @@ nexus_status nexus__rows_set_name(nexus_rows *rows, size_t column, const char *n
 /* Appends a row of NULLs; *cells is valid until the next one. */
 nexus_status nexus__rows_add(nexus_rows *rows, nexus_value **cells);
 /* Sets a text or blob cell to a copy of n bytes. */
-nexus_status nexus__rows_set_bytes(nexus_rows *rows, nexus_value *cell, uint32_t type, const void *p,
-                                   size_t n);
+nexus_status nexus__rows_set_bytes(nexus_rows *rows, nexus_value *cell, uint32_t type, const void *p, size_t n);
 
 #endif

@@ -255,8 +255,7 @@ static nexus_status bind_all(sqlite3 *db, sqlite3_stmt *stmt, const nexus_value 
         highest = number > highest ? number : highest;
     }
     if (highest < n)
-        return nexus__fail(NEXUS_EINVAL, "%zu values are given, but the SQL names only $1 to $%u", n,
-                           (unsigned)highest);
+        return nexus__fail(NEXUS_EINVAL, "%zu values are given, but the SQL names only $1 to $%u", n, (unsigned)highest);
     return NEXUS_OK;
 }
 
@@ -271,13 +270,11 @@ static nexus_status read_cell(nexus_rows *rows, nexus_value *cell, sqlite3_stmt 
         return NEXUS_OK;
     case SQLITE_TEXT: {
         const void *text = sqlite3_column_text(stmt, at);
-        return nexus__rows_set_bytes(rows, cell, NEXUS_VALUE_TEXT, text,
-                                     (size_t)sqlite3_column_bytes(stmt, at));
+        return nexus__rows_set_bytes(rows, cell, NEXUS_VALUE_TEXT, text, (size_t)sqlite3_column_bytes(stmt, at));
     }
     case SQLITE_BLOB: {
         const void *blob = sqlite3_column_blob(stmt, at);
-        return nexus__rows_set_bytes(rows, cell, NEXUS_VALUE_BLOB, blob,
-                                     (size_t)sqlite3_column_bytes(stmt, at));
+        return nexus__rows_set_bytes(rows, cell, NEXUS_VALUE_BLOB, blob, (size_t)sqlite3_column_bytes(stmt, at));
     }
     default:
         return NEXUS_OK;
@@ -304,8 +301,7 @@ static nexus_status name_columns(nexus_rows *rows, sqlite3_stmt *stmt)
 static nexus_status step_all(sqlite_link *link, sqlite3_stmt *stmt, nexus_rows *rows, int64_t *changes)
 {
     sqlite3_int64 before = sqlite3_total_changes64(link->db);
-    int code =
-        sqlite3_step(stmt); /* may prepare anew when a table has changed: the columns are known only now */
+    int code = sqlite3_step(stmt); /* may prepare anew when a table has changed: the columns are known only now */
     nexus_status status = rows ? name_columns(rows, stmt) : NEXUS_OK;
     for (; status == NEXUS_OK && code == SQLITE_ROW; code = sqlite3_step(stmt))
         status = rows ? read_row(rows, stmt) : NEXUS_OK;
@@ -317,8 +313,8 @@ static nexus_status step_all(sqlite_link *link, sqlite3_stmt *stmt, nexus_rows *
     return status;
 }
 
-static nexus_status sqlite_run(void *opaque, const char *sql, const nexus_value *args, size_t n,
-                               nexus_rows *rows, int64_t *changes)
+static nexus_status sqlite_run(void *opaque, const char *sql, const nexus_value *args, size_t n, nexus_rows *rows,
+                               int64_t *changes)
 {
     sqlite_link *link = opaque;
     sqlite3_stmt *stmt = NULL;

@@ -64,8 +64,7 @@ static void undo(nexus_db *tx)
         if (status != NEXUS_OK) /* the outer one cannot be trusted either */
             tx->parent->failed = status;
     } else if (tx->ops->in_transaction(tx->link)) {
-        status =
-            tx->ops->script(tx->link, "ROLLBACK"); /* where it fails, the release tries and then closes */
+        status = tx->ops->script(tx->link, "ROLLBACK"); /* where it fails, the release tries and then closes */
         (void)status;
     }
 }

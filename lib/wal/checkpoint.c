@@ -23,12 +23,10 @@ static nexus_status bad_name(const char *name)
     for (const char *p = name; *p; p++)
         if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '-'))
             return nexus__fail(NEXUS_EINVAL, "a checkpoint name is [a-z0-9-]{1,32}");
-    return *name && strlen(name) <= 32 ? NEXUS_OK
-                                       : nexus__fail(NEXUS_EINVAL, "a checkpoint name is [a-z0-9-]{1,32}");
+    return *name && strlen(name) <= 32 ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "a checkpoint name is [a-z0-9-]{1,32}");
 }
 
-static nexus_status write_file(nexus__wal *wal, const char *name, const checkpoint_head *head,
-                               nexus_slice blob)
+static nexus_status write_file(nexus__wal *wal, const char *name, const checkpoint_head *head, nexus_slice blob)
 {
     int fd = nexus__wal_io_open(wal, name, O_WRONLY | O_CREAT | O_TRUNC);
     if (fd < 0)
@@ -89,11 +87,9 @@ nexus_status nexus__wal_checkpoint_read(nexus__wal *wal, const char *name, char 
     struct stat st;
     bool fits = fstat(fd, &st) == 0 && read_whole(fd, &head, sizeof head, 0) &&
                 memcmp(head.magic, checkpoint_magic, sizeof head.magic) == 0 &&
-                memcmp(head.uuid, wal->uuid, sizeof head.uuid) == 0 &&
-                head.bytes == (uint64_t)st.st_size - sizeof head;
+                memcmp(head.uuid, wal->uuid, sizeof head.uuid) == 0 && head.bytes == (uint64_t)st.st_size - sizeof head;
     char *blob = fits ? nexus__malloc(wal->alloc, head.bytes + 1) : NULL;
-    bool whole = blob && read_whole(fd, blob, head.bytes, sizeof head) &&
-                 head.crc == nexus__crc32c(0, blob, head.bytes);
+    bool whole = blob && read_whole(fd, blob, head.bytes, sizeof head) && head.crc == nexus__crc32c(0, blob, head.bytes);
     close(fd);
     if (!whole) {
         nexus__free(wal->alloc, blob);

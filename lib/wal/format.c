@@ -108,9 +108,9 @@ void nexus__wal_batch_seal(char *bytes, size_t n, const nexus__wal_batch_head *h
 
 bool nexus__wal_head_ok(const nexus__wal_batch_head *head, uint64_t n, uint64_t generation, uint32_t seed)
 {
-    return head->magic == NEXUS__WAL_BATCH_MAGIC && head->generation == generation &&
-           head->body_bytes % 8 == 0 && head->body_bytes >= BATCH_TRAILER_BYTES &&
-           sizeof *head + head->body_bytes <= n && head->data_count <= head->count &&
+    return head->magic == NEXUS__WAL_BATCH_MAGIC && head->generation == generation && head->body_bytes % 8 == 0 &&
+           head->body_bytes >= BATCH_TRAILER_BYTES && sizeof *head + head->body_bytes <= n &&
+           head->data_count <= head->count &&
            head->crc == nexus__crc32c(seed, head, offsetof(nexus__wal_batch_head, crc));
 }
 

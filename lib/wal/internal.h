@@ -61,9 +61,8 @@ struct nexus__wal {
     nexus__wal_batch *head, **tail;
     uint64_t queue_bytes, next_pos;
     int64_t last_recv_ns;
-    bool closing,
-        refusing;        /* refusing: failed batches are being reported, their positions are given out anew */
-    nexus_status poison; /* why nothing can be appended any more */
+    bool closing, refusing; /* refusing: failed batches are being reported, their positions are given out anew */
+    nexus_status poison;    /* why nothing can be appended any more */
     char poison_text[300];
     segment *first, *active;
     struct {
@@ -103,8 +102,7 @@ void *nexus__wal_prepare_main(void *wal);
 /* recover.c */
 nexus_status nexus__wal_recover(nexus__wal *wal, nexus__wal_report *report);
 /* Offset of the first whole batch of this generation at or behind `from` in map[0..size), or 0. */
-uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation,
-                               uint32_t seed);
+uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation, uint32_t seed);
 
 nexus_status nexus__wal_thread(pthread_t *thread, void *(*main)(void *), void *arg);
 

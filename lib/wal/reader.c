@@ -18,7 +18,7 @@ struct nexus__wal_reader {
     uint64_t offset;   /* of the next batch */
     uint64_t next_seq; /* 0 = any */
     uint64_t want;     /* data below and internal records before it are passed over */
-    uint64_t end; /* durable end of the present file, as last seen; 0 = unknown (sealed in an earlier life) */
+    uint64_t end;      /* durable end of the present file, as last seen; 0 = unknown (sealed in an earlier life) */
     /* window */
     char *bytes;
     size_t cap;
@@ -78,8 +78,8 @@ nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, ui
     pthread_mutex_unlock(&wal->lock);
     if (pos > 1 && pos < first) {
         nexus__wal_reader_close(r);
-        return nexus__fail(NEXUS_EMISSING, "positions %llu to %llu are no longer in the log",
-                           (unsigned long long)pos, (unsigned long long)first - 1);
+        return nexus__fail(NEXUS_EMISSING, "positions %llu to %llu are no longer in the log", (unsigned long long)pos,
+                           (unsigned long long)first - 1);
     }
     *out = r;
     return NEXUS_OK;
@@ -167,8 +167,7 @@ static nexus_status resync(nexus__wal_reader *r)
     r->offset = next ? next : size;
     r->next_seq = next ? 0 : UINT64_MAX;
     r->from = r->have = 0;
-    return nexus__fail(NEXUS_ECORRUPT, "%s at %llu: a batch fails its check", r->at->name,
-                       (unsigned long long)bad);
+    return nexus__fail(NEXUS_ECORRUPT, "%s at %llu: a batch fails its check", r->at->name, (unsigned long long)bad);
 }
 
 /* In a file sealed in an earlier life the end shows by what follows: the next file begins where this one stopped. */
@@ -178,8 +177,7 @@ static nexus_status at_unreadable(nexus__wal_reader *r, bool written)
     segment *next = r->at->next;
     uint64_t first_seq = next ? next->first_seq : 0;
     pthread_mutex_unlock(&r->wal->lock);
-    bool over =
-        first_seq == r->next_seq || r->next_seq == UINT64_MAX || r->next_seq == 0 || (first_seq && !written);
+    bool over = first_seq == r->next_seq || r->next_seq == UINT64_MAX || r->next_seq == 0 || (first_seq && !written);
     if (r->end == 0 && over) {
         atomic_store(&r->at->end, r->offset);
         return advance(r);
@@ -203,8 +201,7 @@ static nexus_status load_batch(nexus__wal_reader *r)
 {
     r->end = atomic_load(&r->at->end);
     if (r->end && r->offset >= r->end)
-        return atomic_load(&r->at->sealed) && r->offset >= atomic_load(&r->at->end) ? advance(r)
-                                                                                    : NEXUS_EDONE;
+        return atomic_load(&r->at->sealed) && r->offset >= atomic_load(&r->at->end) ? advance(r) : NEXUS_EDONE;
     const char *p;
     nexus_status status = window(r, r->offset, BATCH_HEAD_BYTES, &p);
     if (status == NEXUS_EDONE)
@@ -215,8 +212,7 @@ static nexus_status load_batch(nexus__wal_reader *r)
     uint64_t limit = (r->end ? r->end : r->at->size) - r->offset;
     if (!nexus__wal_head_ok(&r->head, limit, r->at->generation, r->wal->seed) ||
         (r->next_seq && r->next_seq != UINT64_MAX && r->head.seq != r->next_seq))
-        return at_unreadable(r, r->head.magic == NEXUS__WAL_BATCH_MAGIC &&
-                                    r->head.generation == r->at->generation);
+        return at_unreadable(r, r->head.magic == NEXUS__WAL_BATCH_MAGIC && r->head.generation == r->at->generation);
     status = window(r, r->offset, sizeof r->head + r->head.body_bytes, &p);
     if (status != NEXUS_OK)
         return status == NEXUS_EDONE ? at_unreadable(r, true) : status;

@@ -30,8 +30,7 @@ static int by_generation(const void *a, const void *b)
 
 static void remember_pooled(nexus__wal *wal, const char *name)
 {
-    char(*grown)[SEGMENT_NAME_MAX] =
-        nexus__realloc(wal->alloc, wal->pool, (wal->pool_count + 1) * sizeof *grown);
+    char(*grown)[SEGMENT_NAME_MAX] = nexus__realloc(wal->alloc, wal->pool, (wal->pool_count + 1) * sizeof *grown);
     if (!grown)
         return;
     wal->pool = grown;
@@ -50,13 +49,11 @@ static nexus_status list_files(nexus__wal *wal, nexus__buf *out)
         int used = 0;
         if (strlen(e->d_name) >= SEGMENT_NAME_MAX)
             continue;
-        if (sscanf(e->d_name, "seg-%16llx-%llx.log%n", &pos, &generation, &used) == 2 && used &&
-            !e->d_name[used]) {
+        if (sscanf(e->d_name, "seg-%16llx-%llx.log%n", &pos, &generation, &used) == 2 && used && !e->d_name[used]) {
             found f = {.first_pos = pos, .generation = generation};
             snprintf(f.name, sizeof f.name, "%s", e->d_name);
             nexus__buf_append(out, &f, sizeof f);
-        } else if (sscanf(e->d_name, "free-%llx.log%n", &generation, &used) == 1 && used &&
-                   !e->d_name[used]) {
+        } else if (sscanf(e->d_name, "free-%llx.log%n", &generation, &used) == 1 && used && !e->d_name[used]) {
             remember_pooled(wal, e->d_name);
         }
     }
@@ -77,14 +74,12 @@ static void link_segment(nexus__wal *wal, segment *s)
     wal->active = s;
 }
 
-static void damaged(nexus__wal *wal, nexus__wal_report *report, const char *name, uint64_t at,
-                    const char *why)
+static void damaged(nexus__wal *wal, nexus__wal_report *report, const char *name, uint64_t at, const char *why)
 {
     if (report->read_only)
         return;
     report->read_only = true;
-    snprintf(report->damage, sizeof report->damage, "%s/%s at %llu: %s", wal->dir, name,
-             (unsigned long long)at, why);
+    snprintf(report->damage, sizeof report->damage, "%s/%s at %llu: %s", wal->dir, name, (unsigned long long)at, why);
 }
 
 static bool batch_at(const char *map, uint64_t size, uint64_t at, uint64_t generation, uint32_t seed,
@@ -110,8 +105,7 @@ static uint64_t next_magic(const char *map, uint64_t size, uint64_t at, uint64_t
     return 0;
 }
 
-uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation,
-                               uint32_t seed)
+uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation, uint32_t seed)
 {
     nexus__wal_batch_head head;
     for (uint64_t at = from; (at = next_magic(map, size, at, generation)) != 0; at += 8)
@@ -177,8 +171,7 @@ static nexus_status recover_tail(nexus__wal *wal, segment *s, nexus__wal_report 
     uint64_t at = scan(wal, s, map, SEGMENT_HEAD_BYTES);
     bool later = false;
     nexus__wal_batch_head head;
-    for (uint64_t p = at; (p = nexus__wal_find_batch(map, s->size, p, s->generation, wal->seed)) != 0;
-         p += 8) {
+    for (uint64_t p = at; (p = nexus__wal_find_batch(map, s->size, p, s->generation, wal->seed)) != 0; p += 8) {
         memcpy(&head, map + p, sizeof head);
         if (head.seq > wal->next_seq && head.write_start > at)
             later = true;

@@ -55,15 +55,14 @@ nexus_status nexus__wal_segment_open(nexus__wal *wal, const char *name, segment 
         return nexus__fail_errno(errno, "open %s/%s", wal->dir, name);
     struct stat st;
     nexus__wal_segment_head head;
-    if (fstat(fd, &st) != 0 || pread(fd, &head, sizeof head, 0) != sizeof head ||
-        !nexus__wal_segment_ok(&head)) {
+    if (fstat(fd, &st) != 0 || pread(fd, &head, sizeof head, 0) != sizeof head || !nexus__wal_segment_ok(&head)) {
         close(fd);
         return nexus__fail(NEXUS_ECORRUPT, "%s/%s has no valid header", wal->dir, name);
     }
     if (head.version != NEXUS__WAL_VERSION) {
         close(fd);
-        return nexus__fail(NEXUS_EREV, "%s/%s has format %u, this build knows %u", wal->dir, name,
-                           head.version, NEXUS__WAL_VERSION);
+        return nexus__fail(NEXUS_EREV, "%s/%s has format %u, this build knows %u", wal->dir, name, head.version,
+                           NEXUS__WAL_VERSION);
     }
     memcpy(wal->uuid, head.uuid, sizeof wal->uuid);
     return segment_new(wal, fd, &head, (uint64_t)st.st_size, name, out);
@@ -91,8 +90,7 @@ static nexus_status fill_zeros(nexus__wal *wal, int fd, uint64_t size)
     static const char zeros[1 << 16];
     struct stat st;
     if (!wal->dir)
-        return ftruncate(fd, (off_t)size) == 0 ? NEXUS_OK
-                                               : nexus__fail_errno(errno, "grow the log in memory");
+        return ftruncate(fd, (off_t)size) == 0 ? NEXUS_OK : nexus__fail_errno(errno, "grow the log in memory");
     if (fstat(fd, &st) != 0)
         return nexus__fail_errno(errno, "stat a file of the log");
     for (uint64_t at = (uint64_t)st.st_size & ~(uint64_t)(sizeof zeros - 1); at < size; at += sizeof zeros) {

@@ -125,8 +125,8 @@ static void enqueue(nexus__wal *wal, nexus__wal_batch *b)
     pthread_cond_signal(&wal->work);
 }
 
-nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *b, nexus__wal_done_fn *done,
-                               void *user_data, uint64_t *first_pos, int64_t *recv_ns)
+nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *b, nexus__wal_done_fn *done, void *user_data,
+                               uint64_t *first_pos, int64_t *recv_ns)
 {
     static const char trailer[BATCH_TRAILER_BYTES];
     if (b->count)
@@ -214,8 +214,7 @@ static nexus_status submit_blocking(nexus__wal *wal, const nexus__wal_record *re
     }
 }
 
-nexus_status nexus__wal_append(nexus__wal *wal, const nexus__wal_record *records, size_t n,
-                               uint64_t *first_pos)
+nexus_status nexus__wal_append(nexus__wal *wal, const nexus__wal_record *records, size_t n, uint64_t *first_pos)
 {
     waiter w;
     atomic_init(&w.word, 0);
@@ -294,8 +293,7 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
     nexus_status status =
         bytes.n ? nexus__wal_io_write(wal, wal->active->fd, bytes.p, bytes.n, wal->write_at) : NEXUS_OK;
     if (status == NEXUS_OK && wal->dir && wal->io && wal->io->fdatasync_fn)
-        status = nexus__wal_io_sync(
-            wal, wal->active->fd); /* a replaced world decides for itself what sync means */
+        status = nexus__wal_io_sync(wal, wal->active->fd); /* a replaced world decides for itself what sync means */
     if (status == NEXUS_OK) {
         wal->write_at += bytes.n;
         return NEXUS_OK;
@@ -363,8 +361,7 @@ static void report(nexus__wal_batch *first, nexus__wal_batch *end, nexus_status 
 }
 
 /* Everything from here on, queued or taken, fails; positions start again behind what is durable. */
-static void fail_rest(nexus__wal *wal, nexus__wal_batch *list, nexus__wal_batch *unknown_end,
-                      nexus_status status)
+static void fail_rest(nexus__wal *wal, nexus__wal_batch *list, nexus__wal_batch *unknown_end, nexus_status status)
 {
     char why[300];
     snprintf(why, sizeof why, "%s", nexus_error_message());
@@ -468,8 +465,7 @@ static nexus_status refuse_network(const nexus__wal *wal)
         return NEXUS_OK;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if ((long)fs.f_type == kinds[i])
-            return nexus__fail(NEXUS_ENOTSUP,
-                               "%s is on a network file system: locks and syncs may mean nothing there",
+            return nexus__fail(NEXUS_ENOTSUP, "%s is on a network file system: locks and syncs may mean nothing there",
                                wal->dir);
     return NEXUS_OK;
 }
@@ -547,8 +543,7 @@ static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__w
     return status;
 }
 
-nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal_opts *opts,
-                             nexus__wal_report *found)
+nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal_opts *opts, nexus__wal_report *found)
 {
     static const nexus__wal_opts defaults;
     nexus__wal_report local;

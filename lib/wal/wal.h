@@ -27,12 +27,11 @@ typedef struct nexus__wal_opts {
     const nexus_alloc *alloc;
     const nexus__wal_io *io;   /* borrowed */
     const nexus__clock *clock; /* borrowed */
-    uint32_t
-        segment_bytes; /* 0 = 64 MiB; at least 64 KiB. The first file is at most 4 MiB, for a fast start */
-    uint64_t queue_max_bytes; /* waiting to be written; 0 = 64 MiB; over it submit says NEXUS_EAGAIN */
-    uint32_t batch_max_bytes; /* 0 = 32 MiB; a bigger batch is NEXUS_ETOOBIG */
-    bool force;               /* on a network file system too, where O_DSYNC and locks may mean little */
-    const char *name;         /* of the threads, at most 10 bytes; NULL = "wal" */
+    uint32_t segment_bytes;    /* 0 = 64 MiB; at least 64 KiB. The first file is at most 4 MiB, for a fast start */
+    uint64_t queue_max_bytes;  /* waiting to be written; 0 = 64 MiB; over it submit says NEXUS_EAGAIN */
+    uint32_t batch_max_bytes;  /* 0 = 32 MiB; a bigger batch is NEXUS_ETOOBIG */
+    bool force;                /* on a network file system too, where O_DSYNC and locks may mean little */
+    const char *name;          /* of the threads, at most 10 bytes; NULL = "wal" */
 } nexus__wal_opts;
 
 /* What opening found. */
@@ -89,8 +88,8 @@ void nexus__wal_batch_set_version(nexus__wal_batch *batch, size_t i, int64_t ver
 void nexus__wal_batch_on_queued(nexus__wal_batch *batch,
                                 void (*fn)(uint64_t first_pos, int64_t recv_ns, void *user_data));
 void nexus__wal_batch_free(nexus__wal_batch *batch);
-nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *batch, nexus__wal_done_fn *done,
-                               void *user_data, uint64_t *first_pos, int64_t *recv_ns) NEXUS_MUST_CHECK;
+nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *batch, nexus__wal_done_fn *done, void *user_data,
+                               uint64_t *first_pos, int64_t *recv_ns) NEXUS_MUST_CHECK;
 
 /* --- reading ---- */
 
@@ -118,10 +117,8 @@ uint64_t nexus__wal_bytes(nexus__wal *wal); /* of the files kept */
 
 /* --- checkpoints: one named blob each, replaced as a whole ---- */
 
-nexus_status nexus__wal_checkpoint_write(nexus__wal *wal, const char *name,
-                                         nexus_slice blob) NEXUS_MUST_CHECK;
+nexus_status nexus__wal_checkpoint_write(nexus__wal *wal, const char *name, nexus_slice blob) NEXUS_MUST_CHECK;
 /* NEXUS_ENOTFOUND, or NEXUS_ECORRUPT: build the state from the log instead. Free *out with nexus__free. */
-nexus_status nexus__wal_checkpoint_read(nexus__wal *wal, const char *name, char **out,
-                                        size_t *n) NEXUS_MUST_CHECK;
+nexus_status nexus__wal_checkpoint_read(nexus__wal *wal, const char *name, char **out, size_t *n) NEXUS_MUST_CHECK;
 
 #endif

@@ -319,7 +319,8 @@ static void find_operator(demo *d)
     answer a;
     cli_service_url(d->c, BACKEND_OFFSET, base, sizeof base);
     int code = cli_call(
-        d->c, &(call){.method = "POST", .path = "/api/v1/auth/bootstrap-token", .token = operator_key, .base = base}, &a);
+        d->c, &(call){.method = "POST", .path = "/api/v1/auth/bootstrap-token", .token = operator_key, .base = base},
+        &a);
     answer_text(&a, "/token", token, sizeof token);
     bool made = code == CLI_DONE && a.status >= 200 && a.status < 300 && *token;
     answer_free(&a);

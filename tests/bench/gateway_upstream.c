@@ -22,8 +22,10 @@ static size_t small_len, large_len;
 
 static size_t make_reply(char *out, size_t body)
 {
-    int n = sprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Mon, 23 Nov 2026 23:06:56 GMT\r\n"
-                         "Content-Length: %zu\r\n\r\n", body);
+    int n = sprintf(out,
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Mon, 23 Nov 2026 23:06:56 GMT\r\n"
+                    "Content-Length: %zu\r\n\r\n",
+                    body);
     memset(out + n, 'x', body);
     return (size_t)n + body;
 }

@@ -30,17 +30,14 @@ static bool check_scanned(nexus__json *doc)
     int64_t status;
     return nexus__json_get_text(doc, 0, "id", &id) && nexus__json_get_text(doc, 0, "event", &name) &&
            nexus__json_get_text(doc, 0, "user_id", &user) && nexus__json_get_text(doc, 0, "timestamp", &at) &&
-           nexus__json_get_i64(doc, nexus__json_get(doc, 0, "properties"), "status", &status) &&
-           status == 200;
+           nexus__json_get_i64(doc, nexus__json_get(doc, 0, "properties"), "status", &status) && status == 200;
 }
 
 static bool check_tree(void)
 {
     json_t *tree = json_loadb(event, sizeof event - 1, JSON_REJECT_DUPLICATES, NULL);
-    bool good = json_is_string(json_object_get(tree, "id")) &&
-                json_is_string(json_object_get(tree, "event")) &&
-                json_is_string(json_object_get(tree, "user_id")) &&
-                json_is_string(json_object_get(tree, "timestamp")) &&
+    bool good = json_is_string(json_object_get(tree, "id")) && json_is_string(json_object_get(tree, "event")) &&
+                json_is_string(json_object_get(tree, "user_id")) && json_is_string(json_object_get(tree, "timestamp")) &&
                 json_integer_value(json_object_get(json_object_get(tree, "properties"), "status")) == 200;
     json_decref(tree);
     return good;
@@ -83,7 +80,7 @@ int main(int argc, char **argv)
                "\"ratio\":%.3f}\n",
                sizeof event - 1, ours, peer, ours / peer);
     else
-        printf("%zu-byte event: scanner %.0f ns (%.0f-%.0f), jansson %.0f ns: 1/%.1f\n", sizeof event - 1,
-               ours, scan[0], scan[rounds - 1], peer, peer / ours);
+        printf("%zu-byte event: scanner %.0f ns (%.0f-%.0f), jansson %.0f ns: 1/%.1f\n", sizeof event - 1, ours,
+               scan[0], scan[rounds - 1], peer, peer / ours);
     return good ? 0 : 1;
 }

@@ -8,8 +8,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-typedef nexus_status read_fn(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc,
-                             nexus_slice body, int64_t received_ms, nexus_ingest_result **out);
+typedef nexus_status read_fn(nexus_ingest *ingest, const nexus__event_rules *rules, nexus__json *doc, nexus_slice body,
+                             int64_t received_ms, nexus_ingest_result **out);
 
 static void judge(nexus_ingest *ingest, read_fn *read, nexus_slice body)
 {
@@ -35,8 +35,7 @@ static void judge(nexus_ingest *ingest, read_fn *read, nexus_slice body)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static read_fn *const forms[] = {nexus__ingest_read_event, nexus__ingest_read_batch,
-                                     nexus__ingest_read_lines};
+    static read_fn *const forms[] = {nexus__ingest_read_event, nexus__ingest_read_batch, nexus__ingest_read_lines};
     nexus_ingest ingest = {.batch_max_events = 1000, .batch_max_bytes = 1 << 20};
     ingest.rules = (nexus__event_rules){.illegal_identities = NEXUS_S("null,0"), .max_bytes = 65536};
     if (size < 1)

@@ -67,8 +67,7 @@ int main(void)
         check(nexus_metric_value(nexus_metric_series(family, &label, 1)) == ROUNDS, "each thread's count");
     }
     nexus_slice shared = {"s", 1};
-    check(nexus_metric_value(nexus_metric_series(family, &shared, 1)) == THREADS * ROUNDS / 2,
-          "the shared count");
+    check(nexus_metric_value(nexus_metric_series(family, &shared, 1)) == THREADS * ROUNDS / 2, "the shared count");
     uint64_t dropped = nexus_log_dropped(log_);
     nexus_log_close(log_);
     check(lines >= THREADS * ROUNDS - dropped, "every line written or counted as dropped");

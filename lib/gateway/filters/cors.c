@@ -31,8 +31,7 @@ bool nexus__cors_same_origin(nexus_slice origin, nexus_slice host)
     return scheme < origin.n && nexus__slice_ieq(nexus__slice_from(origin, scheme + 3), host);
 }
 
-static void set_list(nexus_request *request, const char *name, const nexus__text_list *list,
-                     const char *fallback)
+static void set_list(nexus_request *request, const char *name, const nexus__text_list *list, const char *fallback)
 {
     char space[1024];
     nexus__buf text = {.p = space, .cap = sizeof space, .max = sizeof space};

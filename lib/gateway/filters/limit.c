@@ -36,8 +36,7 @@ nexus_status nexus__limit_table_new(nexus__limit_table **out, uint32_t keys, con
         nexus__free(alloc, t);
         return nexus__nomem();
     }
-    *t = (nexus__limit_table){
-        .alloc = alloc, .memory = memory, .mask = sets - 1, .hash = nexus__hash_key_random()};
+    *t = (nexus__limit_table){.alloc = alloc, .memory = memory, .mask = sets - 1, .hash = nexus__hash_key_random()};
     t->sets = (set *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
     *out = t;
     return NEXUS_OK;
@@ -121,8 +120,7 @@ static void append_hash(const nexus__limit_table *t, nexus__buf *out, nexus_slic
     nexus__buf_append(out, &hash, sizeof hash);
 }
 
-static uint64_t key_of(nexus__limit_table *t, const nexus__gw_limit_conf *limit,
-                       const nexus__limit_subject *subject)
+static uint64_t key_of(nexus__limit_table *t, const nexus__gw_limit_conf *limit, const nexus__limit_subject *subject)
 {
     char space[512];
     nexus__buf key = {.p = space, .cap = sizeof space, .max = sizeof space};
@@ -149,9 +147,8 @@ static bool stricter(const nexus_limit_result *a, const nexus_limit_result *b)
     return a->allowed ? a->remaining < b->remaining : a->retry_after_ns > b->retry_after_ns;
 }
 
-void nexus__limits_take(nexus__limit_table *table, const nexus__gw_limit_conf *limits,
-                        const nexus_rate *rates, uint32_t count, const nexus__limit_subject *subject,
-                        int64_t now, nexus__limit_outcome *out)
+void nexus__limits_take(nexus__limit_table *table, const nexus__gw_limit_conf *limits, const nexus_rate *rates,
+                        uint32_t count, const nexus__limit_subject *subject, int64_t now, nexus__limit_outcome *out)
 {
     nexus_rate_state *states[8];
     bool took[8];
@@ -179,8 +176,8 @@ void nexus__limits_policy_text(const nexus__gw_limit_conf *limits, uint32_t coun
     for (uint32_t i = 0; i < count; i++) {
         if (limits[i].shadow)
             continue;
-        nexus__buf_printf(out, "%s\"%.*s\";q=%u;w=%u", comma, (int)limits[i].name.n, limits[i].name.p,
-                          limits[i].rate, limits[i].period_s);
+        nexus__buf_printf(out, "%s\"%.*s\";q=%u;w=%u", comma, (int)limits[i].name.n, limits[i].name.p, limits[i].rate,
+                          limits[i].period_s);
         comma = ", ";
     }
 }
@@ -192,8 +189,8 @@ static uint32_t seconds_up(int64_t ns)
 
 void nexus__limits_state_text(const nexus__limit_outcome *o, nexus__buf *out)
 {
-    nexus__buf_printf(out, "\"%.*s\";r=%u;t=%u", (int)o->strictest->name.n, o->strictest->name.p,
-                      o->result.remaining, seconds_up(o->result.reset_ns));
+    nexus__buf_printf(out, "\"%.*s\";r=%u;t=%u", (int)o->strictest->name.n, o->strictest->name.p, o->result.remaining,
+                      seconds_up(o->result.reset_ns));
 }
 
 uint32_t nexus__limits_retry_after_s(const nexus__limit_outcome *o)

@@ -10,8 +10,7 @@
 typedef struct nexus__limit_table nexus__limit_table;
 
 /* keys: rounded up to a power of two. */
-nexus_status nexus__limit_table_new(nexus__limit_table **out, uint32_t keys,
-                                    const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+nexus_status nexus__limit_table_new(nexus__limit_table **out, uint32_t keys, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 void nexus__limit_table_free(nexus__limit_table *table);
 /* The state of a key; never NULL. Any thread. `now` decides who may be pushed out. */
 nexus_rate_state *nexus__limit_table_get(nexus__limit_table *table, uint64_t key, uint64_t now);
@@ -30,9 +29,8 @@ typedef struct nexus__limit_outcome {
 } nexus__limit_outcome;
 
 /* All limits are asked; when one refuses, none is consumed. */
-void nexus__limits_take(nexus__limit_table *table, const nexus__gw_limit_conf *limits,
-                        const nexus_rate *rates, uint32_t count, const nexus__limit_subject *subject,
-                        int64_t now, nexus__limit_outcome *out);
+void nexus__limits_take(nexus__limit_table *table, const nexus__gw_limit_conf *limits, const nexus_rate *rates,
+                        uint32_t count, const nexus__limit_subject *subject, int64_t now, nexus__limit_outcome *out);
 
 /* Values of the RateLimit-Policy and RateLimit fields (draft-ietf-httpapi-ratelimit-headers). */
 void nexus__limits_policy_text(const nexus__gw_limit_conf *limits, uint32_t count, nexus__buf *out);

@@ -111,8 +111,7 @@ static bool run_checks(run *r, const nexus__schema_node *node, level *l)
     for (const check *c = node->checks; c; c = c->next) {
         if (!(c->types >> l->type & 1))
             continue;
-        if (!good &&
-            (c->fn == nexus__check_unevaluated_items || c->fn == nexus__check_unevaluated_properties))
+        if (!good && (c->fn == nexus__check_unevaluated_items || c->fn == nexus__check_unevaluated_properties))
             continue; /* what failed left no marks: every child would be called unknown */
         if (!c->fn(r, c, l))
             good = false;
@@ -132,15 +131,11 @@ static bool apply(run *r, const nexus__schema_node *node, uint32_t v, const leve
     if (node->never)
         return refuse(r, v, HERE, "false", "nothing is accepted here: remove this value");
     if (r->depth == DEPTH_MAX)
-        return broken(
-            r, nexus__fail(NEXUS_ETOOBIG, "the schema's references go round without end, or too deep"));
+        return broken(r, nexus__fail(NEXUS_ETOOBIG, "the schema's references go round without end, or too deep"));
     if (++r->steps > STEPS_MAX)
-        return broken(
-            r, nexus__fail(NEXUS_ETOOBIG, "checking takes too many steps: the schema branches too much"));
-    level l = {.v = v,
-               .type = nexus__json_type_of(r->doc, v),
-               .marks = NO_MARKS,
-               .children = nexus__json_count(r->doc, v)};
+        return broken(r, nexus__fail(NEXUS_ETOOBIG, "checking takes too many steps: the schema branches too much"));
+    level l = {
+        .v = v, .type = nexus__json_type_of(r->doc, v), .marks = NO_MARKS, .children = nexus__json_count(r->doc, v)};
     if (((caller && caller->marks != NO_MARKS) || node->unevaluated) && !push_marks(r, &l))
         return false;
     scope inner = {r->scope, node->resource};
@@ -194,8 +189,7 @@ bool nexus__check_type(run *r, const check *c, level *l)
     char wanted[128] = "";
     size_t at = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!(c->mask >> rows[i].type & 1) ||
-            (rows[i].type == NEXUS__JSON_INT && (c->mask >> NEXUS__JSON_REAL & 1)))
+        if (!(c->mask >> rows[i].type & 1) || (rows[i].type == NEXUS__JSON_INT && (c->mask >> NEXUS__JSON_REAL & 1)))
             continue;
         at += (size_t)snprintf(wanted + at, sizeof wanted - at, "%s%s", at ? " or " : "", rows[i].name);
     }
@@ -237,8 +231,7 @@ static int compare(const run *r, const check *c, const level *l)
 
 static bool refuse_number(run *r, const check *c, const level *l, const char *words)
 {
-    return refuse(r, l->v, HERE, c->keyword, "must be %s %.*s", words, (int)c->number.text.n,
-                  c->number.text.p);
+    return refuse(r, l->v, HERE, c->keyword, "must be %s %.*s", words, (int)c->number.text.n, c->number.text.p);
 }
 
 bool nexus__check_minimum(run *r, const check *c, level *l)
@@ -290,11 +283,10 @@ static uint64_t length(run *r, const level *l)
     return n;
 }
 
-static bool refuse_count(run *r, const check *c, const level *l, const char *words, uint64_t have,
-                         const char *unit)
+static bool refuse_count(run *r, const check *c, const level *l, const char *words, uint64_t have, const char *unit)
 {
-    return refuse(r, l->v, HERE, c->keyword, "must have %s %llu %s%s, not %llu", words,
-                  (unsigned long long)c->limit, unit, c->limit == 1 ? "" : "s", (unsigned long long)have);
+    return refuse(r, l->v, HERE, c->keyword, "must have %s %llu %s%s, not %llu", words, (unsigned long long)c->limit,
+                  unit, c->limit == 1 ? "" : "s", (unsigned long long)have);
 }
 
 bool nexus__check_min_length(run *r, const check *c, level *l)
@@ -342,8 +334,8 @@ bool nexus__check_pattern(run *r, const check *c, level *l)
     nexus_slice text;
     bool good = content(r, l->v, &memory, &text) && found(r, c->pattern.regex, text);
     nexus__buf_free(&memory);
-    return good || refuse(r, l->v, HERE, c->keyword, "must match the pattern %.*s", (int)c->pattern.text.n,
-                          c->pattern.text.p);
+    return good ||
+           refuse(r, l->v, HERE, c->keyword, "must match the pattern %.*s", (int)c->pattern.text.n, c->pattern.text.p);
 }
 
 bool nexus__check_format(run *r, const check *c, level *l)
@@ -352,8 +344,8 @@ bool nexus__check_format(run *r, const check *c, level *l)
     nexus_slice text;
     bool good = content(r, l->v, &memory, &text) && c->format.fn(text);
     nexus__buf_free(&memory);
-    return good || refuse(r, l->v, HERE, c->keyword, "must be in the format \"%.*s\"", (int)c->format.name.n,
-                          c->format.name.p);
+    return good ||
+           refuse(r, l->v, HERE, c->keyword, "must be in the format \"%.*s\"", (int)c->format.name.n, c->format.name.p);
 }
 
 bool nexus__check_unique_items(run *r, const check *c, level *l)
@@ -387,8 +379,8 @@ bool nexus__check_dependent_required(run *r, const check *c, level *l)
         for (uint32_t k = 0; k < row->name_count; k++) {
             nexus_slice name = row->names[k];
             if (nexus__json_member(r->doc, l->v, name) == NEXUS__JSON_NONE)
-                good = refuse(r, l->v, name, c->keyword, "\"%.*s\" is missing: \"%.*s\" needs it",
-                              (int)name.n, name.p, (int)row->name.n, row->name.p);
+                good = refuse(r, l->v, name, c->keyword, "\"%.*s\" is missing: \"%.*s\" needs it", (int)name.n, name.p,
+                              (int)row->name.n, row->name.p);
         }
     }
     return good;
@@ -433,8 +425,7 @@ static bool check_member(run *r, const check *c, const level *l, const nexus__js
 bool nexus__check_members(run *r, const check *c, level *l)
 {
     bool good = true;
-    for (nexus__json_iter it = nexus__json_each(r->doc, l->v);
-         r->status == NEXUS_OK && nexus__json_step(r->doc, &it);) {
+    for (nexus__json_iter it = nexus__json_each(r->doc, l->v); r->status == NEXUS_OK && nexus__json_step(r->doc, &it);) {
         nexus__buf memory;
         nexus_slice name;
         good &= content(r, it.key, &memory, &name) && check_member(r, c, l, &it, name);
@@ -450,8 +441,7 @@ bool nexus__check_property_names(run *r, const check *c, level *l)
     bool good = true;
     for (nexus__json_iter it = nexus__json_each(r->doc, l->v); nexus__json_step(r->doc, &it);)
         if (!passes(r, c->one.schema, it.key, NULL))
-            good = refuse(r, it.value, HERE, c->keyword,
-                          "a member of this name is not accepted: rename or remove it");
+            good = refuse(r, it.value, HERE, c->keyword, "a member of this name is not accepted: rename or remove it");
     return good;
 }
 
@@ -469,13 +459,12 @@ bool nexus__check_prefix_items(run *r, const check *c, level *l)
 bool nexus__check_items(run *r, const check *c, level *l)
 {
     bool good = true;
-    for (nexus__json_iter it = nexus__json_each(r->doc, l->v);
-         r->status == NEXUS_OK && nexus__json_step(r->doc, &it);) {
+    for (nexus__json_iter it = nexus__json_each(r->doc, l->v); r->status == NEXUS_OK && nexus__json_step(r->doc, &it);) {
         if (it.index < c->one.from)
             continue;
         if (c->one.schema->never)
-            return refuse(r, it.value, HERE, c->keyword,
-                          "more elements than the %u accepted: remove this one", c->one.from);
+            return refuse(r, it.value, HERE, c->keyword, "more elements than the %u accepted: remove this one",
+                          c->one.from);
         good &= apply(r, c->one.schema, it.value, NULL);
         mark(r, l, it.index);
         if (!good && r->quiet)
@@ -487,8 +476,7 @@ bool nexus__check_items(run *r, const check *c, level *l)
 bool nexus__check_contains(run *r, const check *c, level *l)
 {
     uint64_t n = 0;
-    for (nexus__json_iter it = nexus__json_each(r->doc, l->v);
-         r->status == NEXUS_OK && nexus__json_step(r->doc, &it);)
+    for (nexus__json_iter it = nexus__json_each(r->doc, l->v); r->status == NEXUS_OK && nexus__json_step(r->doc, &it);)
         if (passes(r, c->one.schema, it.value, NULL)) {
             n++;
             mark(r, l, it.index);
@@ -575,8 +563,7 @@ bool nexus__check_dynamic_ref(run *r, const check *c, level *l)
 static bool check_unmarked(run *r, const check *c, level *l)
 {
     bool good = true;
-    for (nexus__json_iter it = nexus__json_each(r->doc, l->v);
-         r->status == NEXUS_OK && nexus__json_step(r->doc, &it);) {
+    for (nexus__json_iter it = nexus__json_each(r->doc, l->v); r->status == NEXUS_OK && nexus__json_step(r->doc, &it);) {
         if (r->marks[l->marks + it.index])
             continue;
         if (c->one.schema->never)
@@ -627,8 +614,8 @@ nexus_status nexus_schema_check(const nexus_schema *schema, const char *json, si
     nexus__json_init(&doc, schema->alloc);
     if (report)
         *report = NULL;
-    nexus_status status = nexus__json_scan(&doc, nexus__slice(json, json_bytes),
-                                           &(nexus__json_limits){.max_depth = schema->depth_max});
+    nexus_status status =
+        nexus__json_scan(&doc, nexus__slice(json, json_bytes), &(nexus__json_limits){.max_depth = schema->depth_max});
     if (status == NEXUS_OK)
         status = nexus__schema_check_value(schema, &doc, 0, report);
     else if (status == NEXUS_EINVAL)

@@ -4,8 +4,7 @@
 #include "json/schema/compiled.h"
 #include "json/schema/uri.h"
 
-nexus_status nexus__schema_text(nexus__schema_compiler *c, const nexus__json *json, uint32_t v,
-                                nexus_slice *out)
+nexus_status nexus__schema_text(nexus__schema_compiler *c, const nexus__json *json, uint32_t v, nexus_slice *out)
 {
     nexus_slice raw = nexus__json_raw(json, v);
     char *copy = nexus__arena_get(&c->schema->arena, raw.n);
@@ -74,8 +73,8 @@ static void read_dialect(nexus__schema_compiler *c, nexus__schema_resource *reso
     }
 }
 
-static nexus_status new_resource(nexus__schema_compiler *c, nexus__schema_document *doc, uint32_t at,
-                                 nexus_slice uri, nexus__schema_resource **out)
+static nexus_status new_resource(nexus__schema_compiler *c, nexus__schema_document *doc, uint32_t at, nexus_slice uri,
+                                 nexus__schema_resource **out)
 {
     nexus__schema_resource *resource = nexus__arena_get(&c->schema->arena, sizeof *resource);
     if (!resource)
@@ -172,8 +171,7 @@ static nexus_status collect(nexus__schema_compiler *c, nexus__schema_document *d
         if (children[i].shape == ONE)
             status = collect(c, doc, v, resource);
         else
-            for (nexus__json_iter it = nexus__json_each(json, v);
-                 status == NEXUS_OK && nexus__json_step(json, &it);)
+            for (nexus__json_iter it = nexus__json_each(json, v); status == NEXUS_OK && nexus__json_step(json, &it);)
                 status = collect(c, doc, it.value, resource);
     }
     return status;
@@ -194,8 +192,7 @@ nexus_status nexus__schema_document_add(nexus__schema_compiler *c, nexus_slice u
     *doc = (nexus__schema_document){.next = schema->documents, .uri = uri};
     nexus__json_init(&doc->json, schema->alloc);
     schema->documents = doc;
-    nexus_status status =
-        nexus__json_scan(&doc->json, copy, &(nexus__json_limits){.max_depth = schema->depth_max});
+    nexus_status status = nexus__json_scan(&doc->json, copy, &(nexus__json_limits){.max_depth = schema->depth_max});
     if (status != NEXUS_OK)
         return status;
     size_t bytes = doc->json.count * sizeof(void *);
@@ -220,8 +217,7 @@ static nexus_status find_resource(nexus__schema_compiler *c, nexus_slice uri, co
         if (nexus__slice_eq(c->opts->remotes[i].name, uri))
             text = c->opts->remotes[i].value;
     if (!text.p && !nexus__schema_meta(uri, &text))
-        return nexus__fail(NEXUS_ENOTFOUND, "\"$ref\" to %.*s: no such schema; give it in remotes",
-                           (int)uri.n, uri.p);
+        return nexus__fail(NEXUS_ENOTFOUND, "\"$ref\" to %.*s: no such schema; give it in remotes", (int)uri.n, uri.p);
     nexus__schema_document *doc;
     nexus_status status = nexus__schema_document_add(c, uri, text, &doc);
     if (status != NEXUS_OK)
@@ -244,8 +240,7 @@ static nexus_status follow(nexus__schema_compiler *c, nexus__schema_resource *re
                            nexus_slice pointer, nexus__schema_place *out)
 {
     nexus__schema_document *doc = resource->doc;
-    for (size_t end = 0; end < pointer.n && at != NEXUS__JSON_NONE;
-         pointer = nexus__slice_from(pointer, end), end = 0) {
+    for (size_t end = 0; end < pointer.n && at != NEXUS__JSON_NONE; pointer = nexus__slice_from(pointer, end), end = 0) {
         do
             end++;
         while (end < pointer.n && pointer.p[end] != '/');
@@ -261,8 +256,8 @@ static nexus_status follow(nexus__schema_compiler *c, nexus__schema_resource *re
     return status;
 }
 
-nexus_status nexus__schema_resolve(nexus__schema_compiler *c, const nexus__schema_resource *from,
-                                   nexus_slice reference, nexus__schema_place *out)
+nexus_status nexus__schema_resolve(nexus__schema_compiler *c, const nexus__schema_resource *from, nexus_slice reference,
+                                   nexus__schema_place *out)
 {
     nexus_slice uri = nexus__uri_resolve(&c->schema->arena, from->uri, reference);
     if (!uri.p)
@@ -278,8 +273,7 @@ nexus_status nexus__schema_resolve(nexus__schema_compiler *c, const nexus__schem
     if (status != NEXUS_OK)
         return status;
     if (!nexus__percent_decode(encoded, false, fragment, &n))
-        return nexus__fail(NEXUS_EINVAL, "\"$ref\": %.*s: a broken percent escape", (int)reference.n,
-                           reference.p);
+        return nexus__fail(NEXUS_EINVAL, "\"$ref\": %.*s: a broken percent escape", (int)reference.n, reference.p);
     nexus_slice inside = nexus__slice(fragment, n);
     status = NEXUS_ENOTFOUND;
     if (!inside.n || inside.p[0] == '/')

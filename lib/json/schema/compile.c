@@ -44,8 +44,8 @@ static nexus_status wrong(site *s, const char *what)
     nexus__buf pointer;
     nexus__buf_init(&pointer, s->c->schema->alloc, 0);
     nexus__json_pointer_append(s->json, s->v, &pointer);
-    nexus_status status = nexus__fail(NEXUS_EINVAL, "schema at \"%.*s\": %s", (int)pointer.len,
-                                      pointer.p ? pointer.p : "", what);
+    nexus_status status =
+        nexus__fail(NEXUS_EINVAL, "schema at \"%.*s\": %s", (int)pointer.len, pointer.p ? pointer.p : "", what);
     nexus__buf_free(&pointer);
     return status;
 }
@@ -98,8 +98,7 @@ static nexus_status type_bits(site *s, uint32_t v, uint32_t *mask)
             *mask |= rows[i].bits;
             return NEXUS_OK;
         }
-    return wrong(
-        s, "\"type\" is one of null, boolean, object, array, string, number, integer, or a list of them");
+    return wrong(s, "\"type\" is one of null, boolean, object, array, string, number, integer, or a list of them");
 }
 
 static nexus_status compile_type(site *s)
@@ -264,8 +263,7 @@ static nexus_status compile_dependent(site *s) /* dependentRequired, dependentSc
         return wrong(s, "this keyword is an object");
     nexus__schema_name *rows = get(s, nexus__json_count(s->json, s->v), sizeof *rows);
     nexus_status status = rows ? NEXUS_OK : nexus__nomem();
-    for (nexus__json_iter it = nexus__json_each(s->json, s->v);
-         status == NEXUS_OK && nexus__json_step(s->json, &it);) {
+    for (nexus__json_iter it = nexus__json_each(s->json, s->v); status == NEXUS_OK && nexus__json_step(s->json, &it);) {
         nexus__schema_name *row = &rows[it.index];
         status = nexus__schema_text(s->c, s->json, it.key, &row->name);
         if (status == NEXUS_OK && s->row->fn == nexus__check_dependent_schemas)
@@ -293,8 +291,7 @@ static nexus_status compile_properties(site *s, uint32_t v, nexus__map **out)
     map->next = s->c->schema->maps;
     s->c->schema->maps = map;
     nexus_status status = NEXUS_OK;
-    for (nexus__json_iter it = nexus__json_each(s->json, v);
-         status == NEXUS_OK && nexus__json_step(s->json, &it);) {
+    for (nexus__json_iter it = nexus__json_each(s->json, v); status == NEXUS_OK && nexus__json_step(s->json, &it);) {
         nexus__schema_name *row = &rows[it.index];
         status = nexus__schema_text(s->c, s->json, it.key, &row->name);
         if (status == NEXUS_OK)
@@ -312,8 +309,7 @@ static nexus_status compile_patterns(site *s, uint32_t v, const nexus__schema_pa
         return wrong(s, "\"patternProperties\" is an object of schemas");
     nexus__schema_pattern *patterns = get(s, nexus__json_count(s->json, v), sizeof *patterns);
     nexus_status status = patterns ? NEXUS_OK : nexus__nomem();
-    for (nexus__json_iter it = nexus__json_each(s->json, v);
-         status == NEXUS_OK && nexus__json_step(s->json, &it);) {
+    for (nexus__json_iter it = nexus__json_each(s->json, v); status == NEXUS_OK && nexus__json_step(s->json, &it);) {
         status = regex_of(s, it.key, &patterns[it.index]);
         if (status == NEXUS_OK)
             status = child(s, it.value, &patterns[it.index].schema);
@@ -329,9 +325,7 @@ static nexus_status compile_members(site *s)
 {
     uint32_t properties = sibling(s, "properties"), patterns = sibling(s, "patternProperties");
     uint32_t additional = sibling(s, "additionalProperties");
-    uint32_t first = properties != NEXUS__JSON_NONE ? properties
-                     : patterns != NEXUS__JSON_NONE ? patterns
-                                                    : additional;
+    uint32_t first = properties != NEXUS__JSON_NONE ? properties : patterns != NEXUS__JSON_NONE ? patterns : additional;
     if (s->v != first)
         return NEXUS_OK;
     nexus__schema_check *check = add(s);
@@ -408,8 +402,7 @@ static nexus_status compile_list(site *s) /* allOf, anyOf, oneOf, prefixItems */
         return wrong(s, "this keyword is a list of schemas");
     const nexus__schema_node **schemas = get(s, count, sizeof *schemas);
     nexus_status status = schemas ? NEXUS_OK : nexus__nomem();
-    for (nexus__json_iter it = nexus__json_each(s->json, s->v);
-         status == NEXUS_OK && nexus__json_step(s->json, &it);)
+    for (nexus__json_iter it = nexus__json_each(s->json, s->v); status == NEXUS_OK && nexus__json_step(s->json, &it);)
         status = child(s, it.value, &schemas[it.index]);
     nexus__schema_check *check = status == NEXUS_OK ? add(s) : NULL;
     if (!check)
@@ -572,9 +565,8 @@ nexus_status nexus_schema_compile(nexus_schema **out, const char *text, size_t t
         schema->depth_max = 512; /* collecting and comparing recurse this deep */
     nexus__arena_init(&schema->arena, opts.alloc, 0);
     nexus__map_init(&schema->places, opts.alloc);
-    nexus__schema_compiler c = {.schema = schema,
-                                .opts = &opts,
-                                .bytes_max = opts.schema_bytes_max ? opts.schema_bytes_max : 1 << 20};
+    nexus__schema_compiler c = {
+        .schema = schema, .opts = &opts, .bytes_max = opts.schema_bytes_max ? opts.schema_bytes_max : 1 << 20};
     c.work_last = &c.work;
     nexus_status status = compile_all(&c, nexus__slice(text, text_bytes));
     if (status == NEXUS_OK)

@@ -165,15 +165,14 @@ typedef struct nexus__schema_compiler {
 nexus_status nexus__schema_document_add(nexus__schema_compiler *c, nexus_slice uri, nexus_slice text,
                                         nexus__schema_document **out) NEXUS_MUST_CHECK;
 /* Where a reference found in `from` leads; NEXUS_ENOTFOUND when nowhere. */
-nexus_status nexus__schema_resolve(nexus__schema_compiler *c, const nexus__schema_resource *from,
-                                   nexus_slice reference, nexus__schema_place *out) NEXUS_MUST_CHECK;
+nexus_status nexus__schema_resolve(nexus__schema_compiler *c, const nexus__schema_resource *from, nexus_slice reference,
+                                   nexus__schema_place *out) NEXUS_MUST_CHECK;
 /* A string of a document, decoded into the schema's arena. */
 nexus_status nexus__schema_text(nexus__schema_compiler *c, const nexus__json *json, uint32_t v,
                                 nexus_slice *out) NEXUS_MUST_CHECK;
 
 /* compile.c. The schema at a place, now or later compiled; NULL when out of memory. */
-nexus__schema_node *nexus__schema_node_at(nexus__schema_compiler *c, nexus__schema_document *doc,
-                                          uint32_t at);
+nexus__schema_node *nexus__schema_node_at(nexus__schema_compiler *c, nexus__schema_document *doc, uint32_t at);
 
 /* meta.c. The standard's own schemas by URI; false when it is none of them. */
 bool nexus__schema_meta(nexus_slice uri, nexus_slice *text);
@@ -183,15 +182,13 @@ nexus__format_fn *nexus__format_find(nexus_slice name);
 
 /* check.c: the functions that checks point to. */
 nexus__schema_check_fn nexus__check_type, nexus__check_const, nexus__check_enum, nexus__check_minimum,
-    nexus__check_maximum, nexus__check_exclusive_minimum, nexus__check_exclusive_maximum,
-    nexus__check_multiple_of, nexus__check_min_length, nexus__check_max_length, nexus__check_pattern,
-    nexus__check_format, nexus__check_min_items, nexus__check_max_items, nexus__check_unique_items,
-    nexus__check_min_properties, nexus__check_max_properties, nexus__check_required,
-    nexus__check_dependent_required, nexus__check_members, nexus__check_property_names,
+    nexus__check_maximum, nexus__check_exclusive_minimum, nexus__check_exclusive_maximum, nexus__check_multiple_of,
+    nexus__check_min_length, nexus__check_max_length, nexus__check_pattern, nexus__check_format, nexus__check_min_items,
+    nexus__check_max_items, nexus__check_unique_items, nexus__check_min_properties, nexus__check_max_properties,
+    nexus__check_required, nexus__check_dependent_required, nexus__check_members, nexus__check_property_names,
     nexus__check_dependent_schemas, nexus__check_prefix_items, nexus__check_items, nexus__check_contains,
-    nexus__check_all_of, nexus__check_any_of, nexus__check_one_of, nexus__check_not, nexus__check_if,
-    nexus__check_ref, nexus__check_dynamic_ref, nexus__check_unevaluated_items,
-    nexus__check_unevaluated_properties;
+    nexus__check_all_of, nexus__check_any_of, nexus__check_one_of, nexus__check_not, nexus__check_if, nexus__check_ref,
+    nexus__check_dynamic_ref, nexus__check_unevaluated_items, nexus__check_unevaluated_properties;
 
 /* Checks a value of a scanned document; findings go to *report (may be NULL) as nexus_schema_check says. */
 nexus_status nexus__schema_check_value(const nexus_schema *schema, const nexus__json *doc, uint32_t v,
@@ -201,12 +198,11 @@ nexus_status nexus__schema_check_value(const nexus_schema *schema, const nexus__
 nexus_status nexus__schema_report_new(nexus_schema_report **out, const nexus_alloc *alloc,
                                       uint32_t errors_max) NEXUS_MUST_CHECK;
 /* A finding at v. child, when it has a name, is the member of v that is missing. */
-void nexus__schema_report_add(nexus_schema_report *report, const nexus__json *doc, uint32_t v,
-                              nexus_slice child, const char *keyword, const char *detail);
+void nexus__schema_report_add(nexus_schema_report *report, const nexus__json *doc, uint32_t v, nexus_slice child,
+                              const char *keyword, const char *detail);
 /* NEXUS_EINVAL with the first finding as the thread's message; NEXUS_ENOMEM when findings were lost. NULL is fine. */
 nexus_status nexus__schema_report_fail(const nexus_schema_report *report);
 /* The report of a text that the scanner refused (its words are the thread's message): NEXUS_EPROTO or NEXUS_ENOMEM. */
-nexus_status nexus__schema_report_syntax(const nexus__json *doc, const nexus_alloc *alloc,
-                                         nexus_schema_report **report);
+nexus_status nexus__schema_report_syntax(const nexus__json *doc, const nexus_alloc *alloc, nexus_schema_report **report);
 
 #endif

@@ -194,8 +194,7 @@ static bool label(nexus_slice l)
         if (!is_alnum(l.p[i]) && l.p[i] != '-')
             return false;
     /* "--" in the third place is reserved for encodings, of which "xn" alone exists (RFC 5891 4.2.3.1) */
-    return l.n < 4 || l.p[2] != '-' || l.p[3] != '-' ||
-           ((l.p[0] | 0x20) == 'x' && (l.p[1] | 0x20) == 'n' && l.n > 4);
+    return l.n < 4 || l.p[2] != '-' || l.p[3] != '-' || ((l.p[0] | 0x20) == 'x' && (l.p[1] | 0x20) == 'n' && l.n > 4);
 }
 
 static bool hostname(nexus_slice t)
@@ -252,9 +251,7 @@ static bool mail(nexus_slice t, bool wide)
     bool dot = true;
     for (size_t i = 0; i < local.n; i++) {
         char c = local.p[i];
-        if (c == '.'
-                ? dot
-                : !(is_alnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~", c)) || (wide && (uint8_t)c >= 0x80)))
+        if (c == '.' ? dot : !(is_alnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~", c)) || (wide && (uint8_t)c >= 0x80)))
             return false;
         dot = c == '.';
     }
@@ -354,8 +351,7 @@ static bool uri_text(nexus_slice t, bool absolute, bool wide)
     }
     if (u.authority.p && !authority(u.authority, wide))
         return false;
-    return uri_part(u.path, ":@/", wide) && uri_part(u.query, ":@/?", wide) &&
-           uri_part(u.fragment, ":@/?", wide);
+    return uri_part(u.path, ":@/", wide) && uri_part(u.query, ":@/?", wide) && uri_part(u.fragment, ":@/?", wide);
 }
 
 static bool uri(nexus_slice t)
@@ -424,8 +420,7 @@ static bool template_expression(nexus_slice t)
         for (size_t i = 0; i < name.n; i++) {
             char c = name.p[i];
             if (c == '%') {
-                if (name.n - i < 3 || nexus__hex_digit(name.p[i + 1]) < 0 ||
-                    nexus__hex_digit(name.p[i + 2]) < 0)
+                if (name.n - i < 3 || nexus__hex_digit(name.p[i + 1]) < 0 || nexus__hex_digit(name.p[i + 2]) < 0)
                     return false;
                 i += 2;
             } else if (!is_alnum(c) && c != '_' && (c != '.' || name.p[i - 1] == '.')) {
@@ -444,8 +439,8 @@ static bool uri_template(nexus_slice t)
             char c = t.p[open];
             if ((uint8_t)c <= 0x20 || c == 0x7f || strchr("\"<>\\^`|}", c))
                 return false;
-            if (c == '%' && (t.n - open < 3 || nexus__hex_digit(t.p[open + 1]) < 0 ||
-                             nexus__hex_digit(t.p[open + 2]) < 0))
+            if (c == '%' &&
+                (t.n - open < 3 || nexus__hex_digit(t.p[open + 1]) < 0 || nexus__hex_digit(t.p[open + 2]) < 0))
                 return false;
             open++;
         }

@@ -16,8 +16,7 @@ struct nexus_schema_report {
     bool lost; /* out of memory */
 };
 
-nexus_status nexus__schema_report_new(nexus_schema_report **out, const nexus_alloc *alloc,
-                                      uint32_t errors_max)
+nexus_status nexus__schema_report_new(nexus_schema_report **out, const nexus_alloc *alloc, uint32_t errors_max)
 {
     nexus_schema_report *report = nexus__calloc(alloc, 1, sizeof *report);
     if (!report)
@@ -52,8 +51,8 @@ static void append(nexus_schema_report *report, nexus_slice pointer, const char 
     report->count++;
 }
 
-void nexus__schema_report_add(nexus_schema_report *report, const nexus__json *doc, uint32_t v,
-                              nexus_slice child, const char *keyword, const char *detail)
+void nexus__schema_report_add(nexus_schema_report *report, const nexus__json *doc, uint32_t v, nexus_slice child,
+                              const char *keyword, const char *detail)
 {
     if (report->count == report->max || report->lost)
         return;
@@ -78,12 +77,11 @@ nexus_status nexus__schema_report_fail(const nexus_schema_report *report)
     const finding *f = report->first;
     if (!f)
         return nexus__fail(NEXUS_EINVAL, "the JSON value does not fit the schema");
-    return nexus__fail(NEXUS_EINVAL, "at \"%.*s\" (line %u, column %u): %.*s", (int)f->pointer.n,
-                       f->pointer.p, f->line, f->column, (int)f->detail.n, f->detail.p);
+    return nexus__fail(NEXUS_EINVAL, "at \"%.*s\" (line %u, column %u): %.*s", (int)f->pointer.n, f->pointer.p, f->line,
+                       f->column, (int)f->detail.n, f->detail.p);
 }
 
-nexus_status nexus__schema_report_syntax(const nexus__json *doc, const nexus_alloc *alloc,
-                                         nexus_schema_report **report)
+nexus_status nexus__schema_report_syntax(const nexus__json *doc, const nexus_alloc *alloc, nexus_schema_report **report)
 {
     char words[512];
     strncpy(words, nexus_error_message(), sizeof words - 1);

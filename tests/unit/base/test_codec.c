@@ -12,8 +12,13 @@
 
 Test(codec, base64_vectors_of_rfc4648)
 {
-    static const char *const rows[][2] = {{"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-                                          {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    static const char *const rows[][2] = {{"", ""},
+                                          {"f", "Zg=="},
+                                          {"fo", "Zm8="},
+                                          {"foo", "Zm9v"},
+                                          {"foob", "Zm9vYg=="},
+                                          {"fooba", "Zm9vYmE="},
+                                          {"foobar", "Zm9vYmFy"}};
     for (size_t i = 0; i < 7; i++) {
         nexus__buf b;
         nexus__buf_init(&b, NULL, 0);
@@ -71,8 +76,13 @@ Test(time, rfc3339_round_trip_and_refusals)
     cr_assert(nexus__parse_rfc3339(NEXUS_S("1969-12-31T23:59:59.999Z"), &ns) && ns == -NEXUS__NS_PER_MS);
     nexus__format_rfc3339(ns, text);
     cr_assert_str_eq(text, "1969-12-31T23:59:59.999Z");
-    static const char *const bad[] = {"2015-02-29T00:00:00Z", "2015-05-17", "2015-05-17T10:05:03", "2015-05-17T24:00:00Z",
-                                      "2015-05-17T10:05:03.Z", "2015-05-17T10:05:03+2:00", "x"};
+    static const char *const bad[] = {"2015-02-29T00:00:00Z",
+                                      "2015-05-17",
+                                      "2015-05-17T10:05:03",
+                                      "2015-05-17T24:00:00Z",
+                                      "2015-05-17T10:05:03.Z",
+                                      "2015-05-17T10:05:03+2:00",
+                                      "x"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         cr_assert_not(nexus__parse_rfc3339(nexus__slice_c(bad[i]), &ns), "%s", bad[i]);
 }
@@ -104,7 +114,8 @@ Test(utf8, refuses_overlong_surrogates_and_beyond)
 {
     cr_assert(nexus__utf8_valid(NEXUS_S("plain ascii text, long enough for words")));
     cr_assert(nexus__utf8_valid(NEXUS_S("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80")));
-    static const char *const bad[] = {"\xc0\xae", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\xe2\x82", "\x80"};
+    static const char *const bad[] = {"\xc0\xae", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                      "\xff",     "\xe2\x82",     "\x80"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         cr_assert_not(nexus__utf8_valid(nexus__slice_c(bad[i])), "row %zu", i);
     cr_assert_eq(nexus__utf8_valid_prefix(NEXUS_S("12345678ab\xff")), 10);

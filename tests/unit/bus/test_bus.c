@@ -8,8 +8,8 @@ static void publish_and_read(nexus_bus *bus)
     char data[32];
     for (int i = 0; i < 50; i++) {
         snprintf(data, sizeof data, "{\"n\":%d}", i);
-        cr_assert(put(bus, i % 2 ? "order.created" : "payment.processed", i % 5 ? "order-1" : "order-2",
-                      data) == (uint64_t)i + 1);
+        cr_assert(put(bus, i % 2 ? "order.created" : "payment.processed", i % 5 ? "order-1" : "order-2", data) ==
+                  (uint64_t)i + 1);
     }
     uint64_t head;
     int64_t version;
@@ -173,8 +173,7 @@ Test(bus, publishes_json_and_names_what_is_wrong)
 {
     nexus_bus *bus = bus_open(NULL);
     nexus_publish_result r = NEXUS_PUBLISH_RESULT_INIT;
-    const char *good =
-        "[{\"type\":\"a.b\",\"data\":{\"x\":1}},{\"type\":\"a.c\",\"subject\":\"s\",\"data\":null}]";
+    const char *good = "[{\"type\":\"a.b\",\"data\":{\"x\":1}},{\"type\":\"a.c\",\"subject\":\"s\",\"data\":null}]";
     cr_assert(nexus_bus_publish_json(bus, good, strlen(good), NULL, &r) == NEXUS_OK && r.last == 2);
     const char *bad = "[{\"type\":\"a.b\"},{\"type\":\"a.b\",\"Data\":1}]";
     cr_assert(nexus_bus_publish_json(bus, bad, strlen(bad), NULL, &r) == NEXUS_EINVAL);
@@ -187,8 +186,7 @@ Test(bus, publishes_json_and_names_what_is_wrong)
     size_t n;
     cr_assert(nexus_reader_open(&reader, bus, NULL) == NEXUS_OK);
     cr_assert(nexus_reader_next_json(reader, &json, &n, 0) == NEXUS_OK);
-    cr_assert(strstr(json, "\"data\":{\"x\":1}") && strstr(json, "\"pos\":\"1\"") && strlen(json) == n, "%s",
-              json);
+    cr_assert(strstr(json, "\"data\":{\"x\":1}") && strstr(json, "\"pos\":\"1\"") && strlen(json) == n, "%s", json);
     nexus_reader_close(reader);
     nexus_bus_close(bus);
 }

@@ -25,11 +25,11 @@ static bool eq(nexus_slice s, const char *t)
 
 Test(event, the_json_form_reads_and_writes_back)
 {
-    nexus_event_doc *doc = parsed(
-        "{" REQUIRED
-        ",\"time\":\"2018-04-05T03:56:24Z\",\"subject\":\"order-1\",\"comexampleextension1\":\"va\\\"lue\","
-        "\"flag\":true,\"num\":5,\"rev\":3,\"traceparent\":\"00-x\",\"data\":{\"message\":\"Hello, "
-        "\\u00e9\"}}");
+    nexus_event_doc *doc =
+        parsed("{" REQUIRED
+               ",\"time\":\"2018-04-05T03:56:24Z\",\"subject\":\"order-1\",\"comexampleextension1\":\"va\\\"lue\","
+               "\"flag\":true,\"num\":5,\"rev\":3,\"traceparent\":\"00-x\",\"data\":{\"message\":\"Hello, "
+               "\\u00e9\"}}");
     const nexus_event *e = nexus_event_doc_at(doc, 0);
     cr_assert(nexus_event_doc_count(doc) == 1 && nexus_event_doc_at(doc, 1) == NULL);
     cr_assert(eq(e->type, "t") && eq(e->subject, "order-1") && e->rev == 3 && e->ext_count == 3);
@@ -50,15 +50,13 @@ Test(event, the_json_form_reads_and_writes_back)
 Test(event, data_is_json_text_or_base64_by_its_content_type)
 {
     nexus_event_doc *doc =
-        parsed("{" REQUIRED
-               ",\"datacontenttype\":\"text/plain; charset=utf-8\",\"data\":\"Hello, \\ud83c\\udf0e!\"}");
+        parsed("{" REQUIRED ",\"datacontenttype\":\"text/plain; charset=utf-8\",\"data\":\"Hello, \\ud83c\\udf0e!\"}");
     cr_assert(eq(nexus_event_doc_at(doc, 0)->data, "Hello, \xf0\x9f\x8c\x8e!"));
     nexus_event_doc_free(doc);
     doc = parsed("{" REQUIRED ",\"data\":\"just text\"}");
     cr_assert(eq(nexus_event_doc_at(doc, 0)->data, "\"just text\""));
     nexus_event_doc_free(doc);
-    doc = parsed("{" REQUIRED
-                 ",\"datacontenttype\":\"application/octet-stream\",\"data_base64\":\"AAEC/w==\"}");
+    doc = parsed("{" REQUIRED ",\"datacontenttype\":\"application/octet-stream\",\"data_base64\":\"AAEC/w==\"}");
     nexus_slice data = nexus_event_doc_at(doc, 0)->data;
     cr_assert(data.n == 4 && memcmp(data.p, "\0\1\2\377", 4) == 0);
     char *text;
@@ -100,8 +98,7 @@ static const char body[] = "{\"message\": \"Hello World!\"}";
 static void check_http_event(const nexus_pair *headers, size_t n, const char *content)
 {
     nexus_event_doc *doc;
-    cr_assert(nexus_event_from_http(&doc, headers, n, text(content)) == NEXUS_OK, "%s",
-              nexus_error_message());
+    cr_assert(nexus_event_from_http(&doc, headers, n, text(content)) == NEXUS_OK, "%s", nexus_error_message());
     const nexus_event *e = nexus_event_doc_at(doc, 0);
     cr_assert(eq(e->id, "1234-1234-1234") && eq(e->type, "com.example.someevent") &&
               eq(e->source, "/mycontext/subcontext") && e->time_ns == 1522900584000000000LL);
@@ -123,8 +120,7 @@ Test(event, http_binary_and_structured_mode_read_the_same)
                                 pair("Content-Type", types[i])};
         check_http_event(headers, 7, body);
     }
-    const char *structured[] = {"application/cloudevents+json",
-                                "application/cloudevents+json; charset=utf-8"};
+    const char *structured[] = {"application/cloudevents+json", "application/cloudevents+json; charset=utf-8"};
     for (int i = 0; i < 2; i++) {
         nexus_pair header = pair("Content-Type", structured[i]);
         check_http_event(
@@ -207,6 +203,6 @@ Test(event, types_match_by_the_rules_of_nats)
         {"or*", "order", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        cr_assert(nexus_event_type_matches(text(cases[i].pattern), text(cases[i].type)) == cases[i].match,
-                  "%s %s", cases[i].pattern, cases[i].type);
+        cr_assert(nexus_event_type_matches(text(cases[i].pattern), text(cases[i].type)) == cases[i].match, "%s %s",
+                  cases[i].pattern, cases[i].type);
 }

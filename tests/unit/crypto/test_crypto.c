@@ -58,8 +58,7 @@ Test(aead, opens_only_what_it_sealed)
     cr_assert_eq(nexus__aead_new(&a, key), NEXUS_OK);
     for (int round = 0; round < 3; round++) {
         cr_assert_eq(nexus__aead_seal(a, nonce, NEXUS_S("row 1"), NEXUS_S("hello"), sealed), NEXUS_OK);
-        cr_assert_eq(nexus__aead_open(a, nonce, NEXUS_S("row 1"), nexus__slice(sealed, sizeof sealed), plain),
-                     NEXUS_OK);
+        cr_assert_eq(nexus__aead_open(a, nonce, NEXUS_S("row 1"), nexus__slice(sealed, sizeof sealed), plain), NEXUS_OK);
         cr_assert_eq(memcmp(plain, "hello", 5), 0);
         cr_assert_eq(nexus__aead_open(a, nonce, NEXUS_S("row 2"), nexus__slice(sealed, sizeof sealed), plain),
                      NEXUS_ECORRUPT);
@@ -70,8 +69,7 @@ Test(aead, opens_only_what_it_sealed)
                      NEXUS_ECORRUPT);
         sealed[i] ^= 1;
     }
-    cr_assert_eq(nexus__aead_open(a, nonce, NEXUS_S("row 1"), nexus__slice(sealed, 15), plain),
-                 NEXUS_ECORRUPT);
+    cr_assert_eq(nexus__aead_open(a, nonce, NEXUS_S("row 1"), nexus__slice(sealed, 15), plain), NEXUS_ECORRUPT);
     nexus__aead_free(a);
 }
 
@@ -80,8 +78,7 @@ Test(password, phc_string_of_the_agreed_cost)
     const nexus__argon2 cost = {19456, 2, 1}, other = {64, 1, 1};
     char hash[NEXUS__PASSWORD_HASH_MAX];
     cr_assert_eq(nexus__password_hash(&cost, NEXUS_S("correct horse"), hash), NEXUS_OK);
-    cr_assert(nexus__slice_starts(nexus__slice_c(hash), NEXUS_S("$argon2id$v=19$m=19456,t=2,p=1$")), "%s",
-              hash);
+    cr_assert(nexus__slice_starts(nexus__slice_c(hash), NEXUS_S("$argon2id$v=19$m=19456,t=2,p=1$")), "%s", hash);
     cr_assert_eq(nexus__password_verify(hash, NEXUS_S("correct horse")), NEXUS_OK);
     cr_assert_eq(nexus__password_verify(hash, NEXUS_S("correct hors")), NEXUS_EAUTH);
     cr_assert_not(nexus__password_is_stale(hash, &cost));
@@ -92,8 +89,7 @@ Test(password, a_stored_cost_cannot_exhaust_memory)
 {
     cr_assert_eq(nexus__password_verify("$argon2id$v=19$m=99999999,t=2,p=1$c2FsdHNhbHQ$aGFzaA", NEXUS_S("x")),
                  NEXUS_ECORRUPT);
-    cr_assert_eq(nexus__password_verify("$argon2i$v=19$m=64,t=2,p=1$c2FsdHNhbHQ$aGFzaA", NEXUS_S("x")),
-                 NEXUS_ECORRUPT);
+    cr_assert_eq(nexus__password_verify("$argon2i$v=19$m=64,t=2,p=1$c2FsdHNhbHQ$aGFzaA", NEXUS_S("x")), NEXUS_ECORRUPT);
     cr_assert_eq(nexus__password_verify("", NEXUS_S("x")), NEXUS_ECORRUPT);
 }
 
@@ -109,8 +105,7 @@ Test(pkey, every_algorithm_signs_and_verifies)
             cr_assert_eq(nexus__pkey_sign(key, NEXUS_S("message"), sig, &n), NEXUS_OK, "%s", names[i]);
             cr_assert(nexus__pkey_verify(key, NEXUS_S("message"), nexus__slice(sig, n)), "%s", names[i]);
             cr_assert_not(nexus__pkey_verify(key, NEXUS_S("massage"), nexus__slice(sig, n)), "%s", names[i]);
-            cr_assert_not(nexus__pkey_verify(key, NEXUS_S("message"), nexus__slice(sig, n - 1)), "%s",
-                          names[i]);
+            cr_assert_not(nexus__pkey_verify(key, NEXUS_S("message"), nexus__slice(sig, n - 1)), "%s", names[i]);
             sig[n / 2] ^= 4;
             cr_assert_not(nexus__pkey_verify(key, NEXUS_S("message"), nexus__slice(sig, n)), "%s", names[i]);
         }

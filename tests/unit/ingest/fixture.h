@@ -73,8 +73,7 @@ static inline char *query(fixture *f, const char *question, nexus__json *doc)
 {
     char *text;
     size_t n;
-    nexus_status st =
-        nexus_analytics_query(f->analytics, (nexus_slice){question, strlen(question)}, 0, &text, &n);
+    nexus_status st = nexus_analytics_query(f->analytics, (nexus_slice){question, strlen(question)}, 0, &text, &n);
     cr_assert_eq(st, NEXUS_OK, "%s", nexus_error_message());
     nexus__json_init(doc, NULL);
     cr_assert_eq(nexus__json_scan(doc, (nexus_slice){text, n}, NULL), NEXUS_OK, "%s", text);

@@ -46,13 +46,10 @@ Test(analytics, measures_groups_and_filters)
         {"{\"filters\":[{\"field\":\"user\",\"op\":\"in\",\"value\":[\"ann\",\"x\"]}]}", "/totals/count", 3},
         {"{\"filters\":[{\"field\":\"properties.price\",\"op\":\"gt\",\"value\":4}]}", "/totals/count", 2},
         {"{\"filters\":[{\"field\":\"properties.price\",\"value\":\"5\"}]}", "/totals/count", 1},
-        {"{\"filters\":[{\"field\":\"properties.plan\",\"op\":\"prefix\",\"value\":\"pr\"}]}",
-         "/totals/count", 2},
-        {"{\"filters\":[{\"field\":\"properties.plan\",\"op\":\"contains\",\"value\":\"re\"}]}",
-         "/totals/count", 1},
+        {"{\"filters\":[{\"field\":\"properties.plan\",\"op\":\"prefix\",\"value\":\"pr\"}]}", "/totals/count", 2},
+        {"{\"filters\":[{\"field\":\"properties.plan\",\"op\":\"contains\",\"value\":\"re\"}]}", "/totals/count", 1},
         {"{\"filters\":[{\"field\":\"properties.new\",\"value\":true}]}", "/totals/count", 1},
-        {"{\"filters\":[{\"field\":\"properties.new\",\"op\":\"exists\",\"value\":false}]}", "/totals/count",
-         3},
+        {"{\"filters\":[{\"field\":\"properties.new\",\"op\":\"exists\",\"value\":false}]}", "/totals/count", 3},
         {"{\"from\":\"2024-03-01\",\"to\":\"2024-03-02\"}", "/totals/count", 2},
         {"{\"from\":1709337600}", "/totals/count", 2},
         {"{\"interval\":\"1d\",\"to\":\"2024-03-05\"}", "/series/0/points/1/1", 1},
@@ -98,17 +95,15 @@ Test(analytics, a_question_not_understood_names_its_member)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *text;
         size_t n;
-        nexus_status st = nexus_analytics_query(
-            f.analytics, (nexus_slice){rows[i].question, strlen(rows[i].question)}, 0, &text, &n);
+        nexus_status st =
+            nexus_analytics_query(f.analytics, (nexus_slice){rows[i].question, strlen(rows[i].question)}, 0, &text, &n);
         cr_assert_eq(st, NEXUS_EINVAL, "%s", rows[i].question);
-        cr_assert(strstr(nexus_error_message(), rows[i].word), "%s: %s", rows[i].question,
-                  nexus_error_message());
+        cr_assert(strstr(nexus_error_message(), rows[i].word), "%s: %s", rows[i].question, nexus_error_message());
     }
     char *text;
     size_t n;
-    cr_assert_eq(
-        nexus_analytics_query(f.analytics, NEXUS_S("{\"range\":\"365d\",\"interval\":\"1m\"}"), 0, &text, &n),
-        NEXUS_ETOOBIG);
+    cr_assert_eq(nexus_analytics_query(f.analytics, NEXUS_S("{\"range\":\"365d\",\"interval\":\"1m\"}"), 0, &text, &n),
+                 NEXUS_ETOOBIG);
     fixture_end(&f);
 }
 

@@ -48,8 +48,7 @@ Test(ingest, each_fault_has_its_code_and_field)
     char got[300];
     fixture_begin(&f, NULL);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        cr_assert_str_eq(refusal(&f, rows[i].body, rows[i].flags, got), rows[i].code, "%s: %s", rows[i].body,
-                         got);
+        cr_assert_str_eq(refusal(&f, rows[i].body, rows[i].flags, got), rows[i].code, "%s: %s", rows[i].body, got);
     fixture_end(&f);
 }
 
@@ -159,11 +158,9 @@ Test(ingest, an_illegal_identity_can_be_refused)
     opts.identity_action = NEXUS_IDENTITY_REJECT;
     opts.retention_s = 3600;
     fixture_begin(&f, &opts);
-    cr_assert_str_eq(refusal(&f, "{\"event\":\"a\",\"user_id\":\" Undefined \"}", 0, got),
-                     "illegal_identity /user_id");
+    cr_assert_str_eq(refusal(&f, "{\"event\":\"a\",\"user_id\":\" Undefined \"}", 0, got), "illegal_identity /user_id");
     cr_assert_str_eq(refusal(&f, "{\"event\":\"a\",\"user_id\":0}", 0, got), "illegal_identity /user_id");
-    cr_assert_str_eq(refusal(&f, "{\"event\":\"a\",\"timestamp\":\"2015-05-17\"}", 0, got),
-                     "too_old /timestamp");
+    cr_assert_str_eq(refusal(&f, "{\"event\":\"a\",\"timestamp\":\"2015-05-17\"}", 0, got), "too_old /timestamp");
     fixture_end(&f);
 }
 
@@ -179,9 +176,9 @@ static int64_t time_of(fixture *f, const char *body, uint32_t flags, int64_t now
     int64_t ns = 0;
     nexus_slice stamp;
     nexus__json doc;
-    cr_assert_eq(nexus_analytics_tail(f->analytics, nexus_analytics_seq(f->analytics) - 1, 1, NEXUS_S(""),
-                                      &text, &n, &next),
-                 NEXUS_OK);
+    cr_assert_eq(
+        nexus_analytics_tail(f->analytics, nexus_analytics_seq(f->analytics) - 1, 1, NEXUS_S(""), &text, &n, &next),
+        NEXUS_OK);
     nexus__json_init(&doc, NULL);
     cr_assert_eq(nexus__json_scan(&doc, (nexus_slice){text, n}, NULL), NEXUS_OK);
     uint32_t event = nexus__json_pointer(&doc, 0, NEXUS_S("/events/0"));

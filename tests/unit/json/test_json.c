@@ -10,8 +10,7 @@ Test(json, members_are_found_and_missing_ones_are_no)
     int64_t n;
     double d;
     bool b;
-    cr_assert_eq(nexus_json_parse(&j, NEXUS_S("{\"a\":\"x\\u0041\",\"n\":7,\"o\":{\"d\":[1.5,true]}}")),
-                 NEXUS_OK);
+    cr_assert_eq(nexus_json_parse(&j, NEXUS_S("{\"a\":\"x\\u0041\",\"n\":7,\"o\":{\"d\":[1.5,true]}}")), NEXUS_OK);
     cr_assert(nexus_json_text(j, nexus_json_get(j, NEXUS_JSON_ROOT, "a"), &text));
     cr_assert(text.n == 2 && memcmp(text.p, "xA", 2) == 0);
     cr_assert(nexus_json_int(j, nexus_json_at(j, 0, "/n"), &n) && n == 7);
@@ -34,10 +33,8 @@ Test(json, a_walk_sees_every_member_in_order)
         names[it.index] = it.name.p[0];
     cr_assert_str_eq(names, "abc");
     it = (nexus_json_iter){0};
-    cr_assert(nexus_json_step(j, nexus_json_get(j, 0, "a"), &it) &&
-              nexus_json_type(j, it.value) == NEXUS_JSON_INT);
-    cr_assert(nexus_json_step(j, nexus_json_get(j, 0, "a"), &it) &&
-              nexus_json_type(j, it.value) == NEXUS_JSON_ARRAY);
+    cr_assert(nexus_json_step(j, nexus_json_get(j, 0, "a"), &it) && nexus_json_type(j, it.value) == NEXUS_JSON_INT);
+    cr_assert(nexus_json_step(j, nexus_json_get(j, 0, "a"), &it) && nexus_json_type(j, it.value) == NEXUS_JSON_ARRAY);
     cr_assert_not(nexus_json_step(j, nexus_json_get(j, 0, "a"), &it));
     it = (nexus_json_iter){0};
     cr_assert_not(nexus_json_step(j, nexus_json_get(j, 0, "b"), &it));

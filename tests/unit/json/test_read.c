@@ -30,8 +30,7 @@ Test(read, members_elements_and_pointers, .fini = done)
     cr_assert_eq(nexus__json_pointer(&doc, 0, NEXUS_S("")), 0);
     static const char *const absent[] = {"a", "/a/b/2", "/a/b/01", "/a/b/-", "/zz", "/a/b/0/x", "/~2"};
     for (size_t k = 0; k < sizeof absent / sizeof *absent; k++)
-        cr_expect_eq(nexus__json_pointer(&doc, 0, nexus__slice_c(absent[k])), NEXUS__JSON_NONE, "%s",
-                     absent[k]);
+        cr_expect_eq(nexus__json_pointer(&doc, 0, nexus__slice_c(absent[k])), NEXUS__JSON_NONE, "%s", absent[k]);
     nexus_slice text;
     cr_assert(nexus__json_get_text(&doc, 0, "ef", &text) && nexus__slice_eq_c(text, "x"));
     cr_assert_not(nexus__json_get_text(&doc, nexus__json_get(&doc, 0, "none"), "x", &text));
@@ -111,9 +110,8 @@ Test(write, commas_and_escapes_are_the_writers)
     nexus__json_close(&w, '}');
     nexus__buf_char(&b, '\0');
     cr_assert_eq(b.status, NEXUS_OK);
-    cr_assert_str_eq(
-        b.p, "{\"t\":\"q\\\"\\\\\\n\\u0001\\u007f\xc3\xa9\xef\xbf\xbd\",\"list\":[[],-5,true],\"d\":0.5,"
-             "\"u\":18446744073709551615,\"n\":null,\"c\":null,\"r\":{\"x\":1}}");
+    cr_assert_str_eq(b.p, "{\"t\":\"q\\\"\\\\\\n\\u0001\\u007f\xc3\xa9\xef\xbf\xbd\",\"list\":[[],-5,true],\"d\":0.5,"
+                          "\"u\":18446744073709551615,\"n\":null,\"c\":null,\"r\":{\"x\":1}}");
     nexus__buf_free(&b);
 }
 

@@ -60,8 +60,7 @@ Test(scan, limits_have_their_own_status)
     cr_assert_eq(scan_with(nested, &(nexus__json_limits){.max_depth = 3}), NEXUS_OK);
     cr_assert_eq(scan_with(nested, &(nexus__json_limits){.max_nodes = 3}), NEXUS_ETOOBIG);
     cr_assert_eq(scan_with(nested, &(nexus__json_limits){.max_bytes = 6}), NEXUS_ETOOBIG);
-    cr_assert_eq(scan_with(NEXUS_S("{\"a\":1,\"b\":2}"), &(nexus__json_limits){.max_members = 1}),
-                 NEXUS_ETOOBIG);
+    cr_assert_eq(scan_with(NEXUS_S("{\"a\":1,\"b\":2}"), &(nexus__json_limits){.max_members = 1}), NEXUS_ETOOBIG);
     char deep[400];
     memset(deep, '[', 200);
     memset(deep + 200, ']', 200);
@@ -128,17 +127,16 @@ static int suite_case(const char *dir, const char *name)
     snprintf(path, sizeof path, "%s/%s", dir, name);
     size_t n;
     char *data = read_file(path, &n);
-    bool lenient = scan_with(nexus__slice(data, n),
-                             &(nexus__json_limits){.lenient = true, .max_depth = 1024}) == NEXUS_OK;
+    bool lenient =
+        scan_with(nexus__slice(data, n), &(nexus__json_limits){.lenient = true, .max_depth = 1024}) == NEXUS_OK;
     bool strict = scan_with(nexus__slice(data, n), NULL) == NEXUS_OK;
     if (name[0] == 'y')
         cr_expect(lenient, "%s must be accepted: %s", name, nexus_error_message());
     if (name[0] == 'n')
         cr_expect_not(lenient, "%s must be refused", name);
     cr_expect(lenient || !strict, "%s: strict is never wider", name);
-    static const char *const only_lenient[] = {
-        "y_object_duplicated_key.json", "y_object_duplicated_key_and_value.json",
-        "y_object_escaped_null_in_key.json", "y_string_null_escape.json"};
+    static const char *const only_lenient[] = {"y_object_duplicated_key.json", "y_object_duplicated_key_and_value.json",
+                                               "y_object_escaped_null_in_key.json", "y_string_null_escape.json"};
     bool expected = name[0] == 'y';
     for (size_t i = 0; i < sizeof only_lenient / sizeof *only_lenient; i++)
         expected = expected && strcmp(name, only_lenient[i]) != 0;

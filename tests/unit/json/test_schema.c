@@ -68,8 +68,7 @@ static bool is_listed(const char *file, nexus_slice group, nexus_slice test)
         nexus_slice line = nexus__slice_cut(&rest, '\n');
         if (!line.n || line.p[0] == '#')
             continue;
-        nexus_slice f = nexus__slice_cut(&line, '|'), g = nexus__slice_cut(&line, '|'),
-                    t = nexus__slice_cut(&line, '|');
+        nexus_slice f = nexus__slice_cut(&line, '|'), g = nexus__slice_cut(&line, '|'), t = nexus__slice_cut(&line, '|');
         wild = false;
         cr_assert(nexus__slice_trim(line).n, "a line of schema-not-supported.txt has no reason");
         if (field_is(f, nexus__slice_c(file)) && field_is(g, group) && field_is(t, test))
@@ -92,24 +91,21 @@ static void run_group(nexus__json *doc, uint32_t group, const char *file, bool f
     nexus_status compiled = nexus_schema_compile(&schema, schema_text.p, schema_text.n, &opts);
     char why[512];
     snprintf(why, sizeof why, "%s", compiled == NEXUS_OK ? "" : nexus_error_message());
-    for (nexus__json_iter it = nexus__json_each(doc, nexus__json_get(doc, group, "tests"));
-         nexus__json_step(doc, &it);) {
+    for (nexus__json_iter it = nexus__json_each(doc, nexus__json_get(doc, group, "tests")); nexus__json_step(doc, &it);) {
         bool valid;
         cr_assert(nexus__json_get_text(doc, it.value, "description", &what));
         cr_assert(nexus__json_get_bool(doc, it.value, "valid", &valid));
         nexus_slice data = nexus__json_raw(doc, nexus__json_get(doc, it.value, "data"));
         nexus_schema_report *report = NULL;
-        nexus_status status =
-            compiled == NEXUS_OK ? nexus_schema_check(schema, data.p, data.n, &report) : compiled;
-        nexus_status quick =
-            compiled == NEXUS_OK ? nexus_schema_check(schema, data.p, data.n, NULL) : compiled;
+        nexus_status status = compiled == NEXUS_OK ? nexus_schema_check(schema, data.p, data.n, &report) : compiled;
+        nexus_status quick = compiled == NEXUS_OK ? nexus_schema_check(schema, data.p, data.n, NULL) : compiled;
         bool good = status == (valid ? NEXUS_OK : NEXUS_EINVAL) && quick == status &&
                     (nexus_schema_report_count(report) > 0) == !valid;
         nexus_schema_report_free(report);
         if (is_listed(file, about, what)) {
             listed++;
-            cr_expect(!good || wild, "%s: %.*s: %.*s passes: strike it from the list", file, (int)about.n,
-                      about.p, (int)what.n, what.p);
+            cr_expect(!good || wild, "%s: %.*s: %.*s passes: strike it from the list", file, (int)about.n, about.p,
+                      (int)what.n, what.p);
             continue;
         }
         passed += good;
@@ -136,8 +132,7 @@ static void run_folder(const char *folder, bool formats)
         char *text = read_file(path, &n);
         nexus__json doc;
         nexus__json_init(&doc, NULL);
-        cr_assert_eq(nexus__json_scan(&doc, nexus__slice(text, n), &(nexus__json_limits){.lenient = true}),
-                     NEXUS_OK);
+        cr_assert_eq(nexus__json_scan(&doc, nexus__slice(text, n), &(nexus__json_limits){.lenient = true}), NEXUS_OK);
         for (nexus__json_iter it = nexus__json_each(&doc, 0); nexus__json_step(&doc, &it);)
             run_group(&doc, it.value, file, formats);
         nexus__json_free(&doc);
@@ -188,15 +183,12 @@ Test(schema, findings_name_the_field_and_the_remedy)
     } rows[] = {
         {"{\"items\":[{\"sku\":\"a\"}]}", "/payment", "required", "\"payment\" is missing: add it"},
         {"{\"items\":[{\"sku\":\"A\"}],\"payment\":null}", "/items/0/sku", "pattern", "pattern ^[a-z/~]+$"},
-        {"{\"items\":[{\"sku\":\"a\",\"quantity\":0}],\"payment\":null}", "/items/0/quantity", "minimum",
-         "at least 1"},
+        {"{\"items\":[{\"sku\":\"a\",\"quantity\":0}],\"payment\":null}", "/items/0/quantity", "minimum", "at least 1"},
         {"{\"items\":[{\"sku\":\"a\",\"quantity\":1.5}],\"payment\":null}", "/items/0/quantity", "type",
          "must be a whole number, not a number"},
         {"{\"items\":[],\"payment\":null}", "/items", "minItems", "at least 1 element, not 0"},
-        {"{\"items\":[{\"sku\":\"a\"}],\"payment\":1}", "/payment", "type",
-         "must be a string or null, not a number"},
-        {"{\"items\":[{\"sku\":\"a\"}],\"payment\":null,\"x/~y\":1}", "/x~1~0y", "additionalProperties",
-         "remove it"},
+        {"{\"items\":[{\"sku\":\"a\"}],\"payment\":1}", "/payment", "type", "must be a string or null, not a number"},
+        {"{\"items\":[{\"sku\":\"a\"}],\"payment\":null,\"x/~y\":1}", "/x~1~0y", "additionalProperties", "remove it"},
         {"[]", "", "type", "must be an object, not an array"},
     };
     nexus_schema *schema = compiled(order_schema);
@@ -222,8 +214,7 @@ Test(schema, text_that_is_not_json_is_told_apart)
     cr_assert_eq(nexus_schema_check(schema, "{\n\"a\":}", 7, &report), NEXUS_EPROTO);
     nexus_schema_error e = {sizeof e};
     cr_assert(nexus_schema_report_at(report, 0, &e));
-    cr_assert(nexus__slice_eq_c(e.keyword, "json") && e.line == 2 && e.column == 5, "%u:%u", e.line,
-              e.column);
+    cr_assert(nexus__slice_eq_c(e.keyword, "json") && e.line == 2 && e.column == 5, "%u:%u", e.line, e.column);
     nexus_schema_report_free(report);
     cr_assert_eq(nexus_schema_check(schema, "{\"a\":1,\"a\":2}", 13, NULL), NEXUS_EPROTO);
     nexus_schema_free(schema);
@@ -248,10 +239,9 @@ Test(schema, mistakes_in_a_schema_are_named)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         nexus_schema *schema = NULL;
-        cr_expect_eq(nexus_schema_compile(&schema, rows[i].schema, strlen(rows[i].schema), NULL),
-                     rows[i].status, "%s", rows[i].schema);
-        cr_expect(strstr(nexus_error_message(), rows[i].words), "%s: %s", rows[i].schema,
-                  nexus_error_message());
+        cr_expect_eq(nexus_schema_compile(&schema, rows[i].schema, strlen(rows[i].schema), NULL), rows[i].status, "%s",
+                     rows[i].schema);
+        cr_expect(strstr(nexus_error_message(), rows[i].words), "%s: %s", rows[i].schema, nexus_error_message());
         nexus_schema_free(schema);
     }
 }
@@ -265,8 +255,8 @@ Test(schema, what_would_not_end_is_refused)
     nexus__buf_init(&b, NULL, 0);
     nexus__buf_text(&b, "{\"$ref\":\"#/$defs/0\",\"$defs\":{");
     for (int i = 0; i < 40; i++)
-        nexus__buf_printf(&b, "\"%d\":{\"allOf\":[{\"$ref\":\"#/$defs/%d\"},{\"$ref\":\"#/$defs/%d\"}]},", i,
-                          i + 1, i + 1);
+        nexus__buf_printf(&b, "\"%d\":{\"allOf\":[{\"$ref\":\"#/$defs/%d\"},{\"$ref\":\"#/$defs/%d\"}]},", i, i + 1,
+                          i + 1);
     nexus__buf_text(&b, "\"40\":true}}");
     nexus__buf_char(&b, '\0');
     schema = compiled(b.p);
@@ -319,8 +309,8 @@ Test(schema, every_allocation_may_fail)
         nexus_status status = nexus_schema_compile(&schema, schema_text, sizeof schema_text - 1, &opts);
         if (status == NEXUS_OK)
             status = nexus_schema_check(schema, json, sizeof json - 1, &report);
-        cr_assert(status == NEXUS_ENOMEM || status == NEXUS_EINVAL, "%s after %zu: %s",
-                  nexus_status_name(status), n, nexus_error_message());
+        cr_assert(status == NEXUS_ENOMEM || status == NEXUS_EINVAL, "%s after %zu: %s", nexus_status_name(status), n,
+                  nexus_error_message());
         done = status == NEXUS_EINVAL;
         cr_assert_eq(nexus_schema_report_count(report) > 0, done);
         nexus_schema_report_free(report);

@@ -24,8 +24,7 @@ Test(rate, burst_then_the_rate)
     cr_assert_not(nexus_rate_take(&rate, &state, 1, now + 100 * MS, &r));
     nexus_rate_give(&rate, &state, 1);
     cr_assert(nexus_rate_take(&rate, &state, 1, now + 100 * MS, &r));
-    cr_assert(nexus_rate_take(&rate, &state, 5, now + 10 * S, &r),
-              "idle time does not add up beyond the burst");
+    cr_assert(nexus_rate_take(&rate, &state, 5, now + 10 * S, &r), "idle time does not add up beyond the burst");
     cr_assert_not(nexus_rate_take(&rate, &state, 1, now + 10 * S, &r));
     cr_assert_not(nexus_rate_take(&rate, &state, 6, now + 99 * S, &r));
     cr_assert_eq(r.retry_after_ns, -1);

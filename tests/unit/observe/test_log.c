@@ -38,23 +38,19 @@ Test(log, a_record_is_one_json_line_with_its_ids_caller_and_fields)
 {
     nexus__buf lines;
     nexus_log *log = open_log(&lines, NEXUS_LOG_FORMAT_JSON, 0);
-    nexus_log_context context = {NEXUS_S("0af7651916cd43dd8448eb211c80319c"),
-                                 NEXUS_S("b7ad6b7169203331"),
-                                 NEXUS_S("req-12345678"),
-                                 {NULL, 0}};
+    nexus_log_context context = {
+        NEXUS_S("0af7651916cd43dd8448eb211c80319c"), NEXUS_S("b7ad6b7169203331"), NEXUS_S("req-12345678"), {NULL, 0}};
     NEXUS_LOG(log, NEXUS_LOG_WARN, "saga", &context, "step \"pay\" failed\n", NEXUS_LOG_I("step", 3),
               NEXUS_LOG_S("why", NEXUS_S("no\x1bmoney")), NEXUS_LOG_B("retry", true), NEXUS_LOG_D("ms", 1.5));
     cr_assert(holds(&lines, "\"level\":\"warn\",\"msg\":\"step \\\"pay\\\" "
                             "failed\\n\",\"service\":\"backend\",\"module\":\"saga\""));
-    cr_assert(
-        holds(&lines, "\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"span_id\":\"b7ad6b7169203331\""));
+    cr_assert(holds(&lines, "\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"span_id\":\"b7ad6b7169203331\""));
     cr_assert(holds(&lines, "\"correlation_id\":\"req-12345678\""));
     cr_assert(holds(&lines, "\"caller\":\"observe/test_log.c:"));
     cr_assert(holds(&lines, "\"step\":3,\"why\":\"no\\u001bmoney\",\"retry\":true,\"ms\":1.5}\n"));
     nexus__json doc;
     nexus__json_init(&doc, NULL);
-    cr_assert_eq(nexus__json_scan(&doc, nexus__buf_slice(&lines), NULL), NEXUS_OK, "%s",
-                 nexus_error_message());
+    cr_assert_eq(nexus__json_scan(&doc, nexus__buf_slice(&lines), NULL), NEXUS_OK, "%s", nexus_error_message());
     nexus__json_free(&doc);
     nexus_log_close(log);
     nexus__buf_free(&lines);
@@ -99,8 +95,7 @@ Test(log, credentials_do_not_reach_a_line)
 Test(log, ordinary_texts_stay_as_they_are)
 {
     static const char *const texts[] = {
-        "basic income", "be=re", "eyJ not a token", "http://host:80/a@b", "basically", "a \"name\":\"x\"",
-        "==::b",        ""};
+        "basic income", "be=re", "eyJ not a token", "http://host:80/a@b", "basically", "a \"name\":\"x\"", "==::b", ""};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         nexus__buf out;
         nexus__buf_init(&out, NULL, 0);

@@ -39,15 +39,13 @@ Test(metrics, families_are_sorted_and_text_is_escaped)
 {
     nexus_metrics *m = open_metrics(0, false);
     nexus_slice value = NEXUS_S("a\"b\\c\nd");
-    nexus_metric_add(nexus_metric_series(family(m, "zz_total", NEXUS_METRIC_COUNTER, "path"), &value, 1),
-                     2.5);
+    nexus_metric_add(nexus_metric_series(family(m, "zz_total", NEXUS_METRIC_COUNTER, "path"), &value, 1), 2.5);
     nexus_metric_set(nexus_metrics_gauge(m, "aa", "A gauge."), -INFINITY);
     expect(m, NEXUS_METRICS_TEXT, "# HELP aa A gauge.\n# TYPE aa gauge\naa -Inf\n# HELP nexus_metrics_dropped");
     expect(m, NEXUS_METRICS_TEXT,
            "_total 0\n# HELP zz_total Help with \\\\ and\\nnewline.\n# TYPE zz_total counter\n"
            "zz_total{path=\"a\\\"b\\\\c\\nd\"} 2.5\n");
-    expect(m, NEXUS_METRICS_OPENMETRICS,
-           "# TYPE zz counter\nzz_total{path=\"a\\\"b\\\\c\\nd\"} 2.5\nzz_created{path=");
+    expect(m, NEXUS_METRICS_OPENMETRICS, "# TYPE zz counter\nzz_total{path=\"a\\\"b\\\\c\\nd\"} 2.5\nzz_created{path=");
     expect(m, NEXUS_METRICS_OPENMETRICS, "# EOF\n");
     nexus_metrics_close(m);
 }
@@ -117,8 +115,7 @@ Test(metrics, the_process_describes_itself)
 
 Test(metrics, openmetrics_is_rendered_for_those_who_ask)
 {
-    cr_assert_eq(
-        nexus_metrics_negotiate(NEXUS_S("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")),
-        NEXUS_METRICS_OPENMETRICS);
+    cr_assert_eq(nexus_metrics_negotiate(NEXUS_S("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")),
+                 NEXUS_METRICS_OPENMETRICS);
     cr_assert_eq(nexus_metrics_negotiate(NEXUS_S("text/plain")), NEXUS_METRICS_TEXT);
 }

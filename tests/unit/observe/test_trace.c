@@ -23,9 +23,8 @@ Test(trace, a_traceparent_survives_the_round_trip)
 Test(trace, later_versions_are_read_by_their_first_fields)
 {
     nexus_trace t;
-    cr_assert_eq(
-        nexus_trace_parse(&t, text("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-09-what-ever")),
-        NEXUS_OK);
+    cr_assert_eq(nexus_trace_parse(&t, text("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-09-what-ever")),
+                 NEXUS_OK);
     cr_assert_eq(t.flags, 1);
 }
 

@@ -8,8 +8,7 @@
 static bool matches(const char *pattern, const char *text)
 {
     nexus__regex *re;
-    cr_assert_eq(nexus__regex_compile(&re, nexus__slice_c(pattern), NULL), NEXUS_OK, "%s",
-                 nexus_error_message());
+    cr_assert_eq(nexus__regex_compile(&re, nexus__slice_c(pattern), NULL), NEXUS_OK, "%s", nexus_error_message());
     bool matched;
     cr_assert_eq(nexus__regex_search(re, nexus__slice_c(text), &matched), NEXUS_OK);
     nexus__regex_free(re);
@@ -73,8 +72,7 @@ Test(regex, language)
         {"^(((){1000}){1000}){1000}$", "", true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        cr_expect_eq(matches(rows[i].pattern, rows[i].text), rows[i].match, "%s on %s", rows[i].pattern,
-                     rows[i].text);
+        cr_expect_eq(matches(rows[i].pattern, rows[i].text), rows[i].match, "%s on %s", rows[i].pattern, rows[i].text);
 }
 
 Test(regex, refuses_with_a_reason)
@@ -109,8 +107,7 @@ Test(regex, refuses_with_a_reason)
         nexus__regex *re = NULL;
         cr_expect_eq(nexus__regex_compile(&re, nexus__slice_c(rows[i].pattern), NULL), rows[i].status, "%s",
                      rows[i].pattern);
-        cr_expect(strstr(nexus_error_message(), rows[i].words), "%s: %s", rows[i].pattern,
-                  nexus_error_message());
+        cr_expect(strstr(nexus_error_message(), rows[i].words), "%s: %s", rows[i].pattern, nexus_error_message());
         nexus__regex_free(re);
     }
     char deep[200];
@@ -120,8 +117,7 @@ Test(regex, refuses_with_a_reason)
     cr_expect_eq(nexus__regex_compile(&re, nexus__slice(deep, 200), NULL), NEXUS_ETOOBIG);
     char long_pattern[NEXUS__REGEX_PATTERN_MAX + 1];
     memset(long_pattern, 'a', sizeof long_pattern);
-    cr_expect_eq(nexus__regex_compile(&re, nexus__slice(long_pattern, sizeof long_pattern), NULL),
-                 NEXUS_ETOOBIG);
+    cr_expect_eq(nexus__regex_compile(&re, nexus__slice(long_pattern, sizeof long_pattern), NULL), NEXUS_ETOOBIG);
 }
 
 static double seconds(const nexus__regex *re, const char *text, size_t n)

@@ -20,11 +20,9 @@ static nexus_status add(nexus_router *r, const char *id, const char *host, uint3
     return nexus_router_add(r, &rule);
 }
 
-static const char *find(nexus_router *r, const char *host, uint32_t method, const char *path,
-                        nexus_router_match *m)
+static const char *find(nexus_router *r, const char *host, uint32_t method, const char *path, nexus_router_match *m)
 {
-    nexus_status status =
-        nexus_router_find(r, nexus__slice_c(host), nexus__slice_c(path), method, NULL, NULL, m);
+    nexus_status status = nexus_router_find(r, nexus__slice_c(host), nexus__slice_c(path), method, NULL, NULL, m);
     return status == 0 ? m->id : status == NEXUS_EPERM ? "405" : "404";
 }
 
@@ -54,8 +52,8 @@ static nexus_router *sample(void)
     nexus_router *r;
     cr_assert_eq(nexus_router_new(&r, NULL), 0);
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        cr_assert_eq(add(r, rules[i].id, rules[i].host, rules[i].methods, rules[i].path, rules[i].flags), 0,
-                     "%s", nexus_error_message());
+        cr_assert_eq(add(r, rules[i].id, rules[i].host, rules[i].methods, rules[i].path, rules[i].flags), 0, "%s",
+                     nexus_error_message());
     return r;
 }
 
@@ -98,8 +96,8 @@ Test(find, precedence)
     nexus_router *r = sample();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         nexus_router_match m;
-        cr_assert_str_eq(find(r, rows[i].host, rows[i].method, rows[i].path, &m), rows[i].id, "%s%s",
-                         rows[i].host, rows[i].path);
+        cr_assert_str_eq(find(r, rows[i].host, rows[i].method, rows[i].path, &m), rows[i].id, "%s%s", rows[i].host,
+                         rows[i].path);
     }
     nexus_router_free(r);
 }
@@ -158,10 +156,7 @@ Test(find, conditions_and_priority)
         uint32_t predicates;
         int32_t priority;
         uintptr_t value;
-    } rules[] = {{"plain", NULL, 0, 0, 3},
-                 {"two", "h=1", 2, 0, 5},
-                 {"three", "h=2", 3, 0, 4},
-                 {"late", "h=3", 9, -1, 7}};
+    } rules[] = {{"plain", NULL, 0, 0, 3}, {"two", "h=1", 2, 0, 5}, {"three", "h=2", 3, 0, 4}, {"late", "h=3", 9, -1, 7}};
     for (size_t i = 0; i < 4; i++) {
         rule.id = rules[i].id;
         rule.conditions = rules[i].conditions;
@@ -192,9 +187,9 @@ static int64_t cost_ns(size_t routes)
     for (int round = 0; round < 5; round++) {
         int64_t start = nexus__mono_ns();
         for (int i = 0; i < 20000; i++)
-            cr_assert_eq(nexus_router_find(r, NEXUS_S(""), NEXUS_S("/service7/v1/items7/42"),
-                                           NEXUS_METHOD_GET, NULL, NULL, &m),
-                         0);
+            cr_assert_eq(
+                nexus_router_find(r, NEXUS_S(""), NEXUS_S("/service7/v1/items7/42"), NEXUS_METHOD_GET, NULL, NULL, &m),
+                0);
         int64_t took = (nexus__mono_ns() - start) / 20000;
         best = took < best ? took : best;
     }

@@ -61,8 +61,7 @@ Test(path, canonical)
         nexus_status status = nexus_path_canonical(nexus__slice_c(rows[i].raw), 0, buf, &out);
         cr_assert_eq(status, rows[i].status, "%s: %d", rows[i].raw, status);
         if (rows[i].canonical) {
-            cr_assert(nexus__slice_eq_c(out, rows[i].canonical), "%s gave %.*s", rows[i].raw, (int)out.n,
-                      out.p);
+            cr_assert(nexus__slice_eq_c(out, rows[i].canonical), "%s gave %.*s", rows[i].raw, (int)out.n, out.p);
             char again[256];
             nexus_slice twice;
             cr_assert_eq(nexus_path_canonical(out, 0, again, &twice), 0);

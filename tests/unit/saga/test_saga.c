@@ -87,21 +87,25 @@ static void publish(world *w, const char *json)
     cr_assert_eq(nexus_bus_publish_json(w->bus, json, strlen(json), NULL, NULL), NEXUS_OK, "%s", nexus_error_message());
 }
 
-#define START "{\"id\":\"c1\",\"source\":\"/s\",\"type\":\"order.created\",\"subject\":\"order-7\",\"correlationid\":\"corr-1\"," \
-              "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"," \
-              "\"data\":{\"order_id\":\"7\",\"amount\":5}}"
-#define PAID(id, status) "{\"id\":\"" id "\",\"source\":\"/p\",\"type\":\"payment.processed\",\"subject\":\"order-7\"," \
-                         "\"data\":{\"order_id\":\"7\",\"status\":\"" status "\"}}"
-#define SHIPPED(status) "{\"id\":\"s1\",\"source\":\"/p\",\"type\":\"ship.done\",\"subject\":\"order-7\"," \
-                        "\"data\":{\"order_id\":\"7\",\"status\":\"" status "\"}}"
+#define START                                                                                                          \
+    "{\"id\":\"c1\",\"source\":\"/"                                                                                    \
+    "s\",\"type\":\"order.created\",\"subject\":\"order-7\",\"correlationid\":\"corr-1\","                             \
+    "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\","                                     \
+    "\"data\":{\"order_id\":\"7\",\"amount\":5}}"
+#define PAID(id, status)                                                                                               \
+    "{\"id\":\"" id "\",\"source\":\"/p\",\"type\":\"payment.processed\",\"subject\":\"order-7\","                     \
+    "\"data\":{\"order_id\":\"7\",\"status\":\"" status "\"}}"
+#define SHIPPED(status)                                                                                                \
+    "{\"id\":\"s1\",\"source\":\"/p\",\"type\":\"ship.done\",\"subject\":\"order-7\","                                 \
+    "\"data\":{\"order_id\":\"7\",\"status\":\"" status "\"}}"
 
 /* The next published event is of that type; checks what every event of the saga carries. */
 static void expect(world *w, const char *type)
 {
     const nexus_event *e;
     cr_assert_eq(nexus_reader_next(w->reader, &e, 10000), NEXUS_OK, "waiting for %s: %s", type, nexus_error_message());
-    cr_assert(e->type.n == strlen(type) && memcmp(e->type.p, type, e->type.n) == 0, "%s, not %.*s", type, (int)e->type.n,
-              e->type.p);
+    cr_assert(e->type.n == strlen(type) && memcmp(e->type.p, type, e->type.n) == 0, "%s, not %.*s", type,
+              (int)e->type.n, e->type.p);
     cr_assert(e->subject.n == 7 && memcmp(e->subject.p, "order-7", 7) == 0);
     cr_assert(e->correlationid.n == 6 && e->traceparent.n == 55);
     cr_assert(memmem(e->data.p, e->data.n, "\"saga_id\":\"7\"", 13), "%.*s", (int)e->data.n, e->data.p);
@@ -195,7 +199,8 @@ Test(saga, the_same_start_and_the_same_event_count_once)
     publish(&w, START);
     expect(&w, "stock.reserve");
     expect(&w, "payment.requested");
-    publish(&w, "{\"id\":\"c2\",\"source\":\"/s\",\"type\":\"order.created\",\"subject\":\"order-7\",\"data\":{\"order_id\":\"7\"}}");
+    publish(&w, "{\"id\":\"c2\",\"source\":\"/"
+                "s\",\"type\":\"order.created\",\"subject\":\"order-7\",\"data\":{\"order_id\":\"7\"}}");
     cr_assert_eq(nexus_saga_start(w.saga, NEXUS_S("7"), NEXUS_S("{}")), NEXUS_OK);
     publish(&w, PAID("p1", "captured"));
     publish(&w, PAID("p1", "captured"));

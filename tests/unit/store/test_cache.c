@@ -35,16 +35,16 @@ static nexus_cache *open_with(const char *url, nexus_cache_opts *opts)
     return cache;
 }
 
-#define CONTRACT(name)                                                                                       \
-    static void contract_##name(const char *url);                                                            \
-    Test(memory, name)                                                                                       \
-    {                                                                                                        \
-        contract_##name("memory:");                                                                          \
-    }                                                                                                        \
-    Test(redis, name)                                                                                        \
-    {                                                                                                        \
-        contract_##name(redis_url());                                                                        \
-    }                                                                                                        \
+#define CONTRACT(name)                                                                                                 \
+    static void contract_##name(const char *url);                                                                      \
+    Test(memory, name)                                                                                                 \
+    {                                                                                                                  \
+        contract_##name("memory:");                                                                                    \
+    }                                                                                                                  \
+    Test(redis, name)                                                                                                  \
+    {                                                                                                                  \
+        contract_##name(redis_url());                                                                                  \
+    }                                                                                                                  \
     static void contract_##name(const char *url)
 
 #define OK(call) cr_assert_eq((call), NEXUS_OK, "%s", nexus_error_message())

@@ -60,21 +60,21 @@ static void clear(const place *p)
 }
 
 /* A case takes the place, so that it may open it more than once. */
-#define CONTRACT(name)                                                                                       \
-    static void contract_##name(const place *p);                                                             \
-    Test(sqlite, name)                                                                                       \
-    {                                                                                                        \
-        place p;                                                                                             \
-        place_sqlite(&p);                                                                                    \
-        contract_##name(&p);                                                                                 \
-        clear(&p);                                                                                           \
-    }                                                                                                        \
-    Test(postgres, name)                                                                                     \
-    {                                                                                                        \
-        place p;                                                                                             \
-        place_postgres(&p);                                                                                  \
-        contract_##name(&p);                                                                                 \
-    }                                                                                                        \
+#define CONTRACT(name)                                                                                                 \
+    static void contract_##name(const place *p);                                                                       \
+    Test(sqlite, name)                                                                                                 \
+    {                                                                                                                  \
+        place p;                                                                                                       \
+        place_sqlite(&p);                                                                                              \
+        contract_##name(&p);                                                                                           \
+        clear(&p);                                                                                                     \
+    }                                                                                                                  \
+    Test(postgres, name)                                                                                               \
+    {                                                                                                                  \
+        place p;                                                                                                       \
+        place_postgres(&p);                                                                                            \
+        contract_##name(&p);                                                                                           \
+    }                                                                                                                  \
     static void contract_##name(const place *p)
 
 #define OK(call) cr_assert_eq((call), NEXUS_OK, "%s", nexus_error_message())
@@ -135,8 +135,7 @@ CONTRACT(parameters_are_numbered_and_counted)
     nexus_db *db = open_at(p, 2);
     nexus_rows *rows = NULL;
     nexus_value two[] = {NEXUS_TEXT_C("a"), NEXUS_TEXT_C("b")};
-    OK(nexus_db_query_one(&rows, db, "SELECT CAST($2 AS TEXT) || CAST($1 AS TEXT) || CAST($2 AS TEXT)", two,
-                          2));
+    OK(nexus_db_query_one(&rows, db, "SELECT CAST($2 AS TEXT) || CAST($1 AS TEXT) || CAST($2 AS TEXT)", two, 2));
     nexus_slice text;
     nexus_rows_text(rows, 0, &text);
     cr_assert(nexus__slice_eq_c(text, "bab"));
@@ -279,9 +278,8 @@ CONTRACT(migrations_apply_once_and_notice_edits)
 CONTRACT(a_failing_migration_leaves_nothing)
 {
     nexus_db *db = open_at(p, 2);
-    const nexus_migration bad[] = {
-        {1, "first", "CREATE TABLE m1 (id BIGINT)", NULL},
-        {2, "broken", "CREATE TABLE m2 (id BIGINT); INSERT INTO nowhere VALUES (1)", NULL}};
+    const nexus_migration bad[] = {{1, "first", "CREATE TABLE m1 (id BIGINT)", NULL},
+                                   {2, "broken", "CREATE TABLE m2 (id BIGINT); INSERT INTO nowhere VALUES (1)", NULL}};
     cr_assert_eq(nexus_db_migrate(db, "bad", bad, 2), NEXUS_EINVAL);
     cr_assert(strstr(nexus_error_message(), "broken"));
     OK(nexus_db_migrate(db, "bad", bad, 1));
@@ -305,8 +303,7 @@ CONTRACT(two_processes_migrate_once)
         nexus_db_opts opts = NEXUS_DB_OPTS_INIT;
         opts.schema = p->schema[0] ? p->schema : NULL;
         nexus_db *db = NULL;
-        if (nexus_db_open(&db, p->url, &opts) != NEXUS_OK ||
-            nexus_db_migrate(db, "shop", steps, 3) != NEXUS_OK) {
+        if (nexus_db_open(&db, p->url, &opts) != NEXUS_OK || nexus_db_migrate(db, "shop", steps, 3) != NEXUS_OK) {
             fprintf(stderr, "%s\n", nexus_error_message());
             _exit(1);
         }
@@ -403,12 +400,11 @@ CONTRACT(a_result_over_the_limit_is_refused)
     nexus_db *db = NULL;
     OK(nexus_db_open(&db, p->url, &opts));
     nexus_rows *rows = NULL;
-    cr_assert_eq(
-        nexus_db_query(&rows, db,
-                       "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 1000)"
-                       " SELECT n FROM r",
-                       NULL, 0),
-        NEXUS_ETOOBIG);
+    cr_assert_eq(nexus_db_query(&rows, db,
+                                "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 1000)"
+                                " SELECT n FROM r",
+                                NULL, 0),
+                 NEXUS_ETOOBIG);
     cr_assert_null(rows);
     nexus_db_close(db);
 }

@@ -43,10 +43,8 @@ Test(guard, judges_addresses)
     cr_assert_eq(nexus__guard_init(&none, NULL, NULL), 0);
     cr_assert_eq(nexus__guard_init(&list, "127.0.0.0/8, fd00::/16", NULL), 0);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cr_assert_eq(nexus__guard_allows_text(&none, rows[i].address), rows[i].allowed, "%s",
-                     rows[i].address);
-        cr_assert_eq(nexus__guard_allows_text(&list, rows[i].address), rows[i].with_list, "%s",
-                     rows[i].address);
+        cr_assert_eq(nexus__guard_allows_text(&none, rows[i].address), rows[i].allowed, "%s", rows[i].address);
+        cr_assert_eq(nexus__guard_allows_text(&list, rows[i].address), rows[i].with_list, "%s", rows[i].address);
     }
     nexus__guard_free(&none, NULL);
     nexus__guard_free(&list, NULL);
@@ -54,13 +52,8 @@ Test(guard, judges_addresses)
 
 Test(guard, refuses_broken_lists)
 {
-    static const char *bad[] = {"10.0.0.0/33",
-                                "fd00::/129",
-                                "10.0.0/8",
-                                "host",
-                                "10.0.0.0/",
-                                "10.0.0.0/-1",
-                                "1.2.3.4/18446744073709551600"};
+    static const char *bad[] = {
+        "10.0.0.0/33", "fd00::/129", "10.0.0/8", "host", "10.0.0.0/", "10.0.0.0/-1", "1.2.3.4/18446744073709551600"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         nexus__guard g;
         cr_assert_eq(nexus__guard_init(&g, bad[i], NULL), NEXUS_EINVAL, "%s", bad[i]);

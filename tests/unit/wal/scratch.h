@@ -41,12 +41,8 @@ static inline nexus__wal *log_open(const char *dir, nexus__wal_report *report)
 static inline uint64_t log_put(nexus__wal *wal, const char *payload, size_t n, uint16_t flags)
 {
     uint64_t pos = 0;
-    nexus__wal_record r = {.kind = 7,
-                           .flags = flags,
-                           .version = 3,
-                           .stream = 11,
-                           .meta = NEXUS_S("m"),
-                           .payload = nexus__slice(payload, n)};
+    nexus__wal_record r = {
+        .kind = 7, .flags = flags, .version = 3, .stream = 11, .meta = NEXUS_S("m"), .payload = nexus__slice(payload, n)};
     nexus_status status = nexus__wal_append(wal, &r, 1, &pos);
     cr_assert(status == NEXUS_OK, "%s", nexus_error_message());
     return pos;

@@ -57,8 +57,8 @@ static char *ten_batches(const char *dir, char *path, size_t path_n, size_t *n, 
     for (int i = 0; i < 10; i++) {
         memset(payload, 'a' + i, sizeof payload);
         log_put(wal, payload, sizeof payload - (size_t)i, 0);
-        at += BATCH_HEAD_BYTES + RECORD_HEAD_BYTES + 8 + nexus__wal_pad(sizeof payload - (size_t)i) +
-              BATCH_TRAILER_BYTES;
+        at +=
+            BATCH_HEAD_BYTES + RECORD_HEAD_BYTES + 8 + nexus__wal_pad(sizeof payload - (size_t)i) + BATCH_TRAILER_BYTES;
         ends[i] = at;
     }
     nexus__wal_close(wal);
