@@ -129,7 +129,6 @@ static nexus_status load_timeouts(nexus__loader *l, uint32_t value, void *out)
     static const nexus__loader_row rows[] = {
         ROW("connect", U32, nexus__gw_upstream_conf, connect_ms, 1, MS_MAX),
         ROW("first_byte", U32, nexus__gw_upstream_conf, first_byte_ms, 1, MS_MAX),
-        ROW("per_try", U32, nexus__gw_upstream_conf, try_ms, 1, MS_MAX),
         ROW("total", U32, nexus__gw_upstream_conf, total_ms, 1, MS_MAX),
         ROW("idle", U32, nexus__gw_upstream_conf, idle_ms, 1, MS_MAX),
     };
@@ -176,7 +175,6 @@ static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_up
     u->text = nexus__json_raw(l->doc, value);
     u->connect_ms = 2000;
     u->first_byte_ms = 5000;
-    u->try_ms = 10000;
     u->total_ms = 15000;
     u->idle_ms = 60000;
     u->retries = 1;
@@ -390,7 +388,6 @@ static nexus_status load_route(nexus__loader *l, uint32_t value, void *out)
         CALL("ambiguous_path", load_ambiguous, nexus__gw_route_conf, ambiguous_pass),
         ROW("body_max_bytes", U32, nexus__gw_route_conf, body_max_bytes, 1, 0),
         ROW("total_timeout_ms", U32, nexus__gw_route_conf, total_ms, 1, MS_MAX),
-        ROW("security_headers", BOOL, nexus__gw_route_conf, security_headers, 0, 0),
         CALL("token", load_token, nexus__gw_route_conf, token),
         CALL("limits", load_limits, nexus__gw_route_conf, limits),
         CALL("cors", load_cors, nexus__gw_route_conf, cors),

@@ -27,7 +27,7 @@ typedef struct nexus__gw_upstream_conf {
         uint32_t count;
     } targets;
     uint32_t balance;
-    uint32_t connect_ms, first_byte_ms, try_ms, total_ms, idle_ms;
+    uint32_t connect_ms, first_byte_ms, total_ms, idle_ms;
     uint32_t retries, max_connections;
     uint32_t pool_idle_max, pool_idle_ms;
     uint32_t eject_failures, eject_ms; /* failures 0 = never */
@@ -58,7 +58,7 @@ typedef struct nexus__gw_route_conf {
     nexus_slice id, host, path, prefix, upstream, strip_prefix, add_prefix;
     uint32_t methods; /* 0 = any */
     int32_t priority;
-    bool ambiguous_pass, security_headers;
+    bool ambiguous_pass;
     uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
     struct {
         bool on;
