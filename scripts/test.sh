@@ -38,12 +38,11 @@ sum_up() { local e; read -r e || true; echo $((${e:-0})); }
 step() { printf '\n== %s\n' "$*"; }
 
 configure() { # folder, meson options…
-  local dir=$1
+  local dir=$1 again=()
   shift
-  if [ ! -f "$dir/build.ninja" ]; then
-    meson setup "$dir" "$@" >"$dir.log" 2>&1 || { cat "$dir.log" >&2; return 1; }
-    rm -f "$dir.log"
-  fi
+  [ ! -f "$dir/build.ninja" ] || again=(--reconfigure) # the start script may have made it without tests
+  meson setup "${again[@]}" "$dir" -Dtests=true -Dexamples=true "$@" >"$dir.log" 2>&1 || { cat "$dir.log" >&2; return 1; }
+  rm -f "$dir.log"
   ninja -C "$dir" >"$dir/ninja.log" 2>&1 || { grep -E 'error|warning|FAILED' "$dir/ninja.log" | head -40 >&2; tail -n 5 "$dir/ninja.log" >&2; return 1; }
 }
 

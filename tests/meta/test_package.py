@@ -59,7 +59,7 @@ def test_cmake_finds_it(installed, tmp_path):
         "cmake_minimum_required(VERSION 3.20)\nproject(user C)\nfind_package(PkgConfig REQUIRED)\n"
         "pkg_check_modules(NEXUS REQUIRED IMPORTED_TARGET nexus)\nadd_executable(user main.c)\n"
         "target_link_libraries(user PkgConfig::NEXUS)\n")
-    for command in (["cmake", "-S", ".", "-B", "b"], ["cmake", "--build", "b"], ["b/user"]):
+    for command in (["cmake", "-G", "Ninja", "-S", ".", "-B", "b"], ["cmake", "--build", "b"], ["b/user"]):
         run = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
         assert run.returncode == 0, run.stdout + run.stderr
 

@@ -67,3 +67,21 @@ def test_publish_fetch_ack(tmp_path, url):
         with pytest.raises(nexus.NexusError) as failure:
             bus.publish({"data": {}})
         assert "type" in str(failure.value)
+
+
+ROUTES = {"version": 1, "upstreams": {"shop": {"targets": ["http://127.0.0.1:9"]}},
+          "routes": [{"id": "orders", "path": "/orders/{id}", "upstream": "shop"}]}
+
+
+def test_gateway_explains_a_request():
+    nexus.validate(ROUTES)
+    with nexus.Gateway(ROUTES) as gateway:
+        answer = gateway.explain("GET", "/orders/./42?x=1", {"Accept": "*/*"})
+        assert answer["route"] == "orders" or answer["route"]["id"] == "orders", answer
+        assert "/orders/42" in str(answer)
+
+
+def test_gateway_names_what_is_wrong_with_its_routes():
+    with pytest.raises(nexus.NexusError) as failure:
+        nexus.validate('{"version":1,\n "routs":[]}', "mine.json")
+    assert "mine.json:2:" in str(failure.value) and "routes" in str(failure.value)

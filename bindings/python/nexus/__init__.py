@@ -4,8 +4,9 @@
 """
 from ._library import NexusError, version as _version
 from .bus import Bus, Delivery, Group
+from .gateway import Gateway, validate
 from .jwt import Key, KeySet
 from .schema import Schema
 
 __version__ = _version().decode()
-__all__ = ["Bus", "Delivery", "Group", "Key", "KeySet", "NexusError", "Schema", "__version__"]
+__all__ = ["Bus", "Delivery", "Gateway", "Group", "Key", "KeySet", "NexusError", "Schema", "__version__", "validate"]
