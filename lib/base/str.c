@@ -43,6 +43,8 @@ size_t nexus__slice_find(nexus_slice a, char c)
 
 size_t nexus__slice_search(nexus_slice a, nexus_slice needle)
 {
+    if (!needle.n)
+        return 0;
     const char *hit = a.n ? memmem(a.p, a.n, needle.p, needle.n) : NULL;
     return hit ? (size_t)(hit - a.p) : a.n;
 }
