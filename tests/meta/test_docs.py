@@ -25,7 +25,7 @@ def test_program_compiles(page, number, code, tmp_path):
 
 def test_readme_has_a_short_complete_program():
     lengths = [len(code.strip().splitlines()) for page, _, code in PROGRAMS if page == "README.md"]
-    assert lengths and min(lengths) <= 35
+    assert lengths and min(lengths) <= 25
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
