@@ -395,7 +395,9 @@ void nexus_request_problem(nexus_request *r, uint16_t status, const char *code, 
     char detail[DETAIL_MAX];
     va_list args;
     va_start(args, format);
-    vsnprintf(detail, sizeof detail, format ? format : "", args);
+    detail[0] = '\0';
+    if (format)
+        vsnprintf(detail, sizeof detail, format, args);
     va_end(args);
     nexus_request_problem_errors(r, status, code, detail, NULL, 0);
 }

@@ -425,7 +425,7 @@ static bool pump(nexus__conn *c, nexus_request *r)
         return false;
     send_continue(c, r);
     if (r->reader.piece.n == 0 && !r->in_body.done) {
-        bool bad;
+        bool bad = false;
         if (!split_in(c, r) || !next_piece(c, r, &r->reader.piece, &bad)) {
             if (bad)
                 reader_fails(c, r, NEXUS_EPROTO);

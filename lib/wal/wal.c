@@ -247,7 +247,6 @@ static void poison(nexus__wal *wal, const char *why)
 /* Seals the batches of one run and lays them side by side; a lone batch is written from where it stands. */
 static nexus_slice gather(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end)
 {
-    uint64_t at = wal->write_at;
     nexus__buf_clear(&wal->gather);
     for (nexus__wal_batch *b = first; b != end; b = b->next) {
         if (!b->count)
@@ -263,7 +262,6 @@ static nexus_slice gather(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_b
         if (first->next == end)
             return nexus__buf_slice(&b->bytes);
         nexus__buf_slice_append(&wal->gather, nexus__buf_slice(&b->bytes));
-        at += b->bytes.len;
     }
     return nexus__buf_slice(&wal->gather);
 }

@@ -97,8 +97,7 @@ static void *client(void *arg)
 {
     static const char *const asks[] = {
         "GET /loop HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        "GET /work HTTP/1.1\r\nHost: a\r\n\r\nGET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /loop HTTP/1.1\r\nHost: "
-        "a\r\nConnection: close\r\n\r\n",
+        "GET /work HTTP/1.1\r\nHost: a\r\n\r\nGET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /loop HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "GET /later HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     };

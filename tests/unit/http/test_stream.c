@@ -486,7 +486,7 @@ Test(exchange, tunnels_carry_bytes_until_both_sides_end)
     cr_assert(strncmp(head, "HTTP/1.1 101 ", 13) == 0 && strstr(head, "Connection: Upgrade\r\n") &&
               strstr(head, "Upgrade: mirror\r\n"));
     expect_text(fd, "first");
-    peer_say(fd, "\x00\r\n GET / HTTP/1.1\r\n\r\n" + 1);
+    peer_say(fd, "\r\n GET / HTTP/1.1\r\n\r\n");
     expect_text(fd, "\r\n GET / HTTP/1.1\r\n\r\n");
     shutdown(fd, SHUT_WR);
     cr_assert(peer_ended(fd));
