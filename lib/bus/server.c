@@ -50,7 +50,6 @@ struct conn {
     nexus__list node;
     nexus__bus_server *server;
     int fd, wake_fd;
-    pthread_t thread;
     bool greeted;
     nexus__buf in;
     waiting *waits;
@@ -614,8 +613,9 @@ static void welcome(nexus__bus_server *s, int fd)
     nexus__list_push(&s->conns, &c->node);
     s->count++;
     pthread_mutex_unlock(&s->lock);
-    if (nexus__thread_start(&c->thread, "nexus-bus-conn", conn_main, c) == NEXUS_OK) {
-        pthread_detach(c->thread);
+    pthread_t thread; /* not in c, which its thread may have freed by then */
+    if (nexus__thread_start(&thread, "nexus-bus-conn", conn_main, c) == NEXUS_OK) {
+        pthread_detach(thread);
         return;
     }
     pthread_mutex_lock(&s->lock);

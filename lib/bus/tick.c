@@ -218,11 +218,8 @@ void nexus__broker_close(nexus__broker *b)
     if (!b)
         return;
     stop_ticking(b);
-    /* Groups hold readers of the log, and the log's last callbacks wake groups: drain first, then free. */
-    if (b->wal && nexus__wal_append(b->wal, NULL, 0, NULL) != NEXUS_OK)
-        b->tick_now = false; /* poisoned: nothing is under way any more */
-    if (b->wal)
-        nexus__wal_on_durable(b->wal, NULL, NULL);
+    if (b->wal) /* groups hold readers of the log, and the log wakes groups: silence, then free, then close */
+        nexus__wal_stop(b->wal);
     for (size_t i = 0; i < b->group_count; i++)
         nexus__bgroup_free(b->group_list[i]);
     nexus__wal_close(b->wal);

@@ -563,7 +563,7 @@ nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal
     return NEXUS_OK;
 }
 
-static void stop_threads(nexus__wal *wal)
+void nexus__wal_stop(nexus__wal *wal)
 {
     pthread_mutex_lock(&wal->lock);
     wal->closing = true;
@@ -575,6 +575,7 @@ static void stop_threads(nexus__wal *wal)
         pthread_join(wal->flush_thread, NULL);
     if (wal->prepare_started)
         pthread_join(wal->prepare_thread, NULL);
+    wal->flush_started = wal->prepare_started = false;
 }
 
 static void close_fd(int fd)
@@ -587,7 +588,7 @@ void nexus__wal_close(nexus__wal *wal)
 {
     if (!wal)
         return;
-    stop_threads(wal);
+    nexus__wal_stop(wal);
     while (wal->first) {
         segment *s = wal->first;
         wal->first = s->next;

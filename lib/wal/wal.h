@@ -46,7 +46,9 @@ typedef struct nexus__wal_report {
  * NEXUS_ECONFLICT: another process (or handle) owns it. report may be NULL. A damaged log opens, read-only. */
 nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal_opts *opts,
                              nexus__wal_report *report) NEXUS_MUST_CHECK;
-/* Writes what is queued, then ends. Readers must be closed before. */
+/* Writes what is queued and ends the threads: after it no callback runs. Appends fail, readers still read. */
+void nexus__wal_stop(nexus__wal *wal);
+/* The same, then frees. Readers must be closed before. */
 void nexus__wal_close(nexus__wal *wal);
 
 enum { NEXUS__WAL_INTERNAL = 1 }; /* flags of a record: it takes no position */
