@@ -145,8 +145,10 @@ static void take_back(nexus__broker *b, const pub *p)
         if (id && id->value == e->pos)
             nexus__table_remove(&b->ids, e->id);
         nexus__table_entry *head = e->has_stream ? nexus__table_get(&b->heads, e->stream) : NULL;
-        if (head && head->value > (uint64_t)e->version)
+        if (head && head->value > (uint64_t)e->version) {
             head->value = (uint64_t)e->version;
+            head->extra = 0;
+        }
     }
     pthread_mutex_unlock(&b->lock);
 }
@@ -322,6 +324,9 @@ static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
         if (!e->dup) {
             e->pos = pos++;
             nexus__broker_remember(b, e->id, e->pos, e->crc, recv_ns);
+            nexus__table_entry *head = e->has_stream ? nexus__table_get(&b->heads, e->stream) : NULL;
+            if (head)
+                head->extra = e->pos;
         }
         r->first = i == 0 || e->pos < r->first ? e->pos : r->first;
         r->last = e->pos > r->last ? e->pos : r->last;
@@ -401,10 +406,18 @@ nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, 
     return status;
 }
 
-int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream)
+int64_t nexus__broker_stream_head(nexus__broker *b, nexus_slice stream, uint64_t *last)
 {
     pthread_mutex_lock(&b->lock);
-    int64_t version = head_version(b, nexus__table_key(&b->heads, stream, NEXUS_S("")));
+    nexus__table_entry *head = nexus__table_get(&b->heads, nexus__table_key(&b->heads, stream, NEXUS_S("")));
+    int64_t version = head ? (int64_t)head->value - 1 : -1;
+    *last = head ? head->extra : 0;
     pthread_mutex_unlock(&b->lock);
     return version;
+}
+
+int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream)
+{
+    uint64_t last;
+    return nexus__broker_stream_head(b, stream, &last);
 }

@@ -28,6 +28,8 @@ nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, 
                                    int64_t expect, nexus__publish_done_fn *done, void *user_data,
                                    nexus_publish_result *result) NEXUS_MUST_CHECK;
 int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream);
+/* The same, and the position of the stream's last event: 0 = not known. */
+int64_t nexus__broker_stream_head(nexus__broker *b, nexus_slice stream, uint64_t *last);
 
 /* --- events in memory ---- */
 

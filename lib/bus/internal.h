@@ -108,7 +108,8 @@ struct nexus__broker {
     uint64_t event_max;
 
     pthread_mutex_t lock;    /* order of publishes */
-    nexus__table ids, heads; /* ids: value = position, extra = content CRC << 32 | second; heads: value = version + 1 */
+    nexus__table ids, heads; /* ids: value = position, extra = content CRC << 32 | second;
+                               heads: value = version + 1, extra = position of that event, 0 = not known */
     struct {
         nexus__key128 key;
         uint64_t pos;

@@ -69,12 +69,33 @@ static bool wanted(const nexus__read_request *r, const nexus__wal_record *record
            nexus__filter_match(&r->filter, &view->event);
 }
 
+/* A read of one stream can often begin at its last event, or not at all. False: there is nothing for it up to *from. */
+static bool narrow(nexus__broker *b, const nexus__read_request *r, uint64_t *from)
+{
+    uint64_t durable = nexus__wal_durable(nexus__broker_wal(b)),
+             last; /* before the look: what comes later is read later */
+    if (!r->filter.stream.n)
+        return true;
+    int64_t version = nexus__broker_stream_head(b, r->filter.stream, &last);
+    if (version < r->from_version || (last && last < *from)) {
+        *from = durable + 1 > *from ? durable + 1 : *from;
+        return false;
+    }
+    if (last > *from && version == r->from_version)
+        *from = last;
+    return true;
+}
+
 nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc, const nexus__read_request *r,
                                      nexus__buf *out, uint32_t *count, uint64_t *next)
 {
     (void)alloc;
     nexus__wal_reader *reader;
     uint64_t from = r->from ? r->from : 1;
+    if (!narrow(b, r, &from)) {
+        *next = from;
+        return NEXUS_OK;
+    }
     nexus_status status = nexus__wal_reader_open(&reader, nexus__broker_wal(b), from);
     if (status != NEXUS_OK)
         return status;

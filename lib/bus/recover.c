@@ -15,6 +15,7 @@ static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
     if (!head)
         return nexus__nomem();
     head->value = (uint64_t)r->version + 1;
+    head->extra = r->pos;
     return NEXUS_OK;
 }
 
