@@ -76,9 +76,10 @@ static void timer_stop(nexus__bgroup *g, entry *e)
     heap_down(g, last->heap_at - 1);
 }
 
+/* Room for one more event of the window: any number of them may come to wait for a time. */
 static nexus_status timer_reserve(nexus__bgroup *g)
 {
-    if (g->timer_count < g->timer_cap)
+    if (g->window_count < g->timer_cap)
         return NEXUS_OK;
     size_t cap = g->timer_cap ? g->timer_cap * 2 : 64;
     entry **grown = nexus__realloc(g->broker->alloc, g->timers, cap * sizeof *grown);

@@ -37,6 +37,35 @@ Test(group, one_key_waits_for_its_first_event_others_do_not)
     nexus_bus_close(bus);
 }
 
+Test(group, hundreds_can_be_in_flight_at_once)
+{
+    nexus_bus *bus = bus_open(NULL);
+    nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
+    opts.max_inflight = 300;
+    char key[8];
+    for (int i = 0; i < 500; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        put(bus, "t", key, "x");
+    }
+    nexus_group *g = join(bus, "g", &opts);
+    nexus_delivery *all[500];
+    size_t n = 0, got;
+    do {
+        cr_assert(nexus_group_fetch(g, all + n, 500 - n, 0, &got) == NEXUS_OK);
+        n += got;
+    } while (got);
+    cr_assert(n == 300, "%zu", n);
+    for (size_t i = 0; i < n; i++) {
+        cr_assert(nexus_delivery_ack(all[i]) == NEXUS_OK);
+        nexus_delivery_free(all[i]);
+    }
+    cr_assert(nexus_group_fetch(g, all, 500, 0, &got) == NEXUS_OK && got == 200);
+    for (size_t i = 0; i < got; i++)
+        nexus_delivery_free(all[i]);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+}
+
 Test(group, filters_by_type_and_starts_where_told)
 {
     nexus_bus *bus = bus_open(NULL);
