@@ -34,25 +34,17 @@ typedef struct nexus__gw_upstream_conf {
     nexus__gw_health health;
 } nexus__gw_upstream_conf;
 
-enum { NEXUS__KEY_IP = 1, NEXUS__KEY_PRINCIPAL = 2, NEXUS__KEY_ROUTE = 4 };
-
-typedef struct nexus__gw_limit_conf {
-    nexus_slice name;
-    uint32_t rate, period_s, burst;
-    uint32_t key; /* NEXUS__KEY_… */
-    bool shadow;  /* counts, refuses nothing */
-} nexus__gw_limit_conf;
-
-typedef struct nexus__gw_cors_conf {
-    bool on, credentials;
-    nexus__text_list origins, methods, headers, expose;
-    uint32_t max_age_s;
-} nexus__gw_cors_conf;
-
 typedef struct nexus__gw_headers_conf {
     nexus__pair_list set;
     nexus__text_list remove;
 } nexus__gw_headers_conf;
+
+typedef struct nexus__gw_filter nexus__gw_filter; /* gateway/filter.h */
+
+typedef struct nexus__gw_filter_use {
+    const nexus__gw_filter *filter;
+    void *conf;
+} nexus__gw_filter_use;
 
 typedef struct nexus__gw_route_conf {
     nexus_slice id, host, path, prefix, upstream, strip_prefix, add_prefix;
@@ -61,14 +53,9 @@ typedef struct nexus__gw_route_conf {
     bool ambiguous_pass;
     uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
     struct {
-        bool on;
-        nexus__text_list roles;
-    } token;
-    struct {
-        nexus__gw_limit_conf *items;
+        nexus__gw_filter_use *items; /* in the order in which they run */
         uint32_t count;
-    } limits;
-    nexus__gw_cors_conf cors;
+    } filters;
     nexus__gw_headers_conf request, response;
 } nexus__gw_route_conf;
 

@@ -73,52 +73,18 @@ nexus_status nexus_gateway_status(nexus_gateway *g, char **out, size_t *n)
     return hand_over(&buf, out, n);
 }
 
-static void put_limits(nexus__json_writer *w, const nexus__gw_route_conf *conf)
-{
-    static const struct {
-        uint32_t bit;
-        const char *name;
-    } keys[] = {{NEXUS__KEY_IP, "ip"}, {NEXUS__KEY_PRINCIPAL, "principal"}, {NEXUS__KEY_ROUTE, "route"}};
-    for (uint32_t i = 0; i < conf->limits.count; i++) {
-        const nexus__gw_limit_conf *l = &conf->limits.items[i];
-        nexus__json_open(w, '{');
-        nexus__json_put_text_c(w, "filter", "limit");
-        nexus__json_put_text(w, "name", l->name);
-        nexus__json_put_u64(w, "rate", l->rate);
-        nexus__json_put_u64(w, "period_s", l->period_s);
-        nexus__json_put_u64(w, "burst", l->burst);
-        nexus__json_put_bool(w, "shadow", l->shadow);
-        nexus__json_key(w, "key");
-        nexus__json_open(w, '[');
-        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-            if (l->key & keys[k].bit)
-                nexus__json_text_c_value(w, keys[k].name);
-        nexus__json_close(w, ']');
-        nexus__json_close(w, '}');
-    }
-}
-
-/* In the order in which call.c goes through them. */
-static void put_chain(nexus__json_writer *w, const nexus__gw_route_conf *conf)
+static void put_chain(nexus__json_writer *w, const nexus__gw_route *route)
 {
     nexus__json_key(w, "chain");
     nexus__json_open(w, '[');
-    if (conf->cors.on) {
+    for (uint32_t i = 0; i < route->conf->filters.count; i++) {
+        const nexus__gw_filter_use *use = &route->conf->filters.items[i];
         nexus__json_open(w, '{');
-        nexus__json_put_text_c(w, "filter", "cors");
+        nexus__json_put_text_c(w, "filter", use->filter->key);
+        if (use->filter->explain)
+            use->filter->explain(use->conf, route->states[i], w);
         nexus__json_close(w, '}');
     }
-    if (conf->token.on) {
-        nexus__json_open(w, '{');
-        nexus__json_put_text_c(w, "filter", "token");
-        nexus__json_key(w, "roles");
-        nexus__json_open(w, '[');
-        for (uint32_t i = 0; i < conf->token.roles.count; i++)
-            nexus__json_text_value(w, conf->token.roles.items[i]);
-        nexus__json_close(w, ']');
-        nexus__json_close(w, '}');
-    }
-    put_limits(w, conf);
     nexus__json_close(w, ']');
 }
 
@@ -145,7 +111,7 @@ static void put_route(nexus__json_writer *w, nexus__snapshot *s, const nexus_rou
         nexus__json_text_value(w, m->captures[i].value);
     }
     nexus__json_close(w, '}');
-    put_chain(w, route->conf);
+    put_chain(w, route);
     nexus__json_key(w, "upstream");
     put_upstream(w, s->upstreams[route->upstream]);
 }

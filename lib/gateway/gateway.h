@@ -22,7 +22,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "gateway/config.h"
+#include "gateway/filter.h"
 #include "gateway/filters/limit.h"
 #include "http/exchange.h"
 #include "runtime/loop.h"
@@ -57,7 +57,8 @@ typedef struct nexus__gw_route {
     const nexus__gw_route_conf *conf;
     uint32_t upstream; /* index */
     uint32_t body_max_set;
-    nexus_rate *rates;        /* one for each limit */
+    void **states;            /* one for each filter; NULL = stateless */
+    bool replies_pass;        /* a filter looks at answers */
     nexus_metric *replies[6]; /* by status class, [0] = none */
 } nexus__gw_route;
 
@@ -203,7 +204,7 @@ ssize_t nexus__uplink_send_some(nexus__uplink *conn, nexus_slice data);
 /* Goes on reading after a pause. */
 void nexus__uplink_resume(nexus__uplink *conn);
 
-/* --- call.c, reply.c: what a conn tells its call ------------------------------------------------------------------ */
+/* --- call.c, attempt.c, reply.c: what a conn tells its call ------------------------------------------------------------------ */
 
 enum nexus__lost { NEXUS__LOST_CONNECT, NEXUS__LOST_CLOSED, NEXUS__LOST_TIMEOUT };
 
@@ -218,7 +219,7 @@ struct nexus__call {
     nexus_slice body; /* when it was there at once */
     int64_t deadline; /* of the head of the reply */
     uint64_t sent;    /* bytes of body given to upstream */
-    uint32_t target, tries, interims;
+    uint32_t target, tries, interims, filter_at;
     uint32_t method;
     bool whole;    /* body is all of it */
     bool reading;  /* the body is streamed up */
@@ -227,7 +228,7 @@ struct nexus__call {
     bool chunked;  /* how it is sent */
     bool upgrade;
     bool replied; /* the head of the reply has gone out */
-    bool waiting; /* for keys of the verifier */
+    bool waiting; /* a filter does, for something that is not of this loop */
     bool gone;    /* the client went while waiting */
     uint16_t status;
     nexus__http_body reply_body;
@@ -246,6 +247,28 @@ void nexus__call_release(nexus__call *call, bool reuse);
 /* Answers with a problem document and ends the call. */
 void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, const char *detail);
 void nexus__call_count(nexus__call *call, uint16_t status);
+
+void nexus__call_client_gone(nexus_request *request, void *user_data); /* on_close of the request */
+
+/* --- attempt.c ---------------------------------------------------------------------------------------------------- */
+
+/* All filters were passed: the first try begins. */
+void nexus__call_start(nexus__call *call);
+
+/* --- upload.c ----------------------------------------------------------------------------------------------------- */
+
+/* Streams the body up, or goes on with it after another try. */
+void nexus__call_upload(nexus__call *call);
+/* Nothing more to send: the time for the first byte of an answer runs from now. */
+void nexus__call_uploaded(nexus__call *call);
+/* ms from now on the conn's timeout, within the call's deadline. */
+void nexus__call_limit_time(nexus__call *call, uint32_t ms);
+uint64_t nexus__call_body_max(const nexus__call *call);
+
+/* --- websocket.c -------------------------------------------------------------------------------------------------- */
+
+/* Judges an upgrade; false: answered. An offer of anything but WebSocket is left out. */
+bool nexus__call_check_upgrade(nexus__call *call);
 
 /* --- tunnel.c ----------------------------------------------------------------------------------------------------- */
 

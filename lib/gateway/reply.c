@@ -115,12 +115,24 @@ static uint64_t length_of(const nexus__http_head *head, const char *base)
     return NEXUS__LENGTH_UNKNOWN;
 }
 
+static void pass_filters(nexus__call *call, const nexus__http_head *head, const char *base)
+{
+    const nexus__gw_route *route = call->route;
+    for (uint32_t i = 0; i < route->conf->filters.count; i++) {
+        const nexus__gw_filter_use *use = &route->conf->filters.items[i];
+        if (use->filter->reply)
+            use->filter->reply(call, use->conf, route->states[i], head, base);
+    }
+}
+
 /* false: the call is over. */
 static bool reply_head(nexus__call *call, const nexus__http_head *head, const char *base, size_t n)
 {
     struct iovec fields[NEXUS__FORWARD_IOVS];
     bool has_date;
     nexus__buf *space = &home_of(call)->head;
+    if (call->route->replies_pass)
+        pass_filters(call, head, base);
     nexus__buf_clear(space);
     size_t count = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, &has_date);
     nexus__exchange_reply reply = {.status = head->status,

@@ -33,17 +33,32 @@ static nexus_status build_upstreams(nexus__snapshot *s, nexus_gateway *g, const 
     return NEXUS_OK;
 }
 
-static nexus_status build_limits(nexus__snapshot *s, nexus__gw_route *route)
+static nexus_status open_filters(nexus__snapshot *s, nexus_gateway *g, nexus__gw_route *route)
 {
-    uint32_t n = route->conf->limits.count;
+    const nexus__gw_route_conf *conf = route->conf;
     nexus_status status = NEXUS_OK;
-    if (n > 0 && !(route->rates = nexus__arena_get(&s->config->arena, n * sizeof *route->rates)))
+    if (conf->filters.count == 0)
+        return NEXUS_OK;
+    route->states = nexus__calloc(s->alloc, conf->filters.count, sizeof *route->states);
+    if (!route->states)
         return nexus__nomem();
-    for (uint32_t i = 0; i < n && !status; i++) {
-        const nexus__gw_limit_conf *limit = &route->conf->limits.items[i];
-        status = nexus_rate_init(&route->rates[i], limit->rate, limit->period_s * NEXUS__NS_PER_S, limit->burst);
+    for (uint32_t i = 0; i < conf->filters.count && !status; i++) {
+        const nexus__gw_filter_use *use = &conf->filters.items[i];
+        if (use->filter->open)
+            status = use->filter->open(&route->states[i], g, conf, use->conf);
+        route->replies_pass |= use->filter->reply != NULL;
     }
     return status;
+}
+
+static void close_filters(nexus__snapshot *s, nexus__gw_route *route)
+{
+    for (uint32_t i = 0; route->states && i < route->conf->filters.count; i++) {
+        const nexus__gw_filter *filter = route->conf->filters.items[i].filter;
+        if (filter->close && route->states[i])
+            filter->close(route->states[i], s->alloc);
+    }
+    nexus__free(s->alloc, route->states);
 }
 
 static nexus_status add_rule(nexus__snapshot *s, nexus__gw_route *route)
@@ -78,10 +93,7 @@ static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g)
         route->conf = &s->config->routes.items[i];
         const nexus__gw_upstream_conf *u = nexus__gw_config_upstream(s->config, route->conf->upstream);
         route->upstream = (uint32_t)(u - s->config->upstreams.items);
-        if (route->conf->token.on && !g->opts.verifier)
-            return nexus__fail(NEXUS_ENOTSUP, "route %s wants a token, but this gateway was opened without a verifier",
-                               route->conf->id.p);
-        if ((status = build_limits(s, route)))
+        if ((status = open_filters(s, g, route)))
             return status;
         find_metrics(route, g);
         status = add_rule(s, route);
@@ -128,6 +140,8 @@ void nexus__snapshot_unref(nexus__snapshot *s)
         return;
     for (uint32_t i = 0; s->upstreams && i < s->config->upstreams.count; i++)
         nexus__upstream_unref(s->upstreams[i]);
+    for (uint32_t i = 0; s->routes && i < s->config->routes.count; i++)
+        close_filters(s, &s->routes[i]);
     nexus_router_free(s->router);
     nexus__free(s->alloc, s->upstreams);
     nexus__free(s->alloc, s->routes);

@@ -554,7 +554,7 @@ def test_admin_needs_its_token_and_explains(start, upstream):
     assert config.json["routes"][0]["id"] == "thing" and config.header("ETag")
     said = g.admin("GET", "/admin/v1/explain?method=GET&target=/x/../things/a%2520b").json
     assert said["path"] == "/things/a%20b" and said["route"] == "thing" and said["why"] == "template"
-    assert said["params"] == {"id": "a%20b"} and said["chain"][0]["filter"] == "limit"
+    assert said["params"] == {"id": "a%20b"} and said["chain"][0]["filter"] == "limits"
     assert said["upstream"]["targets"][0]["state"] == "up"
     assert g.admin("GET", "/admin/v1/explain?method=POST&target=/things/1").json["status"] == 405
     assert g.admin("POST", "/admin/v1/reload").status == 200

@@ -2,6 +2,9 @@
 
 #include <stdio.h>
 
+#include "gateway/config/rows.h"
+#include "gateway/gateway.h"
+
 static bool matches(nexus_slice pattern, nexus_slice origin)
 {
     size_t star = nexus__slice_find(pattern, '*');
@@ -19,7 +22,7 @@ static bool matches(nexus_slice pattern, nexus_slice origin)
 
 bool nexus__cors_allows(const nexus__gw_cors_conf *conf, nexus_slice origin)
 {
-    for (uint32_t i = 0; conf->on && i < conf->origins.count; i++)
+    for (uint32_t i = 0; i < conf->origins.count; i++)
         if (matches(conf->origins.items[i], origin))
             return true;
     return false;
@@ -72,3 +75,40 @@ void nexus__cors_mark(nexus_request *request, const nexus__gw_cors_conf *conf, n
     set_origin(request, conf, origin);
     set_list(request, "Access-Control-Expose-Headers", &conf->expose, NULL);
 }
+
+/* --- the filter -------------------------------------------------------------------------------------------------- */
+
+static nexus_status load(nexus__loader *l, uint32_t value, void *out)
+{
+    static const nexus__loader_row rows[] = {
+        {"origins", NEXUS__LOADER_CALL, offsetof(nexus__gw_cors_conf, origins), 0, 0, nexus__loader_texts, true},
+        CALL("methods", nexus__loader_texts, nexus__gw_cors_conf, methods),
+        CALL("headers", nexus__loader_texts, nexus__gw_cors_conf, headers),
+        CALL("expose", nexus__loader_texts, nexus__gw_cors_conf, expose),
+        ROW("credentials", BOOL, nexus__gw_cors_conf, credentials, 0, 0),
+        ROW("max_age_s", U32, nexus__gw_cors_conf, max_age_s, 0, 86400),
+    };
+    nexus__gw_cors_conf *c = out;
+    c->max_age_s = 600;
+    nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), c);
+    for (uint32_t i = 0; i < c->origins.count && !status; i++)
+        if (c->credentials && nexus__slice_eq_c(c->origins.items[i], "*"))
+            return nexus__loader_fail(l, value, "origin \"*\" with credentials would let every site act as the user");
+    return status;
+}
+
+static nexus__gw_verdict mark(nexus__call *call, const void *conf, void *state)
+{
+    nexus_slice origin;
+    (void)state;
+    if (nexus_request_header(call->request, "origin", &origin))
+        nexus__cors_mark(call->request, conf, origin);
+    return NEXUS__GW_NEXT;
+}
+
+const nexus__gw_filter nexus__gw_filter_cors = {
+    .key = "cors",
+    .conf_bytes = sizeof(nexus__gw_cors_conf),
+    .load = load,
+    .request = mark,
+};

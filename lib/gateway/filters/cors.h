@@ -4,7 +4,13 @@
 
 #include <nexus/http.h>
 
-#include "gateway/config.h"
+#include "gateway/filter.h"
+
+typedef struct nexus__gw_cors_conf {
+    bool credentials;
+    nexus__text_list origins, methods, headers, expose;
+    uint32_t max_age_s;
+} nexus__gw_cors_conf;
 
 bool nexus__cors_allows(const nexus__gw_cors_conf *conf, nexus_slice origin);
 /* Whether the origin is http(s)://host. */

@@ -5,7 +5,22 @@
 #include <nexus/limit.h>
 
 #include "base/hash.h"
-#include "gateway/config.h"
+#include "gateway/filter.h"
+
+enum { NEXUS__KEY_IP = 1, NEXUS__KEY_PRINCIPAL = 2, NEXUS__KEY_ROUTE = 4 };
+
+typedef struct nexus__gw_limit_conf {
+    nexus_slice name;
+    uint32_t rate, period_s, burst;
+    uint32_t key; /* NEXUS__KEY_… */
+    bool shadow;  /* counts, refuses nothing */
+} nexus__gw_limit_conf;
+
+/* Of the filter "limits". */
+typedef struct nexus__gw_limits_conf {
+    nexus__gw_limit_conf *items;
+    uint32_t count;
+} nexus__gw_limits_conf;
 
 typedef struct nexus__limit_table nexus__limit_table;
 

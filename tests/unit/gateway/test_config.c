@@ -1,7 +1,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "gateway/config.h"
+#include "gateway/filters/cors.h"
+#include "gateway/filters/limit.h"
 
 static nexus_status parse(const char *text, nexus__gw_config **out)
 {
@@ -31,10 +32,16 @@ Test(config, reads_what_is_written_and_defaults_the_rest)
     cr_assert_eq(u->first_byte_ms, 5000);
     cr_assert_eq(u->balance, NEXUS__BALANCE_WRR);
     cr_assert_eq(u->health.interval_ms, 10000);
-    cr_assert(c->routes.items[0].token.on && c->routes.items[0].token.roles.count == 1);
-    cr_assert_eq(c->routes.items[0].limits.items[0].burst, 5);
-    cr_assert_eq(c->routes.items[0].limits.items[0].key, NEXUS__KEY_IP | NEXUS__KEY_ROUTE);
-    cr_assert(c->routes.items[1].cors.on && c->routes.items[1].cors.max_age_s == 600);
+    const nexus__gw_route_conf *first = &c->routes.items[0], *second = &c->routes.items[1];
+    const nexus__gw_limits_conf *limits = nexus__gw_filter_conf(first, &nexus__gw_filter_limits);
+    const nexus__gw_cors_conf *cors = nexus__gw_filter_conf(second, &nexus__gw_filter_cors);
+    cr_assert_eq(first->filters.count, 2);
+    cr_assert_eq(first->filters.items[0].filter, &nexus__gw_filter_token, "in the order in which they run");
+    cr_assert_eq(limits->items[0].burst, 5);
+    cr_assert_eq(limits->items[0].key, NEXUS__KEY_IP | NEXUS__KEY_ROUTE);
+    cr_assert_eq(second->filters.count, 1);
+    cr_assert(cors && cors->max_age_s == 600);
+    cr_assert_null(nexus__gw_filter_conf(second, &nexus__gw_filter_token));
     nexus__gw_config_free(c);
 }
 

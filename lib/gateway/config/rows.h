@@ -1,0 +1,34 @@
+/* What the readers of the routes file share: rows of a table of keys, arrays, and the checks of names and values. */
+#ifndef NEXUS_GATEWAY_CONFIG_ROWS_H
+#define NEXUS_GATEWAY_CONFIG_ROWS_H
+
+#include <stddef.h>
+
+#include "base/list.h"
+#include "base/status.h"
+#include "gateway/config.h"
+
+#define ROW(key, kind, type, field, min, max)                                                                          \
+    {                                                                                                                  \
+        key, NEXUS__LOADER_##kind, offsetof(type, field), min, max, NULL, false                                        \
+    }
+#define CALL(key, fn, type, field)                                                                                     \
+    {                                                                                                                  \
+        key, NEXUS__LOADER_CALL, offsetof(type, field), 0, 0, fn, false                                                \
+    }
+#define COUNT(rows) (sizeof(rows) / sizeof *(rows))
+
+enum { NEXUS__GW_MS_MAX = 86400000 };
+
+/* Reads an array with one reader for each element of `size` bytes, zeroed before; *items is the arena's. */
+nexus_status nexus__gw_load_array(nexus__loader *l, uint32_t value, size_t size, nexus__loader_fn *fn, void **items,
+                                  uint32_t *count) NEXUS_MUST_CHECK;
+/* Readers of members; out is what their name says. */
+nexus__loader_fn nexus__gw_load_upstreams; /* of the config's upstreams */
+nexus__loader_fn nexus__gw_load_route;     /* nexus__gw_route_conf */
+nexus__loader_fn nexus__gw_load_headers;   /* nexus__gw_headers_conf */
+
+bool nexus__gw_is_token(nexus_slice text); /* RFC 9110 section 5.6.2 */
+bool nexus__gw_is_value(nexus_slice text); /* without control characters but TAB */
+
+#endif

@@ -1,0 +1,172 @@
+/* Upstreams of the routes file: targets, balancing, time-outs, health. */
+#include "gateway/config/rows.h"
+
+static nexus_status parse_url(nexus__loader *l, uint32_t value, nexus__gw_target *t)
+{
+    uint64_t port = 80;
+    nexus_slice rest = t->url, prefix = NEXUS_S("http://");
+    if (nexus__slice_starts(rest, NEXUS_S("https://")))
+        return nexus__loader_fail(l, value, "TLS to upstreams is not built yet; write http://");
+    if (!nexus__slice_starts(rest, prefix))
+        return nexus__loader_fail(l, value, "must be http://host:port");
+    rest = nexus__slice_from(rest, prefix.n);
+    if (nexus__slice_ends(rest, NEXUS_S("/")))
+        rest.n--;
+    size_t end = rest.n > 0 && rest.p[0] == '[' ? nexus__slice_find(rest, ']') : 0;
+    size_t colon = end + nexus__slice_find(nexus__slice_from(rest, end), ':');
+    t->host = end ? nexus__slice(rest.p + 1, end - 1) : nexus__slice(rest.p, colon);
+    if (colon < rest.n && !nexus__parse_u64(nexus__slice_from(rest, colon + 1), &port))
+        port = 0;
+    if (t->host.n == 0 || port == 0 || port > 65535 || nexus__slice_find(t->host, '/') < t->host.n ||
+        nexus__slice_find(t->host, '@') < t->host.n)
+        return nexus__loader_fail(l, value, "must be http://host:port, without user and path");
+    t->port = (uint16_t)port;
+    t->host = nexus__arena_copy(l->arena, t->host);
+    return t->host.p ? NEXUS_OK : nexus__nomem();
+}
+
+static nexus_status load_target(nexus__loader *l, uint32_t value, void *out)
+{
+    static const nexus__loader_row rows[] = {
+        {"url", NEXUS__LOADER_TEXT, offsetof(nexus__gw_target, url), 0, 0, NULL, true},
+        ROW("weight", U32, nexus__gw_target, weight, 0, 10000),
+    };
+    nexus__gw_target *t = out;
+    *t = (nexus__gw_target){.weight = 1};
+    nexus_status status = nexus__json_is(l->doc, value, NEXUS__JSON_STRING)
+                              ? nexus__loader_text(l, value, &t->url)
+                              : nexus__loader_object(l, value, rows, COUNT(rows), t);
+    return status ? status : parse_url(l, value, t);
+}
+
+static nexus_status load_targets(nexus__loader *l, uint32_t value, void *out)
+{
+    nexus__gw_upstream_conf *u = NEXUS__CONTAINER(out, nexus__gw_upstream_conf, targets);
+    nexus_status status = nexus__gw_load_array(l, value, sizeof *u->targets.items, load_target,
+                                               (void **)&u->targets.items, &u->targets.count);
+    if (!status && u->targets.count == 0)
+        return nexus__loader_fail(l, value, "needs at least one target");
+    return status;
+}
+
+static nexus_status load_balance(nexus__loader *l, uint32_t value, void *out)
+{
+    if (nexus__json_text_is(l->doc, value, NEXUS_S("p2c")))
+        *(uint32_t *)out = NEXUS__BALANCE_P2C;
+    else if (nexus__json_text_is(l->doc, value, NEXUS_S("wrr")))
+        *(uint32_t *)out = NEXUS__BALANCE_WRR;
+    else
+        return nexus__loader_fail(l, value, "must be \"p2c\" or \"wrr\"");
+    return NEXUS_OK;
+}
+
+static nexus_status load_health(nexus__loader *l, uint32_t value, void *out)
+{
+    static const nexus__loader_row rows[] = {
+        ROW("path", TEXT, nexus__gw_health, path, 0, 0),
+        ROW("interval_ms", U32, nexus__gw_health, interval_ms, 10, NEXUS__GW_MS_MAX),
+        ROW("down_interval_ms", U32, nexus__gw_health, down_interval_ms, 10, NEXUS__GW_MS_MAX),
+        ROW("timeout_ms", U32, nexus__gw_health, timeout_ms, 1, NEXUS__GW_MS_MAX),
+        ROW("fails", U32, nexus__gw_health, fails, 1, 1000),
+        ROW("passes", U32, nexus__gw_health, passes, 1, 1000),
+    };
+    nexus__gw_health *h = out;
+    bool on;
+    if (nexus__json_bool(l->doc, value, &on)) {
+        h->path = on ? h->path : (nexus_slice){0};
+        return NEXUS_OK;
+    }
+    nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), h);
+    if (!status && (h->path.n == 0 || h->path.p[0] != '/'))
+        return nexus__loader_fail(l, value, "\"path\" must start with \"/\"");
+    return status;
+}
+
+static nexus_status load_timeouts(nexus__loader *l, uint32_t value, void *out)
+{
+    static const nexus__loader_row rows[] = {
+        ROW("connect", U32, nexus__gw_upstream_conf, connect_ms, 1, NEXUS__GW_MS_MAX),
+        ROW("first_byte", U32, nexus__gw_upstream_conf, first_byte_ms, 1, NEXUS__GW_MS_MAX),
+        ROW("total", U32, nexus__gw_upstream_conf, total_ms, 1, NEXUS__GW_MS_MAX),
+        ROW("idle", U32, nexus__gw_upstream_conf, idle_ms, 1, NEXUS__GW_MS_MAX),
+    };
+    return nexus__loader_object(l, value, rows, COUNT(rows), NEXUS__CONTAINER(out, nexus__gw_upstream_conf, connect_ms));
+}
+
+static nexus_status load_ejection(nexus__loader *l, uint32_t value, void *out)
+{
+    static const nexus__loader_row rows[] = {
+        ROW("failures", U32, nexus__gw_upstream_conf, eject_failures, 1, 1000),
+        ROW("base_ms", U32, nexus__gw_upstream_conf, eject_ms, 1, NEXUS__GW_MS_MAX),
+    };
+    nexus__gw_upstream_conf *u = NEXUS__CONTAINER(out, nexus__gw_upstream_conf, eject_failures);
+    bool on;
+    if (nexus__json_bool(l->doc, value, &on)) {
+        u->eject_failures = on ? u->eject_failures : 0;
+        return NEXUS_OK;
+    }
+    return nexus__loader_object(l, value, rows, COUNT(rows), u);
+}
+
+static nexus_status load_pool(nexus__loader *l, uint32_t value, void *out)
+{
+    static const nexus__loader_row rows[] = {
+        ROW("idle_max", U32, nexus__gw_upstream_conf, pool_idle_max, 0, 100000),
+        ROW("idle_ms", U32, nexus__gw_upstream_conf, pool_idle_ms, 1, NEXUS__GW_MS_MAX),
+    };
+    return nexus__loader_object(l, value, rows, COUNT(rows),
+                                NEXUS__CONTAINER(out, nexus__gw_upstream_conf, pool_idle_max));
+}
+
+static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_upstream_conf *u)
+{
+    static const nexus__loader_row rows[] = {
+        {"targets", NEXUS__LOADER_CALL, offsetof(nexus__gw_upstream_conf, targets), 0, 0, load_targets, true},
+        CALL("balance", load_balance, nexus__gw_upstream_conf, balance),
+        CALL("timeouts_ms", load_timeouts, nexus__gw_upstream_conf, connect_ms),
+        CALL("health", load_health, nexus__gw_upstream_conf, health),
+        CALL("ejection", load_ejection, nexus__gw_upstream_conf, eject_failures),
+        CALL("pool", load_pool, nexus__gw_upstream_conf, pool_idle_max),
+        ROW("retries", U32, nexus__gw_upstream_conf, retries, 0, 10),
+        ROW("max_connections", U32, nexus__gw_upstream_conf, max_connections, 1, 1000000),
+    };
+    u->text = nexus__json_raw(l->doc, value);
+    u->connect_ms = 2000;
+    u->first_byte_ms = 5000;
+    u->total_ms = 15000;
+    u->idle_ms = 60000;
+    u->retries = 1;
+    u->max_connections = 1024;
+    u->pool_idle_max = 100;
+    u->pool_idle_ms = 60000;
+    u->eject_failures = 5;
+    u->eject_ms = 30000;
+    u->health = (nexus__gw_health){{0}, 10000, 5000, 2000, 3, 2};
+    nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), u);
+    if (status)
+        return status;
+    u->text = nexus__arena_copy(l->arena, u->text);
+    return u->text.p ? NEXUS_OK : nexus__nomem();
+}
+
+nexus_status nexus__gw_load_upstreams(nexus__loader *l, uint32_t value, void *out)
+{
+    nexus__gw_config *c = NEXUS__CONTAINER(out, nexus__gw_config, upstreams);
+    if (!nexus__json_is(l->doc, value, NEXUS__JSON_OBJECT))
+        return nexus__loader_fail(l, value, "must be an object of upstreams by name");
+    size_t bytes = (nexus__json_count(l->doc, value) + 1) * sizeof *c->upstreams.items;
+    c->upstreams.items = nexus__arena_get(l->arena, bytes);
+    if (!c->upstreams.items)
+        return nexus__nomem();
+    memset(c->upstreams.items, 0, bytes);
+    for (nexus__json_iter it = nexus__json_each(l->doc, value); nexus__json_step(l->doc, &it);) {
+        nexus__gw_upstream_conf *u = &c->upstreams.items[c->upstreams.count++];
+        nexus_status status = nexus__loader_text(l, it.key, &u->name);
+        size_t mark = nexus__loader_push(l, u->name);
+        status = status ? status : load_upstream(l, it.value, u);
+        nexus__loader_pop(l, mark);
+        if (status)
+            return status;
+    }
+    return NEXUS_OK;
+}

@@ -1,0 +1,16 @@
+#include "gateway/filter.h"
+
+const nexus__gw_filter *const nexus__gw_filters[] = {
+    &nexus__gw_filter_cors,
+    &nexus__gw_filter_token,
+    &nexus__gw_filter_limits,
+    NULL,
+};
+
+const void *nexus__gw_filter_conf(const nexus__gw_route_conf *route, const nexus__gw_filter *filter)
+{
+    for (uint32_t i = 0; i < route->filters.count; i++)
+        if (route->filters.items[i].filter == filter)
+            return route->filters.items[i].conf;
+    return NULL;
+}

@@ -1,0 +1,124 @@
+/* The request's body on its way up: piece by piece, as fast as upstream takes it. */
+#include <stdio.h>
+
+#include "gateway/gateway.h"
+
+static const nexus__gw_upstream_conf *conf_of(const nexus__call *call)
+{
+    return call->pool->upstream->conf;
+}
+
+static nexus__gw_loop *home_of(const nexus__call *call)
+{
+    return call->pool->home;
+}
+
+void nexus__call_limit_time(nexus__call *call, uint32_t ms)
+{
+    int64_t left = (call->deadline - nexus_loop_now_ns(home_of(call)->loop)) / NEXUS__NS_PER_MS;
+    if (left < 1)
+        left = 1;
+    nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, left < ms ? (uint32_t)left : ms);
+}
+
+void nexus__call_uploaded(nexus__call *call)
+{
+    call->uploaded = true;
+    if (!call->replied)
+        nexus__call_limit_time(call, conf_of(call)->first_byte_ms);
+}
+
+static void upload_failed(nexus__call *call, nexus_status status)
+{
+    nexus_request *request = call->request;
+    if (call->replied) {
+        nexus__call_count(call, 0);
+        nexus__call_release(call, false);
+        nexus_request_on_close(request, NULL, NULL);
+        nexus__exchange_abort(request);
+    } else if (status == NEXUS_ETOOBIG) {
+        nexus__call_problem(call, 413, "body-too-big", "The body is over the limit of this route.");
+    } else if (status == NEXUS_ETIMEDOUT) {
+        nexus__call_problem(call, 408, "body-timeout", "The body came too slowly.");
+    } else {
+        nexus__call_problem(call, 400, "body-broken", "The body ended early or is malformed.");
+    }
+}
+
+uint64_t nexus__call_body_max(const nexus__call *call)
+{
+    return call->route->conf->body_max_bytes ? call->route->conf->body_max_bytes : UINT64_MAX;
+}
+
+/* Returns how much was taken; less than all means: not now. */
+static size_t send_chunk(nexus__call *call, nexus_slice data, bool end)
+{
+    char size[20];
+    struct iovec iov[4];
+    int n = 0;
+    if (call->conn->out.len > 0 && data.n > 0) {
+        call->blocked = true;
+        return 0;
+    }
+    if (data.n > 0) {
+        iov[n++] = (struct iovec){size, (size_t)snprintf(size, sizeof size, "%zx\r\n", data.n)};
+        iov[n++] = (struct iovec){(char *)(uintptr_t)data.p, data.n};
+        iov[n++] = (struct iovec){(char *)(uintptr_t) "\r\n", 2};
+    }
+    if (end)
+        iov[n++] = (struct iovec){(char *)(uintptr_t) "0\r\n\r\n", 5};
+    if (n > 0 && !nexus__uplink_send(call->conn, iov, n))
+        nexus__buf_clear(&call->conn->out); /* broken: what upstream has said, or its end, is about to be read */
+    return data.n;
+}
+
+static size_t send_plain(nexus__call *call, nexus_slice data)
+{
+    if (call->conn->out.len > 0) {
+        call->blocked = data.n > 0;
+        return 0;
+    }
+    ssize_t n = data.n > 0 ? nexus__uplink_send_some(call->conn, data) : 0;
+    if (n < 0)
+        return data.n;
+    call->blocked = (size_t)n < data.n;
+    return (size_t)n;
+}
+
+static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_status status, void *user_data)
+{
+    nexus__call *call = user_data;
+    (void)request;
+    if (status || call->sent + data.n > nexus__call_body_max(call)) {
+        upload_failed(call, status ? status : NEXUS_ETOOBIG);
+        return data.n;
+    }
+    if (!call->conn)
+        return 0; /* between two tries: later */
+    size_t taken = call->chunked ? send_chunk(call, data, end) : send_plain(call, data);
+    call->sent += taken;
+    if (taken == data.n && end)
+        nexus__call_uploaded(call);
+    else
+        nexus__call_limit_time(call, conf_of(call)->idle_ms);
+    return taken;
+}
+
+void nexus__call_upload(nexus__call *call)
+{
+    if (call->reading) {
+        nexus__exchange_read_again(call->request);
+    } else {
+        call->reading = true;
+        nexus__exchange_read(call->request, on_body, call);
+    }
+}
+
+void nexus__call_writable(nexus__uplink *conn)
+{
+    nexus__call *call = conn->call;
+    if (!call->blocked)
+        return;
+    call->blocked = false;
+    nexus__exchange_read_again(call->request);
+}
