@@ -28,7 +28,7 @@ static nexus__gw_loop *home_of(const nexus__call *call)
 
 /* --- a try -------------------------------------------------------------------------------------------------------- */
 
-static void try_target(nexus__call *call, uint32_t avoid);
+static void try_target(nexus__call *call, const nexus__target *avoid);
 
 static bool replayable(const nexus__call *call)
 {
@@ -41,8 +41,9 @@ static bool may_retry(nexus__call *call)
     if (call->tries > conf_of(call)->retries || nexus_loop_now_ns(home_of(call)->loop) >= call->deadline)
         return false;
     uint32_t active = 0;
-    for (uint32_t i = 0; i < u->count; i++)
-        active += atomic_load_explicit(&u->targets[i].shared.active, memory_order_relaxed);
+    const nexus__target_set *set = call->pool->set;
+    for (uint32_t i = 0; i < set->count; i++)
+        active += atomic_load_explicit(&set->members[i].target->shared.active, memory_order_relaxed);
     __atomic_store_n(&u->budget.active, active, __ATOMIC_RELAXED);
     return nexus_retry_budget_take(&u->budget);
 }
@@ -50,7 +51,7 @@ static bool may_retry(nexus__call *call)
 static void drop_conn(nexus__call *call)
 {
     nexus__uplink *conn = call->conn;
-    atomic_fetch_sub_explicit(&call->pool->upstream->targets[conn->target].shared.active, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&conn->at->target->shared.active, 1, memory_order_relaxed);
     call->conn = NULL;
     nexus__uplink_close(conn);
 }
@@ -70,7 +71,7 @@ void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
     nexus__call *call = conn->call;
     nexus__upstream *u = call->pool->upstream;
     int64_t now = nexus_loop_now_ns(home_of(call)->loop);
-    uint32_t target = conn->target;
+    nexus__target *target = nexus__target_ref(conn->at->target);
     bool connecting = conn->state == NEXUS__UPLINK_CONNECTING;
     bool stale = conn->used && how == NEXUS__LOST_CLOSED;
     if (call->replied) { /* the client has half an answer: only a broken connection tells it so */
@@ -83,21 +84,20 @@ void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
     }
     drop_conn(call);
     if (!stale)
-        nexus__upstream_report(u, target, true, now);
+        nexus__upstream_report(target, true, now);
     bool safe = connecting || (replayable(call) && call->method & IDEMPOTENT && how == NEXUS__LOST_CLOSED);
     if (safe && stale && now < call->deadline) { /* the kept connection was closed while it rested: no retry of ours */
         call->tries--;
-        try_target(call, UINT32_MAX);
-        return;
-    }
-    if (safe && may_retry(call)) {
+        try_target(call, NULL);
+    } else if (safe && may_retry(call)) {
         try_target(call, target);
         nexus_retry_budget_put(&u->budget);
-        return;
+    } else {
+        failed(call, connecting && how == NEXUS__LOST_TIMEOUT ? NEXUS__LOST_TIMEOUT
+                     : connecting                             ? NEXUS__LOST_CONNECT
+                                                              : how);
     }
-    failed(call, connecting && how == NEXUS__LOST_TIMEOUT ? NEXUS__LOST_TIMEOUT
-                 : connecting                             ? NEXUS__LOST_CONNECT
-                                                          : how);
+    nexus__target_unref(target);
 }
 
 static nexus_slice role_text(nexus__call *call)
@@ -191,29 +191,32 @@ void nexus__call_connected(nexus__uplink *conn)
     send_request(conn->call);
 }
 
-static void try_target(nexus__call *call, uint32_t avoid)
+static void try_target(nexus__call *call, const nexus__target *avoid)
 {
     nexus__gw_loop *home = home_of(call);
-    nexus__upstream *u = call->pool->upstream;
     int64_t now = nexus_loop_now_ns(home->loop);
     home->random = home->random * 6364136223846793005u + 1442695040888963407u;
-    uint32_t target = nexus__upstream_pick(u, call->pool->wrr, nexus__mix64(home->random), now, avoid);
+    nexus__pool_target *at = nexus__upstream_pick(call->pool, nexus__mix64(home->random), now, avoid);
+    if (!at) {
+        nexus__call_problem(call, 503, "no-healthy-upstream", "The upstream has no targets.");
+        return;
+    }
     call->tries++;
     call->blocked = false;
-    nexus__uplink *conn = nexus__uplink_take(call->pool, target);
+    nexus__uplink *conn = nexus__uplink_take(call->pool, at);
     bool kept = conn;
-    nexus_status status = kept ? NEXUS_OK : nexus__uplink_open(&conn, call->pool, target);
+    nexus_status status = kept ? NEXUS_OK : nexus__uplink_open(&conn, call->pool, at);
     if (status == NEXUS_ELIMIT) {
         (void)nexus_request_set_header(call->request, "Retry-After", NEXUS_S("1"));
         nexus__call_problem(call, 503, "upstream-busy", "The upstream has as many connections as it may.");
         return;
     }
     if (status) {
-        nexus__upstream_report(u, target, true, now);
+        nexus__upstream_report(at->target, true, now);
         failed(call, NEXUS__LOST_CONNECT);
         return;
     }
-    atomic_fetch_add_explicit(&u->targets[target].shared.active, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&at->target->shared.active, 1, memory_order_relaxed);
     conn->call = call;
     call->conn = conn;
     if (kept)
@@ -233,5 +236,5 @@ void nexus__call_start(nexus__call *call)
     call->chunked = head->framing == NEXUS__HTTP_LENGTH_CHUNKED;
     call->whole = head->framing == NEXUS__HTTP_LENGTH_NONE || nexus__exchange_body_ready(request, &call->body);
     nexus_request_on_close(request, nexus__call_client_gone, call);
-    try_target(call, UINT32_MAX);
+    try_target(call, NULL);
 }

@@ -16,8 +16,7 @@ void nexus__call_release(nexus__call *call, bool reuse)
 {
     nexus__uplink *conn = call->conn;
     if (conn) {
-        nexus__target *t = &call->pool->upstream->targets[conn->target];
-        atomic_fetch_sub_explicit(&t->shared.active, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&conn->at->target->shared.active, 1, memory_order_relaxed);
         call->conn = NULL;
         if (reuse && conn->out.len == 0)
             nexus__uplink_release(conn);

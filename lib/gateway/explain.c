@@ -13,12 +13,13 @@ static nexus__snapshot *current(nexus_gateway *g)
     return s;
 }
 
-static void put_target(nexus__json_writer *w, nexus__target *t, int64_t now)
+static void put_target(nexus__json_writer *w, const nexus__member *member, int64_t now)
 {
+    nexus__target *t = member->target;
     bool down = atomic_load(&t->shared.down), out = atomic_load(&t->shared.ejected_until) > now;
     nexus__json_open(w, '{');
-    nexus__json_put_text(w, "url", t->conf->url);
-    nexus__json_put_u64(w, "weight", t->conf->weight);
+    nexus__json_put_text(w, "url", t->url);
+    nexus__json_put_u64(w, "weight", member->weight);
     nexus__json_put_text_c(w, "state", down ? "down" : out ? "ejected" : "up");
     nexus__json_put_u64(w, "active", atomic_load(&t->shared.active));
     nexus__json_put_u64(w, "connections", atomic_load(&t->shared.connections));
@@ -29,15 +30,17 @@ static void put_target(nexus__json_writer *w, nexus__target *t, int64_t now)
 static void put_upstream(nexus__json_writer *w, nexus__upstream *u)
 {
     int64_t now = nexus__mono_ns();
+    nexus__target_set *set = nexus__upstream_set(u);
     nexus__json_open(w, '{');
     nexus__json_put_text(w, "name", u->conf->name);
     nexus__json_put_text_c(w, "balance", u->conf->balance == NEXUS__BALANCE_WRR ? "wrr" : "p2c");
     nexus__json_key(w, "targets");
     nexus__json_open(w, '[');
-    for (uint32_t i = 0; i < u->count; i++)
-        put_target(w, &u->targets[i], now);
+    for (uint32_t i = 0; i < set->count; i++)
+        put_target(w, &set->members[i], now);
     nexus__json_close(w, ']');
     nexus__json_close(w, '}');
+    nexus__target_set_unref(set);
 }
 
 static nexus_status hand_over(nexus__buf *buf, char **out, size_t *n)

@@ -3,6 +3,7 @@
  *
  *   config    what a routes file says; immutable, reference counted
  *   upstream  a named group of targets with its health; shared by all loops, outlives reloads that do not change it
+ *   target    one address of an upstream; in a set, which is immutable and replaced as a whole
  *   snapshot  config + router + upstreams; immutable, one in force
  *   view      one loop's hold on a snapshot, with a pool for each upstream; counted without atomics
  *   pool      one loop's connections to one upstream
@@ -10,7 +11,8 @@
  *   call      one request on its way; lives in the request's own memory
  *
  * A reload makes a snapshot and posts to every loop, which swaps its view. Requests hold the view they started on;
- * tunnels let go of it and keep only their uplink. Counts: gateway -> snapshot <- view <- call; view -> pool <- uplink.
+ * tunnels let go of it and keep only their uplink. Counts: gateway -> snapshot <- view <- call; view -> pool <- uplink;
+ * pool -> set -> target. At each request a pool looks whether its set is still in force.
  */
 #ifndef NEXUS_GATEWAY_GATEWAY_H
 #define NEXUS_GATEWAY_GATEWAY_H
@@ -24,22 +26,9 @@
 
 #include "gateway/filter.h"
 #include "gateway/filters/limit.h"
+#include "gateway/target.h"
 #include "http/exchange.h"
 #include "runtime/loop.h"
-#include "runtime/resolve.h"
-
-typedef struct nexus__target {
-    const nexus__gw_target *conf;
-    nexus__address address;
-    struct {
-        _Alignas(64) atomic_uint active; /* requests under way */
-        atomic_uint connections;
-        atomic_uint failures;       /* in a row */
-        atomic_uint ejections;      /* how often, for the growing pause */
-        atomic_llong ejected_until; /* 0 = not */
-        atomic_bool down;           /* by active checks */
-    } shared;
-} nexus__target;
 
 typedef struct nexus__upstream {
     const nexus_alloc *alloc;
@@ -48,9 +37,11 @@ typedef struct nexus__upstream {
     nexus__gw_config *config; /* keeps conf alive */
     const nexus__gw_upstream_conf *conf;
     nexus_retry_budget budget;
-    struct nexus__health *health;
-    uint32_t count;
-    nexus__target targets[];
+    atomic_ullong generation; /* of the set in force: loops look whether theirs is still it */
+    struct {
+        pthread_mutex_t mutex;
+        nexus__target_set *set;
+    } locked;
 } nexus__upstream;
 
 typedef struct nexus__gw_route {
@@ -75,6 +66,7 @@ typedef struct nexus__snapshot {
 } nexus__snapshot;
 
 typedef struct nexus__pool nexus__pool;
+typedef struct nexus__pool_target nexus__pool_target;
 typedef struct nexus__gw_loop nexus__gw_loop;
 typedef struct nexus__uplink nexus__uplink;
 
@@ -143,17 +135,57 @@ nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus_
                                  const nexus__gw_upstream_conf *conf) NEXUS_MUST_CHECK;
 nexus__upstream *nexus__upstream_ref(nexus__upstream *u);
 void nexus__upstream_unref(nexus__upstream *u);
-/* The target for the next request, not `avoid` when there is another. Never none: with every target down all are tried. */
-uint32_t nexus__upstream_pick(nexus__upstream *u, int64_t *wrr, uint64_t random, int64_t now, uint32_t avoid);
+/* The set in force, a reference to it. Any thread. */
+nexus__target_set *nexus__upstream_set(nexus__upstream *u);
+/* Puts other targets in force. Any thread; loops take the new set up with their next request, connections to targets that
+ * left it end with what they carry. */
+nexus_status nexus__upstream_set_targets(nexus__upstream *u, const nexus__target_spec *specs,
+                                         uint32_t n) NEXUS_MUST_CHECK;
+/* The target for the next request, not `avoid` when there is another. With every target down all are tried; NULL only
+ * when there is none. */
+nexus__pool_target *nexus__upstream_pick(nexus__pool *pool, uint64_t random, int64_t now, const nexus__target *avoid);
 bool nexus__target_usable(const nexus__target *t, int64_t now);
 /* What became of a request: a failure is a connection error or a 5xx. */
-void nexus__upstream_report(nexus__upstream *u, uint32_t target, bool failed, int64_t now);
+void nexus__upstream_report(nexus__target *t, bool failed, int64_t now);
 
 /* --- health.c ----------------------------------------------------------------------------------------------------- */
 
 /* Runs the checks that are due, on loop 0; returns in how many ms to come again. */
 uint32_t nexus__health_tick(nexus_gateway *g, nexus__snapshot *s, int64_t now);
-void nexus__health_free(nexus__upstream *u);
+
+/* --- pool.c ------------------------------------------------------------------------------------------------------- */
+
+/* One loop's connections to one target. */
+struct nexus__pool_target {
+    const nexus_alloc *alloc;
+    nexus__target *target;
+    uint32_t refs; /* the pool, and connections */
+    uint32_t idle_count;
+    nexus__list idle;
+    int64_t turn; /* of smooth weighted round robin */
+    bool retired; /* in the pool's set no more */
+};
+
+struct nexus__pool {
+    uint32_t refs; /* views and connections in use */
+    nexus__gw_loop *home;
+    nexus__upstream *upstream;
+    nexus__target_set *set;
+    nexus__pool_target **targets; /* one for each member of the set */
+};
+
+nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__upstream *u) NEXUS_MUST_CHECK;
+void nexus__pool_unref(nexus__pool *pool);
+/* Takes up the set that is in force now; out of memory the old one goes on. */
+void nexus__pool_follow(nexus__pool *pool);
+void nexus__pool_target_unref(nexus__pool_target *at);
+
+/* An idle connection to the target, or NULL. */
+nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at);
+/* Back into the pool, or closed when it is full. */
+void nexus__uplink_release(nexus__uplink *conn);
+/* An idle connection is idle no more. */
+void nexus__uplink_leave(nexus__uplink *conn);
 
 /* --- uplink.c ----------------------------------------------------------------------------------------------------- */
 
@@ -168,7 +200,7 @@ struct nexus__uplink {
     nexus__pool *pool;
     nexus__call *call; /* busy; NULL while idle */
     nexus_request *tunnel;
-    uint32_t target;
+    nexus__pool_target *at; /* a reference */
     enum nexus__uplink_state state;
     bool used;       /* carried a request before this one */
     bool paused;     /* what the socket has is left there until the client took more */
@@ -178,24 +210,8 @@ struct nexus__uplink {
     nexus__buf out;  /* what the socket did not take */
 };
 
-struct nexus__pool {
-    uint32_t refs; /* views and connections in use */
-    nexus__gw_loop *home;
-    nexus__upstream *upstream;
-    int64_t *wrr;      /* one for each target */
-    nexus__list *idle; /* one for each target */
-    uint32_t *idle_count;
-};
-
-nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__upstream *u) NEXUS_MUST_CHECK;
-void nexus__pool_unref(nexus__pool *pool);
-
-/* An idle connection to the target, or NULL. */
-nexus__uplink *nexus__uplink_take(nexus__pool *pool, uint32_t target);
 /* Starts to connect: nexus__call_connected follows. */
-nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, uint32_t target) NEXUS_MUST_CHECK;
-/* Back into the pool, or closed when it is full. */
-void nexus__uplink_release(nexus__uplink *conn);
+nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at) NEXUS_MUST_CHECK;
 void nexus__uplink_close(nexus__uplink *conn);
 /* Sends, keeping what the socket does not take in conn->out. False: the connection is broken (errno). */
 bool nexus__uplink_send(nexus__uplink *conn, struct iovec *iov, int n);
@@ -219,7 +235,7 @@ struct nexus__call {
     nexus_slice body; /* when it was there at once */
     int64_t deadline; /* of the head of the reply */
     uint64_t sent;    /* bytes of body given to upstream */
-    uint32_t target, tries, interims, filter_at;
+    uint32_t tries, interims, filter_at;
     uint32_t method;
     bool whole;    /* body is all of it */
     bool reading;  /* the body is streamed up */

@@ -23,7 +23,7 @@ static void abort_call(nexus__call *call)
 
 static void broken(nexus__call *call, const char *detail)
 {
-    nexus__upstream_report(call->pool->upstream, call->conn->target, true, nexus_loop_now_ns(home_of(call)->loop));
+    nexus__upstream_report(call->conn->at->target, true, nexus_loop_now_ns(home_of(call)->loop));
     if (call->replied)
         abort_call(call);
     else
@@ -148,7 +148,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     call->reusable = head->keep_alive && head->framing != NEXUS__HTTP_LENGTH_CLOSE;
     nexus__http_body_init(&call->reply_body, head->framing, head->length);
     call->replied = true;
-    nexus__upstream_report(call->pool->upstream, call->conn->target, head->status >= 500,
+    nexus__upstream_report(call->conn->at->target, head->status >= 500,
                            nexus_loop_now_ns(home_of(call)->loop));
     if (head->framing == NEXUS__HTTP_LENGTH_NONE || (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
         call->reply_body.done = true;

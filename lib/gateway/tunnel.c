@@ -35,8 +35,7 @@ void nexus__tunnel_end(nexus__uplink *conn)
 {
     nexus_request *request = conn->tunnel;
     conn->tunnel = NULL;
-    nexus__target *t = &conn->pool->upstream->targets[conn->target];
-    atomic_fetch_sub_explicit(&t->shared.active, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&conn->at->target->shared.active, 1, memory_order_relaxed);
     nexus__uplink_close(conn);
     if (!request)
         return;

@@ -1,4 +1,4 @@
-/* A connection to a target and the pool it rests in. One loop owns both; nothing here is shared. */
+/* A connection to a target: its events, its bytes. Its loop owns it; nothing here is shared. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -8,29 +8,6 @@
 
 #include "base/status.h"
 #include "gateway/gateway.h"
-
-/* --- pools -------------------------------------------------------------------------------------------------------- */
-
-nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__upstream *u)
-{
-    const nexus_alloc *alloc = u->alloc;
-    nexus__pool *p = nexus__calloc(alloc, 1, sizeof *p);
-    if (!p)
-        return nexus__nomem();
-    *p = (nexus__pool){.refs = 1, .home = home, .upstream = nexus__upstream_ref(u)};
-    p->wrr = nexus__calloc(alloc, u->count, sizeof *p->wrr);
-    p->idle = nexus__calloc(alloc, u->count, sizeof *p->idle);
-    p->idle_count = nexus__calloc(alloc, u->count, sizeof *p->idle_count);
-    bool ok = p->wrr && p->idle && p->idle_count;
-    for (uint32_t i = 0; p->idle && i < u->count; i++)
-        nexus__list_init(&p->idle[i]);
-    if (!ok) {
-        nexus__pool_unref(p);
-        return nexus__nomem();
-    }
-    *out = p;
-    return NEXUS_OK;
-}
 
 static void conn_free(nexus__uplink *c)
 {
@@ -42,43 +19,9 @@ static void conn_free(nexus__uplink *c)
     close(c->watch.fd);
     nexus__buf_free(&c->in);
     nexus__buf_free(&c->out);
-    atomic_fetch_sub_explicit(&pool->upstream->targets[c->target].shared.connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&c->at->target->shared.connections, 1, memory_order_relaxed);
+    nexus__pool_target_unref(c->at);
     nexus__free(pool->upstream->alloc, c);
-}
-
-void nexus__pool_unref(nexus__pool *p)
-{
-    if (!p || --p->refs > 0)
-        return;
-    nexus__upstream *u = p->upstream;
-    for (uint32_t i = 0; p->idle && i < u->count; i++)
-        while (!nexus__list_empty(&p->idle[i])) {
-            nexus__uplink *c = NEXUS__CONTAINER(p->idle[i].prev, nexus__uplink, node);
-            nexus__list_remove(&c->node);
-            conn_free(c);
-        }
-    nexus__free(u->alloc, p->wrr);
-    nexus__free(u->alloc, p->idle);
-    nexus__free(u->alloc, p->idle_count);
-    nexus__free(u->alloc, p);
-    nexus__upstream_unref(u);
-}
-
-static void leave_pool(nexus__uplink *c)
-{
-    nexus__list_remove(&c->node);
-    c->pool->idle_count[c->target]--;
-}
-
-nexus__uplink *nexus__uplink_take(nexus__pool *pool, uint32_t target)
-{
-    if (nexus__list_empty(&pool->idle[target]))
-        return NULL;
-    nexus__uplink *c = NEXUS__CONTAINER(pool->idle[target].prev, nexus__uplink, node); /* the warmest */
-    leave_pool(c);
-    pool->refs++;
-    c->state = NEXUS__UPLINK_BUSY;
-    return c;
 }
 
 void nexus__uplink_close(nexus__uplink *c)
@@ -86,27 +29,10 @@ void nexus__uplink_close(nexus__uplink *c)
     nexus__pool *pool = c->pool;
     bool idle = c->state == NEXUS__UPLINK_IDLE;
     if (idle)
-        leave_pool(c);
+        nexus__uplink_leave(c);
     conn_free(c);
     if (!idle)
         nexus__pool_unref(pool);
-}
-
-void nexus__uplink_release(nexus__uplink *c)
-{
-    nexus__pool *pool = c->pool;
-    const nexus__gw_upstream_conf *conf = pool->upstream->conf;
-    c->call = NULL;
-    c->used = true;
-    if (pool->refs == 1 || pool->idle_count[c->target] >= conf->pool_idle_max) { /* 1: no view wants it any more */
-        nexus__uplink_close(c);
-        return;
-    }
-    c->state = NEXUS__UPLINK_IDLE;
-    nexus__list_push(&pool->idle[c->target], &c->node);
-    pool->idle_count[c->target]++;
-    nexus__timeout_set(&c->timeout, pool->home->loop, conf->pool_idle_ms);
-    pool->refs--;
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------- */
@@ -242,10 +168,10 @@ static void on_ready(nexus__watch *watch, uint32_t ready)
 
 /* --- opening and sending ------------------------------------------------------------------------------------------ */
 
-nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, uint32_t target)
+nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at)
 {
     nexus__upstream *u = pool->upstream;
-    nexus__target *t = &u->targets[target];
+    nexus__target *t = at->target;
     if (atomic_fetch_add(&t->shared.connections, 1) >= u->conf->max_connections) {
         atomic_fetch_sub(&t->shared.connections, 1);
         return NEXUS_ELIMIT;
@@ -256,7 +182,7 @@ nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, uint32_t
         goto failed;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     c->pool = pool;
-    c->target = target;
+    c->at = at;
     c->watch.fd = fd;
     nexus__list_init(&c->node);
     nexus__timeout_init(&c->timeout, on_timeout);
@@ -268,6 +194,7 @@ nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, uint32_t
         goto failed;
     nexus__timeout_set(&c->timeout, pool->home->loop, u->conf->connect_ms);
     pool->refs++;
+    at->refs++;
     *out = c;
     return NEXUS_OK;
 failed:

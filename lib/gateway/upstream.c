@@ -12,29 +12,42 @@
 
 enum { EJECT_MAX_MS = 300000, TARGETS_MAX = 64 };
 
-static nexus_status resolve(nexus__target *t)
+static nexus_status resolve(const nexus__gw_target *conf, nexus__address *out)
 {
     char port[8];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    if (nexus__address_parse(t->conf->host.p, t->conf->port, &t->address))
+    if (nexus__address_parse(conf->host.p, conf->port, out))
         return NEXUS_OK;
-    snprintf(port, sizeof port, "%u", t->conf->port);
-    int error = getaddrinfo(t->conf->host.p, port, &hints, &list);
-    if (error || list->ai_addrlen > sizeof t->address.sa)
-        return nexus__fail(NEXUS_EUNREACH, "upstream target %s: %s", t->conf->url.p, gai_strerror(error));
-    memcpy(&t->address.sa, list->ai_addr, list->ai_addrlen);
-    t->address.len = list->ai_addrlen;
+    snprintf(port, sizeof port, "%u", conf->port);
+    int error = getaddrinfo(conf->host.p, port, &hints, &list);
+    if (error || list->ai_addrlen > sizeof out->sa)
+        return nexus__fail(NEXUS_EUNREACH, "upstream target %s: %s", conf->url.p, gai_strerror(error));
+    memcpy(&out->sa, list->ai_addr, list->ai_addrlen);
+    out->len = list->ai_addrlen;
     freeaddrinfo(list);
     return NEXUS_OK;
+}
+
+static nexus_status first_set(nexus__upstream *u)
+{
+    nexus__target_spec specs[TARGETS_MAX] = {0};
+    uint32_t n = u->conf->targets.count;
+    if (n > TARGETS_MAX)
+        return nexus__fail(NEXUS_EINVAL, "upstream %s: more than %d targets", u->conf->name.p, TARGETS_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        specs[i].conf = &u->conf->targets.items[i];
+        specs[i].weight = specs[i].conf->weight;
+        nexus_status status = resolve(specs[i].conf, &specs[i].address);
+        if (status)
+            return status;
+    }
+    return nexus__upstream_set_targets(u, specs, n);
 }
 
 nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus__gw_config *config,
                                  const nexus__gw_upstream_conf *conf)
 {
-    uint32_t n = conf->targets.count;
-    if (n > TARGETS_MAX)
-        return nexus__fail(NEXUS_EINVAL, "upstream %s: more than %d targets", conf->name.p, TARGETS_MAX);
-    nexus__upstream *u = nexus__calloc(g->alloc, 1, sizeof *u + n * sizeof *u->targets);
+    nexus__upstream *u = nexus__calloc(g->alloc, 1, sizeof *u);
     if (!u)
         return nexus__nomem();
     u->alloc = g->alloc;
@@ -42,18 +55,14 @@ nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus_
     u->refs = 1;
     u->config = nexus__gw_config_ref(config);
     u->conf = conf;
-    u->count = n;
     u->budget = (nexus_retry_budget){.percent = 20, .min = 3};
-    for (uint32_t i = 0; i < n; i++) {
-        u->targets[i].conf = &conf->targets.items[i];
-        nexus_status status = resolve(&u->targets[i]);
-        if (status) {
-            nexus__upstream_unref(u);
-            return status;
-        }
-    }
-    *out = u;
-    return NEXUS_OK;
+    pthread_mutex_init(&u->locked.mutex, NULL);
+    nexus_status status = first_set(u);
+    if (status)
+        nexus__upstream_unref(u);
+    else
+        *out = u;
+    return status;
 }
 
 nexus__upstream *nexus__upstream_ref(nexus__upstream *u)
@@ -66,9 +75,34 @@ void nexus__upstream_unref(nexus__upstream *u)
 {
     if (!u || atomic_fetch_sub(&u->refs, 1) != 1)
         return;
-    nexus__health_free(u);
+    nexus__target_set_unref(u->locked.set);
+    pthread_mutex_destroy(&u->locked.mutex);
     nexus__gw_config_free(u->config);
     nexus__free(u->alloc, u);
+}
+
+nexus__target_set *nexus__upstream_set(nexus__upstream *u)
+{
+    pthread_mutex_lock(&u->locked.mutex);
+    nexus__target_set *set = nexus__target_set_ref(u->locked.set);
+    pthread_mutex_unlock(&u->locked.mutex);
+    return set;
+}
+
+nexus_status nexus__upstream_set_targets(nexus__upstream *u, const nexus__target_spec *specs, uint32_t n)
+{
+    nexus__target_set *set, *old;
+    pthread_mutex_lock(&u->locked.mutex);
+    old = u->locked.set;
+    nexus_status status = nexus__target_set_new(&set, u, specs, n, old);
+    if (!status) {
+        u->locked.set = set;
+        atomic_store_explicit(&u->generation, set->generation, memory_order_release);
+    }
+    pthread_mutex_unlock(&u->locked.mutex);
+    if (!status)
+        nexus__target_set_unref(old);
+    return status;
 }
 
 bool nexus__target_usable(const nexus__target *t, int64_t now)
@@ -77,38 +111,45 @@ bool nexus__target_usable(const nexus__target *t, int64_t now)
            atomic_load_explicit(&t->shared.ejected_until, memory_order_relaxed) <= now;
 }
 
-uint32_t nexus__upstream_pick(nexus__upstream *u, int64_t *wrr, uint64_t random, int64_t now, uint32_t avoid)
+nexus__pool_target *nexus__upstream_pick(nexus__pool *pool, uint64_t random, int64_t now, const nexus__target *avoid)
 {
+    nexus__upstream *u = pool->upstream;
+    if (atomic_load_explicit(&u->generation, memory_order_acquire) != pool->set->generation)
+        nexus__pool_follow(pool);
     nexus__balance_target list[TARGETS_MAX];
-    if (u->count == 1)
-        return 0;
+    const nexus__target_set *set = pool->set;
+    bool turns = u->conf->balance == NEXUS__BALANCE_WRR;
+    if (set->count < 2)
+        return set->count ? pool->targets[0] : NULL;
     for (int round = 0; round < 3; round++) { /* healthy and not avoided; healthy; any */
-        for (uint32_t i = 0; i < u->count; i++) {
-            nexus__target *t = &u->targets[i];
+        for (uint32_t i = 0; i < set->count; i++) {
+            nexus__target *t = set->members[i].target;
             list[i] = (nexus__balance_target){
-                .weight = t->conf->weight,
+                .weight = set->members[i].weight,
                 .active = atomic_load_explicit(&t->shared.active, memory_order_relaxed),
-                .usable = round == 2 || (nexus__target_usable(t, now) && (round == 1 || i != avoid)),
-                .current = wrr[i],
+                .usable = round == 2 || (nexus__target_usable(t, now) && (round == 1 || t != avoid)),
+                .current = pool->targets[i]->turn,
             };
         }
-        bool turns = u->conf->balance == NEXUS__BALANCE_WRR;
-        uint32_t pick = turns ? nexus__balance_wrr(list, u->count) : nexus__balance_p2c(list, u->count, random);
-        for (uint32_t i = 0; turns && i < u->count; i++)
-            wrr[i] = list[i].current;
+        uint32_t pick = turns ? nexus__balance_wrr(list, set->count) : nexus__balance_p2c(list, set->count, random);
+        for (uint32_t i = 0; turns && i < set->count; i++)
+            pool->targets[i]->turn = list[i].current;
         if (pick != NEXUS__BALANCE_NONE)
-            return pick;
+            return pool->targets[pick];
     }
-    return 0;
+    return pool->targets[0];
 }
 
 /* Never more than half of the targets, but always at least one, may be out for failing. */
-static bool may_eject(const nexus__upstream *u, int64_t now)
+static bool may_eject(nexus__upstream *u, int64_t now)
 {
     uint32_t out = 0;
-    for (uint32_t i = 0; i < u->count; i++)
-        out += atomic_load(&u->targets[i].shared.ejected_until) > now;
-    return out == 0 || (out + 1) * 2 <= u->count;
+    nexus__target_set *set = nexus__upstream_set(u);
+    for (uint32_t i = 0; i < set->count; i++)
+        out += atomic_load(&set->members[i].target->shared.ejected_until) > now;
+    bool may = out == 0 || (out + 1) * 2 <= set->count;
+    nexus__target_set_unref(set);
+    return may;
 }
 
 static void eject(nexus__upstream *u, nexus__target *t, int64_t now)
@@ -121,8 +162,7 @@ static void eject(nexus__upstream *u, nexus__target *t, int64_t now)
     atomic_store(&t->shared.failures, 0);
     atomic_store(&t->shared.ejected_until, now + (int64_t)pause * NEXUS__NS_PER_MS);
     if (u->gateway->opts.on_health)
-        u->gateway->opts.on_health(u->conf->name.p, t->conf->url.p, false, "failed repeatedly",
-                                   u->gateway->opts.user_data);
+        u->gateway->opts.on_health(u->conf->name.p, t->url.p, false, "failed repeatedly", u->gateway->opts.user_data);
 }
 
 static void recover(nexus__upstream *u, nexus__target *t)
@@ -135,12 +175,12 @@ static void recover(nexus__upstream *u, nexus__target *t)
         return;
     atomic_store(&t->shared.ejections, 0);
     if (u->gateway->opts.on_health)
-        u->gateway->opts.on_health(u->conf->name.p, t->conf->url.p, true, "answers again", u->gateway->opts.user_data);
+        u->gateway->opts.on_health(u->conf->name.p, t->url.p, true, "answers again", u->gateway->opts.user_data);
 }
 
-void nexus__upstream_report(nexus__upstream *u, uint32_t target, bool failed, int64_t now)
+void nexus__upstream_report(nexus__target *t, bool failed, int64_t now)
 {
-    nexus__target *t = &u->targets[target];
+    nexus__upstream *u = t->upstream;
     if (!failed) {
         recover(u, t);
         return;

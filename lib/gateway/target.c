@@ -1,0 +1,90 @@
+#include "gateway/target.h"
+
+#include <string.h>
+
+#include "base/status.h"
+#include "gateway/gateway.h"
+
+static bool is(const nexus__target *t, const nexus__target_spec *spec)
+{
+    return t->conf == spec->conf && t->address.len == spec->address.len &&
+           memcmp(&t->address.sa, &spec->address.sa, t->address.len) == 0 &&
+           nexus__slice_eq(t->url, spec->url.n ? spec->url : spec->conf->url);
+}
+
+static nexus__target *target_new(nexus__upstream *u, const nexus__target_spec *spec)
+{
+    nexus_slice url = spec->url.n ? spec->url : spec->conf->url;
+    nexus__target *t = nexus__calloc(u->alloc, 1, sizeof *t);
+    char *text = t ? nexus__strndup(u->alloc, url) : NULL;
+    if (!text) {
+        nexus__free(u->alloc, t);
+        return NULL;
+    }
+    t->alloc = u->alloc;
+    t->refs = 1;
+    t->upstream = u;
+    t->conf = spec->conf;
+    t->url = nexus__slice(text, url.n);
+    t->address = spec->address;
+    return t;
+}
+
+nexus__target *nexus__target_ref(nexus__target *t)
+{
+    atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    return t;
+}
+
+void nexus__target_unref(nexus__target *t)
+{
+    if (!t || atomic_fetch_sub(&t->refs, 1) != 1)
+        return;
+    nexus__free(t->alloc, (void *)(uintptr_t)t->url.p);
+    nexus__free(t->alloc, t);
+}
+
+static nexus__target *find(const nexus__target_set *set, const nexus__target_spec *spec)
+{
+    for (uint32_t i = 0; set && i < set->count; i++)
+        if (is(set->members[i].target, spec))
+            return set->members[i].target;
+    return NULL;
+}
+
+nexus_status nexus__target_set_new(nexus__target_set **out, nexus__upstream *u, const nexus__target_spec *specs,
+                                   uint32_t n, const nexus__target_set *old)
+{
+    nexus__target_set *set = nexus__calloc(u->alloc, 1, sizeof *set + n * sizeof *set->members);
+    if (!set)
+        return nexus__nomem();
+    set->alloc = u->alloc;
+    set->refs = 1;
+    set->generation = old ? old->generation + 1 : 1;
+    for (uint32_t i = 0; i < n; i++) {
+        nexus__target *same = find(old, &specs[i]);
+        nexus__target *t = same ? nexus__target_ref(same) : target_new(u, &specs[i]);
+        if (!t) {
+            nexus__target_set_unref(set);
+            return nexus__nomem();
+        }
+        set->members[set->count++] = (nexus__member){t, specs[i].weight};
+    }
+    *out = set;
+    return NEXUS_OK;
+}
+
+nexus__target_set *nexus__target_set_ref(nexus__target_set *set)
+{
+    atomic_fetch_add_explicit(&set->refs, 1, memory_order_relaxed);
+    return set;
+}
+
+void nexus__target_set_unref(nexus__target_set *set)
+{
+    if (!set || atomic_fetch_sub(&set->refs, 1) != 1)
+        return;
+    for (uint32_t i = 0; i < set->count; i++)
+        nexus__target_unref(set->members[i].target);
+    nexus__free(set->alloc, set);
+}
