@@ -191,6 +191,11 @@ start() {
     export NEXUS_OUTBOUND_ALLOW=127.0.0.0/8
     say "development: webhooks may reach 127.0.0.0/8 (NEXUS_OUTBOUND_ALLOW)"
   fi
+  if [ "$NEXUS_ENV" != development ] && [ -z "${NEXUS_TRUSTED_PROXIES+set}" ]; then
+    # All six run on this machine: the services behind learn from the gateway whom they throttle.
+    export NEXUS_TRUSTED_PROXIES=127.0.0.0/8,::1/128
+    say "peers on this machine are believed about their clients (NEXUS_TRUSTED_PROXIES)"
+  fi
   [ ${#missing[@]} -eq 0 ] || say "starting ${missing[*]}"
   for service in "${missing[@]}"; do start_one "$service"; done
   wait_ready "${picked[@]}"

@@ -30,8 +30,8 @@ typedef void nexus_gateway_health_fn(const char *upstream, const char *target, b
 typedef struct nexus_gateway_opts {
     size_t size;                     /**< sizeof(nexus_gateway_opts) */
     const nexus_alloc *alloc;        /**< borrowed until close; NULL = the C library's */
-    struct nexus_verifier *verifier; /**< checks tokens of routes with "token"; borrowed until close; NULL: routes files
-                                          with "token" are refused */
+    struct nexus_verifier *verifier; /**< checks tokens of routes whose "auth" names jwt; borrowed until close; NULL:
+                                          such routes files are refused */
     nexus_metrics *metrics;          /**< borrowed until close; NULL = counts nothing */
     nexus_gateway_health_fn *on_health; /**< NULL = nobody wants to know */
     void *user_data;

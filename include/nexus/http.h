@@ -96,8 +96,8 @@ typedef struct nexus_server_opts {
     uint32_t drain_timeout_ms;   /**< 0 = 1000 */
     uint32_t connections_max;    /**< per server; further ones wait in the listen queue; 0 = 10000 */
     uint32_t stream_high_bytes;  /**< unsent bytes of a streamed reply at which NEXUS_EAGAIN is given; 0 = 262144 */
-    const char *trusted_proxies; /**< CIDRs, comma separated: peers whose X-Request-Id and X-Forwarded-For are believed;
-                                      NULL = nobody */
+    const char *trusted_proxies; /**< CIDRs, comma separated: peers whose X-Request-Id, X-Forwarded-For and Forwarded
+                                      (RFC 7239) are believed; NULL = nobody */
     const nexus_pair *headers;   /**< added to every reply, errors included; copied */
     size_t header_count;
 } nexus_server_opts;
@@ -184,7 +184,8 @@ NEXUS_API void nexus_request_target(const nexus_request *request, nexus_slice *o
 NEXUS_API void nexus_request_host(const nexus_request *request, nexus_slice *out);
 /** The whole body, chunks joined; empty in filters and for NEXUS_ROUTE_STREAM_BODY. */
 NEXUS_API void nexus_request_body(const nexus_request *request, nexus_slice *out);
-/** The client's address in text: the rightmost one of X-Forwarded-For that is not a trusted proxy, else the socket's. */
+/** The client's address in text: the rightmost one of X-Forwarded-For or Forwarded that is not a trusted proxy, else the
+ * socket's. When both fields are there and say different things, neither is believed. */
 NEXUS_API void nexus_request_remote_ip(const nexus_request *request, nexus_slice *out);
 /**
  * The correlation id: X-Request-Id of a trusted peer if it is [A-Za-z0-9_-]{8,64}, else a UUIDv7 made at the first

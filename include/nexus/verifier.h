@@ -24,7 +24,8 @@ NEXUS_API int64_t nexus_principal_expires_s(const nexus_principal *principal);
 /** Role names; borrowed. */
 NEXUS_API const nexus_slice *nexus_principal_roles(const nexus_principal *principal, size_t *count);
 NEXUS_API bool nexus_principal_has_role(const nexus_principal *principal, const char *role);
-NEXUS_API const nexus_claims *nexus_principal_claims(const nexus_principal *principal); /**< borrowed */
+NEXUS_API const nexus_claims *nexus_principal_claims(const nexus_principal *principal); /**< borrowed;
+                                                                                       NULL: it stands for no token */
 NEXUS_API nexus_principal *nexus_principal_ref(const nexus_principal *principal);       /**< one more to free */
 NEXUS_API void nexus_principal_free(nexus_principal *principal);                        /**< NULL is fine */
 

@@ -39,6 +39,19 @@ nexus_status nexus__principal_new(nexus_principal **out, const nexus_alloc *allo
     return NEXUS_OK;
 }
 
+nexus_status nexus__principal_named(nexus_principal **out, const nexus_alloc *alloc, nexus_slice subject)
+{
+    nexus_principal *p = nexus__calloc(alloc, 1, sizeof *p + subject.n + 1);
+    if (!p)
+        return nexus__nomem();
+    atomic_init(&p->refs, 1);
+    p->alloc = alloc;
+    memcpy(p->token, subject.p, subject.n);
+    p->subject = nexus__slice(p->token, subject.n);
+    *out = p;
+    return NEXUS_OK;
+}
+
 void nexus_principal_subject(const nexus_principal *p, nexus_slice *out)
 {
     *out = p->subject;

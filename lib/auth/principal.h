@@ -26,4 +26,8 @@ struct nexus_principal {
 nexus_status nexus__principal_new(nexus_principal **out, const nexus_alloc *alloc, nexus_claims *claims,
                                   nexus_slice token);
 
+/* One that stands for no token: a subject, no roles, no claims (nexus_principal_claims gives NULL). */
+nexus_status nexus__principal_named(nexus_principal **out, const nexus_alloc *alloc,
+                                    nexus_slice subject) NEXUS_MUST_CHECK;
+
 #endif

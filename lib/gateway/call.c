@@ -23,6 +23,7 @@ void nexus__call_release(nexus__call *call, bool reuse)
         else
             nexus__uplink_close(conn);
     }
+    nexus__auth_release(call->auth);
     nexus_principal_free(call->principal);
     call->principal = NULL;
     nexus__view_unref(call->view);

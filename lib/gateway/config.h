@@ -59,10 +59,13 @@ typedef struct nexus__gw_route_conf {
     nexus__gw_headers_conf request, response;
 } nexus__gw_route_conf;
 
+struct nexus_rbac;
+
 typedef struct nexus__gw_config {
     const nexus_alloc *alloc;
     atomic_uint refs;
     nexus__arena arena;
+    struct nexus_rbac *policy; /* who holds which permissions */
     struct {
         nexus__gw_upstream_conf *items;
         uint32_t count;

@@ -80,7 +80,7 @@ static bool request_keeps(const nexus__http_head *head, const char *base, uint32
     const nexus__http_field *field = &head->fields[i];
     nexus_slice name = nexus__http_field_name(field, base);
     if (hop_by_hop(field->id) || field->id == NEXUS__HTTP_HOST || field->id == NEXUS__HTTP_EXPECT ||
-        field->id == NEXUS__HTTP_X_FORWARDED_FOR)
+        field->id == NEXUS__HTTP_X_FORWARDED_FOR || field->id == NEXUS__HTTP_FORWARDED)
         return false;
     if (field->id == NEXUS__HTTP_OTHER && is_reserved(name))
         return false;

@@ -395,6 +395,7 @@ void nexus_gateway_close(nexus_gateway *g)
     }
     nexus__snapshot_unref(g->locked.current);
     nexus__limit_table_free(g->limits);
+    nexus_principal_free(g->anonymous);
     nexus__free(g->alloc, g->locked.path);
     unref(g);
 }

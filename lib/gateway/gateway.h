@@ -101,6 +101,7 @@ struct nexus_gateway {
     atomic_bool closed;
     nexus_gateway_opts opts;
     nexus__limit_table *limits;
+    nexus_principal *anonymous; /* once a route takes it */
     struct nexus_client *client; /* health checks */
     nexus_metric_family *replies, *failures;
     struct {
@@ -224,6 +225,8 @@ void nexus__uplink_resume(nexus__uplink *conn);
 
 enum nexus__lost { NEXUS__LOST_CONNECT, NEXUS__LOST_CLOSED, NEXUS__LOST_TIMEOUT };
 
+struct nexus__gw_auth;
+
 struct nexus__call {
     nexus_request *request;
     nexus__view *view;
@@ -231,6 +234,7 @@ struct nexus__call {
     nexus__pool *pool;
     nexus__uplink *conn;
     nexus_principal *principal;
+    struct nexus__gw_auth *auth; /* what the authenticators said; NULL = they were not asked */
     nexus_slice path; /* canonical, as upstream gets it */
     nexus_slice body; /* when it was there at once */
     int64_t deadline; /* of the head of the reply */
@@ -263,6 +267,9 @@ void nexus__call_release(nexus__call *call, bool reuse);
 /* Answers with a problem document and ends the call. */
 void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, const char *detail);
 void nexus__call_count(nexus__call *call, uint16_t status);
+
+/* filters/auth.c: gives back the principals. NULL is fine. */
+void nexus__auth_release(struct nexus__gw_auth *auth);
 
 void nexus__call_client_gone(nexus_request *request, void *user_data); /* on_close of the request */
 

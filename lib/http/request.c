@@ -2,6 +2,7 @@
 #include "base/codec.h"
 #include "base/id.h"
 #include "base/status.h"
+#include "http/forwarded.h"
 #include "http/internal.h"
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
@@ -205,34 +206,13 @@ const nexus_route *nexus_request_route(const nexus_request *r)
 
 /* --- who asked --------------------------------------------------------------------------------------------------- */
 
-static bool trusted(const nexus_server *s, const nexus__ip *ip)
+static bool trusted(const void *server, const nexus__ip *ip)
 {
+    const nexus_server *s = server;
     for (size_t i = 0; i < s->trusted_count; i++)
         if (nexus__ip_block_has(&s->trusted[i], ip))
             return true;
     return false;
-}
-
-/* The rightmost address of all X-Forwarded-For fields that is not one of a trusted proxy. */
-static void forwarded_ip(const nexus_request *r, nexus__ip *ip)
-{
-    for (uint32_t i = r->head.field_count; i-- > 0;) {
-        if (r->head.fields[i].id != NEXUS__HTTP_X_FORWARDED_FOR)
-            continue;
-        nexus_slice list = nexus__http_field_value(&r->head.fields[i], r->base);
-        while (list.n) {
-            size_t at = list.n;
-            while (at && list.p[at - 1] != ',')
-                at--;
-            nexus__ip next;
-            if (!nexus__ip_parse(nexus__slice_trim(nexus__slice_from(list, at)), &next))
-                return; /* what a trusted proxy wrote ends here */
-            *ip = next;
-            if (!trusted(r->shard->server, ip))
-                return;
-            list.n = at ? at - 1 : 0;
-        }
-    }
 }
 
 void nexus_request_remote_ip(const nexus_request *request, nexus_slice *out)
@@ -240,8 +220,9 @@ void nexus_request_remote_ip(const nexus_request *request, nexus_slice *out)
     nexus_request *r = (nexus_request *)request;
     if (!r->ip_len) {
         nexus__ip ip = r->peer;
-        if (r->base && r->head.first[NEXUS__HTTP_X_FORWARDED_FOR] && trusted(r->shard->server, &ip))
-            forwarded_ip(r, &ip);
+        bool told = r->base && (r->head.first[NEXUS__HTTP_X_FORWARDED_FOR] || r->head.first[NEXUS__HTTP_FORWARDED]);
+        if (told && trusted(r->shard->server, &ip))
+            nexus__forwarded_resolve(&r->head, r->base, trusted, r->shard->server, &ip);
         r->ip_len = (uint8_t)nexus__ip_format(&ip, r->ip);
     }
     *out = (nexus_slice){r->ip, r->ip_len};

@@ -102,9 +102,12 @@ static void ready(nexus_request *request, void *user_data)
 
 /* --- metrics ------------------------------------------------------------------------------------------------------ */
 
+/* Asked by this machine itself: what a proxy on it passed on, believed or not, is not. */
 static bool is_loopback(const nexus_request *request)
 {
     nexus_slice ip;
+    if (nexus_request_header(request, "x-forwarded-for", &ip) || nexus_request_header(request, "forwarded", &ip))
+        return false;
     nexus_request_remote_ip(request, &ip);
     return nexus__slice_starts(ip, NEXUS_S("127.")) || nexus__slice_eq_c(ip, "::1") ||
            nexus__slice_starts(ip, NEXUS_S("::ffff:127."));

@@ -18,6 +18,15 @@ void nexus_service_opts_init(nexus_service_opts *opts)
 
 /* --- open --------------------------------------------------------------------------------------------------------- */
 
+/* Who sits on this machine beside a service in production may be anybody's: trust is said, not taken. */
+static const char *trusted_proxies(const nexus_service *s)
+{
+    const char *setting = nexus_settings_text(s->host->settings, "trusted_proxies");
+    if (*setting)
+        return strcmp(setting, "none") == 0 ? NULL : setting;
+    return s->host->dev ? "127.0.0.0/8, ::1/128" : NULL;
+}
+
 static nexus_status open_server(nexus_service *s)
 {
     static const nexus_pair headers[] = {
@@ -32,7 +41,7 @@ static nexus_status open_server(nexus_service *s)
     opts.alloc = s->alloc;
     opts.tls_cert_file = *cert ? cert : NULL;
     opts.tls_key_file = *key ? key : NULL;
-    opts.trusted_proxies = "127.0.0.0/8, ::1/128";
+    opts.trusted_proxies = trusted_proxies(s);
     opts.headers = headers;
     opts.header_count = sizeof headers / sizeof headers[0];
     return nexus_server_open(&s->server, s->host->runtime, &opts);

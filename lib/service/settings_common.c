@@ -28,6 +28,9 @@ static const nexus_setting rows[] = {
      "Where the keys that verify tokens are published; unset: the backend on this machine."},
     {"outbound_allow", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "CIDRs, parted by commas, that addresses given by users may reach although they are private."},
+    {"trusted_proxies", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "CIDRs, parted by commas, of the proxies whose X-Forwarded-For, Forwarded and X-Request-Id are believed; none: "
+     "nobody. Unset: this machine in development, nobody in production."},
     {"write_key", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL,
      "Key that ingestion asks for; unset: $STATE/write.key, made at the first start."},
     {"otlp_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https", "Trace export; not built yet: setting it is refused."},

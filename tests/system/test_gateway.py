@@ -159,7 +159,7 @@ def up(*targets, **more):
 
 
 class Gateway:
-    def __init__(self, folder, routes):
+    def __init__(self, folder, routes, more_env=None):
         self.file = folder / "routes.json"
         self.state = folder / "state"
         self.state.mkdir(mode=0o700, exist_ok=True)
@@ -173,6 +173,7 @@ class Gateway:
             argv = [binary("nexus-gateway")]
             env.update(NEXUS_ENV="development", NEXUS_PORT_BASE=str(self.port), NEXUS_STATE_DIR=str(self.state),
                        NEXUS_GATEWAY_ROUTES=str(self.file), NEXUS_GATEWAY_WATCH_MS="50")
+        env.update(more_env or {})
         self.server = Server(argv, env, folder / "gateway.log").start()
         try:
             wait_for(self.answers, 20, "the gateway")
@@ -226,8 +227,8 @@ def upstream():
 def start(tmp_path):
     running = []
 
-    def make(upstreams, routes):
-        g = Gateway(tmp_path, {"version": 1, "upstreams": upstreams, "routes": routes})
+    def make(upstreams, routes, env=None, **more):
+        g = Gateway(tmp_path, {"version": 1, "upstreams": upstreams, "routes": routes, **more}, env)
         running.append(g)
         return g
 
@@ -331,7 +332,7 @@ def test_concurrent_burst_passes_exactly_the_limit(start, upstream):
 
 @service_only
 def test_token_is_required(start, upstream):
-    g = start({"a": up(upstream)}, [{"prefix": "/secure", "upstream": "a", "token": True},
+    g = start({"a": up(upstream)}, [{"prefix": "/secure", "upstream": "a", "auth": "jwt"},
                                     {"prefix": "/", "upstream": "a"}])
     refused = g.call("GET", "/secure/x")
     problem(refused, 401)

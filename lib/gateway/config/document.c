@@ -1,4 +1,5 @@
 /* The routes file as a whole: its members, what they say of each other, and the config that comes of it. */
+#include <nexus/rbac.h>
 #include <nexus/router.h>
 #include <stdio.h>
 
@@ -100,9 +101,11 @@ static nexus_status load(nexus__loader *l, nexus__gw_config *c)
         CALL("version", load_version, nexus__gw_config, alloc),
         {"upstreams", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, upstreams), 0, 0, nexus__gw_load_upstreams, true},
         {"routes", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, routes), 0, 0, load_routes, true},
+        CALL("roles", nexus__gw_load_roles, nexus__gw_config, policy),
     };
     nexus_status status = nexus__loader_object(l, 0, rows, COUNT(rows), c);
-    return status ? status : check_routes(l, c);
+    status = status ? status : check_routes(l, c);
+    return status ? status : nexus__gw_compile_policy(c);
 }
 
 nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, nexus_slice text, const nexus_alloc *alloc)
@@ -147,6 +150,7 @@ void nexus__gw_config_free(nexus__gw_config *config)
 {
     if (!config || atomic_fetch_sub(&config->refs, 1) != 1)
         return;
+    nexus_rbac_free(config->policy);
     nexus__arena_free(&config->arena);
     nexus__free(config->alloc, config);
 }

@@ -27,6 +27,9 @@ nexus_status nexus__gw_load_array(nexus__loader *l, uint32_t value, size_t size,
 nexus__loader_fn nexus__gw_load_upstreams; /* of the config's upstreams */
 nexus__loader_fn nexus__gw_load_route;     /* nexus__gw_route_conf */
 nexus__loader_fn nexus__gw_load_headers;   /* nexus__gw_headers_conf */
+nexus__loader_fn nexus__gw_load_roles;     /* of the config's policy */
+/* When all routes are read: declares what they require, and ends the filling. */
+nexus_status nexus__gw_compile_policy(nexus__gw_config *config) NEXUS_MUST_CHECK;
 
 bool nexus__gw_is_token(nexus_slice text); /* RFC 9110 section 5.6.2 */
 bool nexus__gw_is_value(nexus_slice text); /* without control characters but TAB */

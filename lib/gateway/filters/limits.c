@@ -60,8 +60,8 @@ static nexus_status check(nexus__loader *l, uint32_t value, const nexus__gw_rout
 {
     const nexus__gw_limits_conf *c = conf;
     for (uint32_t i = 0; i < c->count; i++)
-        if (c->items[i].key & NEXUS__KEY_PRINCIPAL && !nexus__gw_filter_conf(route, &nexus__gw_filter_token))
-            return nexus__loader_fail(l, value, "a limit by principal needs \"token\" on the same route");
+        if (c->items[i].key & NEXUS__KEY_PRINCIPAL && !nexus__gw_filter_conf(route, &nexus__gw_filter_auth))
+            return nexus__loader_fail(l, value, "a limit by principal needs \"auth\" on the same route");
     return NEXUS_OK;
 }
 

@@ -2,7 +2,10 @@
 
 const nexus__gw_filter *const nexus__gw_filters[] = {
     &nexus__gw_filter_cors,
-    &nexus__gw_filter_token,
+    &nexus__gw_filter_ip,
+    &nexus__gw_filter_auth,
+    &nexus__gw_filter_roles,
+    &nexus__gw_filter_require,
     &nexus__gw_filter_limits,
     NULL,
 };

@@ -17,7 +17,7 @@ Test(config, reads_what_is_written_and_defaults_the_rest)
                        "\"weight\":3}],\"timeouts_ms\":{\"connect\":7},\"balance\":\"wrr\",\"health\":{\"path\":\"/"
                        "h\"}}},"
                        "\"routes\":[{\"id\":\"x\",\"path\":\"/x/{id:int}\",\"methods\":[\"GET\",\"POST\"],"
-                       "\"upstream\":\"a\",\"token\":{\"roles\":[\"admin\"]},"
+                       "\"upstream\":\"a\",\"auth\":\"jwt OR anonymous\",\"roles\":[\"admin\"],"
                        "\"limits\":[{\"rate\":5,\"period_s\":60,\"key\":[\"ip\",\"route\"]}]},"
                        "{\"prefix\":\"/\",\"upstream\":\"a\",\"cors\":{\"origins\":[\"https://a.com\"]}}]}",
                        &c),
@@ -35,13 +35,13 @@ Test(config, reads_what_is_written_and_defaults_the_rest)
     const nexus__gw_route_conf *first = &c->routes.items[0], *second = &c->routes.items[1];
     const nexus__gw_limits_conf *limits = nexus__gw_filter_conf(first, &nexus__gw_filter_limits);
     const nexus__gw_cors_conf *cors = nexus__gw_filter_conf(second, &nexus__gw_filter_cors);
-    cr_assert_eq(first->filters.count, 2);
-    cr_assert_eq(first->filters.items[0].filter, &nexus__gw_filter_token, "in the order in which they run");
+    cr_assert_eq(first->filters.count, 3);
+    cr_assert_eq(first->filters.items[0].filter, &nexus__gw_filter_auth, "in the order in which they run");
     cr_assert_eq(limits->items[0].burst, 5);
     cr_assert_eq(limits->items[0].key, NEXUS__KEY_IP | NEXUS__KEY_ROUTE);
     cr_assert_eq(second->filters.count, 1);
     cr_assert(cors && cors->max_age_s == 600);
-    cr_assert_null(nexus__gw_filter_conf(second, &nexus__gw_filter_token));
+    cr_assert_null(nexus__gw_filter_conf(second, &nexus__gw_filter_auth));
     nexus__gw_config_free(c);
 }
 
@@ -69,7 +69,7 @@ static const struct {
     {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"methods\":[\"get\"]}]}", "upper case"},
     {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"limits\":[{\"rate\":0}]}]}", "/routes/0/limits/0/rate"},
     {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"limits\":[{\"rate\":1,\"key\":[\"principal\"]}]}]}",
-     "needs \"token\""},
+     "needs \"auth\""},
     {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"cors\":{\"origins\":[\"*\"],\"credentials\":true}}]}",
      "credentials"},
     {UP "{\"path\":\"/\",\"upstream\":\"backend\",\"request_headers\":{\"set\":{\"Host\":\"x\"}}}]}",

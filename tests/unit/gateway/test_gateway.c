@@ -66,11 +66,11 @@ Test(gateway, explains_what_is_loaded, .init = open_both, .fini = close_both)
     nexus_free(text);
 }
 
-Test(gateway, refuses_tokens_without_a_verifier, .init = open_both, .fini = close_both)
+Test(gateway, refuses_jwt_without_a_verifier, .init = open_both, .fini = close_both)
 {
     cr_assert_eq(nexus_gateway_load(gateway, "r",
                                     NEXUS_S("{\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:1\"]}},"
-                                            "\"routes\":[{\"prefix\":\"/\",\"upstream\":\"a\",\"token\":true}]}")),
+                                            "\"routes\":[{\"prefix\":\"/\",\"upstream\":\"a\",\"auth\":\"jwt\"}]}")),
                  NEXUS_ENOTSUP);
     cr_assert_eq(nexus_gateway_reload(gateway), NEXUS_ENOTFOUND);
 }

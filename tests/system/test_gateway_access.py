@@ -1,0 +1,274 @@
+"""Who may pass: credentials, permissions, addresses, and what cannot be forged, against the running gateway."""
+import http.server
+import json
+import os
+import socket
+import sys
+import threading
+import time
+
+import pytest
+
+from harness import BUILD, ROOT, SLOW, problem, wait_for
+from test_gateway import PROXY, Upstream, start, up, upstream  # noqa: F401 (fixtures)
+
+if "asan" in BUILD.name:
+    pytest.skip("tokens are signed by the Python binding, which cannot load a sanitized library", allow_module_level=True)
+if PROXY:
+    pytest.skip("needs nexus-gateway, not the example proxy", allow_module_level=True)
+os.environ["NEXUS_LIBRARY"] = str(BUILD / "lib/libnexus.so")
+sys.path.insert(0, str(ROOT / "bindings/python"))
+nexus = pytest.importorskip("nexus")
+
+
+class Issuer:
+    """Signs tokens and publishes its key, when it is let."""
+
+    def __init__(self):
+        outer = self
+        self.key = nexus.Key.generate("ES256")
+        self.fetches, self.open = 0, threading.Event()
+        self.open.set()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                outer.fetches += 1
+                outer.open.wait(10)
+                body = json.dumps({"keys": [outer.key.jwk()]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def env(self):
+        return {"NEXUS_ISSUER": self.url, "NEXUS_JWKS_URL": self.url + "/jwks.json"}
+
+    def token(self, sub="ada", typ="at+jwt", **claims):
+        now = int(time.time())
+        return self.key.sign({"iss": self.url, "aud": "nexus", "sub": sub, "iat": now, "exp": now + 600, **claims}, typ)
+
+    def close(self):
+        self.open.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def issuer():
+    i = Issuer()
+    yield i
+    i.close()
+
+
+def paths(upstream):  # noqa: F811
+    return [p for _, p, _ in upstream.seen]
+
+
+def challenge(answer):
+    return answer.header("WWW-Authenticate")
+
+
+SECURE = [{"prefix": "/secure", "upstream": "a", "auth": "jwt"}, {"prefix": "/", "upstream": "a"}]
+
+
+def test_a_token_lets_in_and_its_owner_is_told_upstream(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, SECURE, issuer.env)
+    answer = g.call("GET", "/secure/x", token=issuer.token("ada", roles=["customer", "beta"]),
+                    headers={"X-Nexus-User": "root", "x_nexus_user": "root", "X-Consumer-Id": "1",
+                             "Connection": "x-nexus-user, x-nexus-roles"})
+    got = answer.json["headers"]
+    assert answer.status == 200 and got["x-nexus-user"] == "ada" and got["x-nexus-roles"] == "customer,beta"
+    assert "x_nexus_user" not in got and "x-consumer-id" not in got
+    assert issuer.fetches == 1
+    missing = g.call("GET", "/secure/x")
+    problem(missing, 401, "unauthorized")
+    assert challenge(missing) == "Bearer"
+    open_to_all = g.call("GET", "/open", headers={"X-Nexus-User": "root", "X_NEXUS_ROLES": "admin"}).json["headers"]
+    assert not [name for name in open_to_all if "nexus" in name and name != "x-nexus-mirror"]
+
+
+BAD = {
+    "not a token": lambda i: "a.b.c",
+    "expired": lambda i: i.token(exp=int(time.time()) - 100, iat=int(time.time()) - 700),
+    "another issuer": lambda i: i.token(iss="https://other"),
+    "issuer with a slash": lambda i: i.token(iss=i.url + "/"),
+    "another audience": lambda i: i.token(aud="shop"),
+    "no subject": lambda i: i.key.sign({"iss": i.url, "aud": "nexus", "iat": int(time.time()), "exp": int(time.time()) + 60}),
+    "an ID token": lambda i: i.token(typ="JWT"),
+    "another key": lambda i: nexus.Key.generate("ES256", i.key.kid).sign(
+        {"iss": i.url, "aud": "nexus", "sub": "eve", "iat": int(time.time()), "exp": int(time.time()) + 60}),
+    "cut off": lambda i: i.token()[:-8],
+}
+
+
+def test_bad_tokens_are_401_and_reach_nobody(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, [{"prefix": "/secure", "upstream": "a", "auth": "jwt"},
+                                    {"prefix": "/either", "upstream": "a", "auth": "jwt OR anonymous"}], issuer.env)
+    for name, make in BAD.items():
+        for path in ("/secure", "/either"):  # wrong credentials do not turn into nobody's
+            answer = g.call("GET", path, token=make(issuer))
+            problem(answer, 401, "invalid-token")
+            assert challenge(answer) == 'Bearer error="invalid_token"', name
+    assert not paths(upstream)
+
+
+def test_anonymous_is_a_name_and_not_a_way_out(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, [{"prefix": "/", "upstream": "a", "auth": "jwt OR anonymous"},
+                                    {"prefix": "/mine", "upstream": "a", "auth": "jwt OR anonymous", "roles": ["customer"]}],
+              issuer.env)
+    assert g.call("GET", "/").json["headers"]["x-nexus-user"] == "anonymous"
+    assert g.call("GET", "/", token=issuer.token("ada")).json["headers"]["x-nexus-user"] == "ada"
+    problem(g.call("GET", "/mine"), 401)
+    problem(g.call("GET", "/mine", token=issuer.token()), 403, "forbidden")
+    assert g.call("GET", "/mine", token=issuer.token(roles=["customer"])).status == 200
+    said = g.admin("GET", "/admin/v1/explain?method=GET&target=/mine").json["chain"]
+    assert [f["filter"] for f in said] == ["auth", "roles"] and said[0]["expression"] == "jwt OR anonymous"
+
+
+def test_two_tokens_are_400_and_one_in_the_url_401(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, SECURE, issuer.env)
+    token = issuer.token()
+    for path, headers in [("/secure?access_token=" + token, {"Authorization": "Bearer " + token}),
+                          ("/secure", {"Authorization": "Bearer " + token, "Cookie": "a=b; access_token=" + token}),
+                          ("/secure?a=1&access_token=" + token, {"Cookie": "access_token=" + token})]:
+        answer = g.call("GET", path, headers=headers)
+        problem(answer, 400, "invalid-request")
+        assert challenge(answer) == 'Bearer error="invalid_request"'
+    out = g.raw(f"GET /secure HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    assert out.startswith(b"HTTP/1.1 400 ")
+    problem(g.call("GET", "/secure?x=1&access_token=" + token), 401, "token-in-url")
+    problem(g.call("GET", "/secure", headers={"Cookie": "access_token=" + token}), 401, "unauthorized")
+    problem(g.call("GET", "/secure", headers={"Authorization": "Basic YTpi"}), 401, "unauthorized")
+    assert not paths(upstream)
+    assert g.call("GET", "/secure?access_tokens=1", token=token).status == 200
+
+
+def test_requests_wait_for_the_keys_to_come(start, upstream, issuer):  # noqa: F811
+    issuer.open.clear()
+    g = start({"a": up(upstream)}, SECURE, issuer.env)
+    token, answers = issuer.token(), []
+    threads = [threading.Thread(target=lambda: answers.append(g.call("GET", "/secure", token=token).status)) for _ in range(8)]
+    [t.start() for t in threads]
+    gone = socket.create_connection(("127.0.0.1", g.port))
+    gone.sendall(f"GET /secure/gone HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    wait_for(lambda: issuer.fetches > 0, 10, "the fetch of the keys")
+    assert g.call("GET", "/open").status == 200, "who needs no keys does not wait"
+    gone.close()
+    issuer.open.set()
+    [t.join() for t in threads]
+    assert answers == [200] * 8 and issuer.fetches == 1
+    assert g.call("GET", "/secure", token=token).status == 200
+
+
+def test_permissions_by_role_and_scope(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, [
+        {"path": "/orders", "methods": ["GET"], "upstream": "a", "auth": "jwt", "require": {"all": ["orders:read"]}},
+        {"path": "/orders", "methods": ["DELETE"], "upstream": "a", "auth": "jwt", "require": {"all": ["orders:delete"]}},
+        {"path": "/audit", "upstream": "a", "auth": "jwt", "require": {"all": ["orders:read"], "any": ["audit:read", "audit:export"]}},
+    ], issuer.env, roles={"operator": {"inherits": ["customer"], "allow": ["orders:*", "audit:read"], "deny": ["orders:delete"]},
+                          "customer": {"own": ["orders:read"]}, "admin": ["orders:**"]})
+    operator, customer = issuer.token(roles=["operator"]), issuer.token(roles=["customer"])
+    assert g.call("GET", "/orders", token=operator).status == 200
+    assert g.call("GET", "/orders", token=customer).status == 200
+    assert g.call("GET", "/audit", token=operator).status == 200
+    assert g.call("DELETE", "/orders", token=issuer.token(roles=["admin"])).status == 200
+    assert g.call("GET", "/orders", token=issuer.token(scope="openid orders:read")).status == 200
+    before = len(upstream.seen)
+    for method, path, token in [("DELETE", "/orders", operator), ("DELETE", "/orders", issuer.token(roles=["admin", "operator"])),
+                                ("GET", "/audit", customer), ("GET", "/orders", issuer.token(roles=["operator"], scope="audit:read")),
+                                ("GET", "/orders", issuer.token(roles=["orders:read"])), ("GET", "/orders", issuer.token())]:
+        answer = g.call(method, path, token=token)
+        problem(answer, 403, "insufficient-scope")
+        wanted = {"/audit": "orders:read audit:read audit:export", "/orders": "orders:" + ("read" if method == "GET" else "delete")}
+        assert challenge(answer) == f'Bearer error="insufficient_scope", scope="{wanted[path]}"'
+    problem(g.call("GET", "/orders"), 401, "unauthorized")
+    assert len(upstream.seen) == before
+
+
+def test_addresses(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, [
+        {"prefix": "/here", "upstream": "a", "ip": {"allow": ["127.0.0.0/8", "::1"]}},
+        {"prefix": "/there", "upstream": "a", "ip": {"allow": ["10.0.0.0/8", "2001:db8::/32"], "deny": ["10.1.0.0/16"]}},
+        {"prefix": "/not-here", "upstream": "a", "ip": {"deny": ["127.0.0.1"]}},
+        {"prefix": "/inside", "upstream": "a", "auth": "jwt AND ip OR anonymous AND ip", "ip": {"allow": ["10.0.0.0/8"]}},
+    ], {**issuer.env, "NEXUS_TRUSTED_PROXIES": "127.0.0.0/8"})
+
+    def ask(path, client=None, **more):
+        return g.call("GET", path, headers={"X-Forwarded-For": client} if client else {}, **more)
+    assert ask("/here").status == 200 and ask("/there", "10.2.3.4").status == 200 and ask("/there", "2001:db8::7").status == 200
+    before = len(upstream.seen)
+    problem(ask("/there"), 403, "address-refused")
+    problem(ask("/there", "10.1.3.4"), 403)
+    problem(ask("/there", "11.0.0.1, 6.6.6.6"), 403)
+    problem(ask("/not-here"), 403)
+    problem(ask("/here", "6.6.6.6"), 403)
+    problem(ask("/inside"), 403, "address-refused")
+    problem(ask("/inside", token=issuer.token()), 403, "address-refused")
+    assert len(upstream.seen) == before
+    assert ask("/inside", "10.0.0.9").json["headers"]["x-nexus-user"] == "anonymous"
+    assert ask("/inside", "10.0.0.9", token=issuer.token()).json["headers"]["x-nexus-user"] == "ada"
+
+
+CLIENTS = [  # trusted proxies, fields, whom the upstream is told
+    ("", {"X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6", "X-Real-IP": "6.6.6.6"}, "127.0.0.1"),
+    ("127.0.0.1", {"X-Forwarded-For": "6.6.6.6, 9.9.9.9"}, "9.9.9.9"),
+    ("127.0.0.1,9.9.9.0/24", {"X-Forwarded-For": "6.6.6.6, 9.9.9.9"}, "6.6.6.6"),
+    ("127.0.0.1", {"Forwarded": 'for=6.6.6.6, for="[2001:db8::9]:443";proto=https'}, "2001:db8::9"),
+    ("127.0.0.1", {"Forwarded": 'for="6.6.6.6, for=9.9.9.9'}, "9.9.9.9"),
+    ("127.0.0.1", {"Forwarded": "for=6.6.6.6", "X-Forwarded-For": "9.9.9.9"}, "127.0.0.1"),
+    ("127.0.0.1", {"X-Real-IP": "6.6.6.6", "True-Client-IP": "6.6.6.6"}, "127.0.0.1"),
+]
+
+
+def test_the_clients_address_is_what_trusted_proxies_say(tmp_path, upstream):  # noqa: F811
+    from test_gateway import Gateway
+    for trusted in dict.fromkeys(t for t, _, _ in CLIENTS):
+        folder = tmp_path / (trusted.replace("/", "_") or "nobody")
+        folder.mkdir()
+        g = Gateway(folder, {"version": 1, "upstreams": {"a": up(upstream)}, "routes": [{"prefix": "/", "upstream": "a"}]},
+                    {"NEXUS_TRUSTED_PROXIES": trusted or "none"})
+        try:
+            for _, fields, client in [row for row in CLIENTS if row[0] == trusted]:
+                got = g.call("GET", "/", headers=fields).json["headers"]
+                assert got["x-forwarded-for"] == client, (trusted, fields)
+                assert not {"forwarded", "x-real-ip", "true-client-ip"} & set(got)
+        finally:
+            assert g.server.stop() == 0, g.server.tail()
+
+
+def test_method_and_url_overrides_are_ignored_and_stripped(start, upstream):  # noqa: F811
+    g = start({"a": up(upstream)}, [{"path": "/x", "methods": ["POST"], "upstream": "a"},
+                                    {"prefix": "/admin", "upstream": "a", "ip": {"deny": ["0.0.0.0/0", "::/0"]}}])
+    sent = {"X-HTTP-Method-Override": "DELETE", "X-HTTP-Method": "DELETE", "X-Method-Override": "DELETE",
+            "X-Original-URL": "/admin", "X-Rewrite-URL": "/admin", "X-Original-URI": "/admin", "X_Original_URL": "/admin"}
+    answer = g.call("POST", "/x", b"", headers=sent)
+    assert answer.json["method"] == "POST" and answer.json["path"] == "/x"
+    assert not {name.lower() for name in sent} & set(answer.json["headers"])
+    problem(g.call("GET", "/x", headers={"X-HTTP-Method-Override": "POST"}), 405)
+    problem(g.call("POST", "/admin/x", b"", headers={"X-Original-URL": "/x"}), 403)
+
+
+def test_who_is_refused_is_not_asked_for_the_body(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, SECURE, issuer.env)
+    head = "POST /secure HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n"
+    out = g.raw((head + "\r\n").encode())
+    assert out.startswith(b"HTTP/1.1 401 ") and b" 100 " not in out.split(b"\r\n\r\n")[0]
+    assert g.raw(head.replace("100-continue", "200-maybe").encode() + b"\r\n").startswith(b"HTTP/1.1 417 ")
+    with socket.create_connection(("127.0.0.1", g.port), 5 * SLOW) as s:
+        s.sendall((head + f"Authorization: Bearer {issuer.token()}\r\n\r\n").encode())
+        assert s.recv(1024).startswith(b"HTTP/1.1 100 ")
+        s.sendall(b"hello")
+        got = b""
+        while not got.endswith(b"}"):
+            got += s.recv(65536)
+        assert b'"body": "hello"' in got
+    assert paths(upstream) == ["/secure"]
