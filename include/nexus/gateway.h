@@ -63,6 +63,57 @@ NEXUS_API nexus_status nexus_gateway_load_file(nexus_gateway *gateway, const cha
 /** Loads the file again now, changed or not. NEXUS_ENOTFOUND without nexus_gateway_load_file before. */
 NEXUS_API nexus_status nexus_gateway_reload(nexus_gateway *gateway) NEXUS_MUST_CHECK;
 
+/** Names the file that edits are written to, without reading it now; from then on it is watched as by load_file. For a
+ * gateway whose routes came from elsewhere. Copied. */
+NEXUS_API nexus_status nexus_gateway_keep_in(nexus_gateway *gateway, const char *path) NEXUS_MUST_CHECK;
+
+/* --- changing what is in force ------------------------------------------------------------------------------------ */
+
+typedef struct nexus_gateway_edit_opts {
+    size_t size;
+    uint64_t if_version; /**< refuse with NEXUS_ESTALE unless this version is in force; 0 = whatever is */
+    bool dry_run;        /**< judge and report, change nothing */
+    const char *origin;  /**< who did it, for the history; borrowed for the call; NULL = what was done */
+} nexus_gateway_edit_opts;
+
+#define NEXUS_GATEWAY_EDIT_OPTS_INIT NEXUS_SIZED(nexus_gateway_edit_opts)
+NEXUS_API void nexus_gateway_edit_opts_init(nexus_gateway_edit_opts *opts);
+
+/**
+ * Changes entries of the routes file, all of them or none: JSON such as
+ *     [{"op":"put","collection":"routes","id":"orders","value":{…},"if_match":"\"…\""},
+ *      {"op":"remove","collection":"upstreams","id":"old"}]
+ * A collection is an array or object at the top of the file; "put" replaces in place or adds at the end; "if_match" is an
+ * ETag of nexus_gateway_entry or "*", "if_none_match":"*" adds only. The text of other entries is not touched. With a file
+ * (load_file, keep_in) it is written there, whole and durable, before it comes into force. Blocks; NEXUS_EDEADLK on a loop.
+ * @param out {"version","dry_run","changes":[{"change","collection","id","from","to"}]}; NUL-terminated; nexus_free
+ * @return NEXUS_EINVAL as nexus_gateway_load (positions are those of the new text); NEXUS_ESTALE: another version, another
+ *         ETag, or the file was changed by somebody else and is not in force; NEXUS_ECONFLICT: it is there already;
+ *         NEXUS_ENOTFOUND: nothing of that id
+ */
+NEXUS_API nexus_status nexus_gateway_edit(nexus_gateway *gateway, nexus_slice operations,
+                                          const nexus_gateway_edit_opts *opts, char **out, size_t *n) NEXUS_MUST_CHECK;
+/** The whole text, as nexus_gateway_edit. */
+NEXUS_API nexus_status nexus_gateway_replace(nexus_gateway *gateway, nexus_slice text,
+                                             const nexus_gateway_edit_opts *opts, char **out,
+                                             size_t *n) NEXUS_MUST_CHECK;
+/** Brings one of the last ten versions back, as a new version; as nexus_gateway_edit. NEXUS_ENOTFOUND: not kept. */
+NEXUS_API nexus_status nexus_gateway_rollback(nexus_gateway *gateway, uint64_t version,
+                                              const nexus_gateway_edit_opts *opts, char **out,
+                                              size_t *n) NEXUS_MUST_CHECK;
+
+/** One entry in force, {"id","etag","value"}, or with an empty id all of the collection, {"version","items":[…]}.
+ * *out is NUL-terminated; free it with nexus_free. Any thread. NEXUS_ENOTFOUND. */
+NEXUS_API nexus_status nexus_gateway_entry(nexus_gateway *gateway, nexus_slice collection, nexus_slice id, char **out,
+                                           size_t *n) NEXUS_MUST_CHECK;
+/** The last ten versions, the newest first: [{"version","at","origin","bytes"}]; as nexus_gateway_entry. */
+NEXUS_API nexus_status nexus_gateway_history(nexus_gateway *gateway, char **out, size_t *n) NEXUS_MUST_CHECK;
+/** What differs between two of them: {"from","to","changes":[…]} as of nexus_gateway_edit. NEXUS_ENOTFOUND: not kept. */
+NEXUS_API nexus_status nexus_gateway_diff(nexus_gateway *gateway, uint64_t from, uint64_t to, char **out,
+                                          size_t *n) NEXUS_MUST_CHECK;
+
+/* --- what is in force --------------------------------------------------------------------------------------------- */
+
 /** The text in force, and how many times something was loaded; free it with nexus_free. Any thread. */
 NEXUS_API nexus_status nexus_gateway_config(nexus_gateway *gateway, char **out, size_t *n,
                                             uint64_t *version) NEXUS_MUST_CHECK;

@@ -128,8 +128,8 @@ NEXUS_API void nexus_service_close(nexus_service *service);
  */
 NEXUS_API nexus_status nexus_service_route(nexus_service *service, const struct nexus_route *routes, size_t count);
 
-/** Readiness of one dependency: true when it works; else writes why into detail (cap bytes, NUL-terminated).
- * Runs on a worker whenever /health/ready is asked for; should answer within a second. */
+/** Readiness of one dependency: true when it works; else writes why into detail (cap bytes, NUL-terminated, empty
+ * before). Works, but with a detail: a warning, which leaves the service ready. Runs on a worker whenever /health/ready is asked for; should answer within a second. */
 typedef bool nexus_service_check_fn(char *detail, size_t cap, void *user_data);
 NEXUS_API nexus_status nexus_service_check(nexus_service *service, const char *name, nexus_service_check_fn *fn,
                                            void *user_data);

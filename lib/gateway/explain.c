@@ -5,14 +5,6 @@
 #include "gateway/gateway.h"
 #include "json/write.h"
 
-static nexus__snapshot *current(nexus_gateway *g)
-{
-    pthread_mutex_lock(&g->locked.mutex);
-    nexus__snapshot *s = g->locked.current ? nexus__snapshot_ref(g->locked.current) : NULL;
-    pthread_mutex_unlock(&g->locked.mutex);
-    return s;
-}
-
 static void put_target(nexus__json_writer *w, const nexus__member *member, int64_t now)
 {
     nexus__target *t = member->target;
@@ -59,7 +51,7 @@ nexus_status nexus_gateway_status(nexus_gateway *g, char **out, size_t *n)
     nexus__buf buf;
     nexus__buf_init(&buf, NULL, 0);
     nexus__json_writer w = nexus__json_writer_on(&buf);
-    nexus__snapshot *s = current(g);
+    nexus__snapshot *s = nexus__snapshot_current(g);
     char error[512];
     nexus_gateway_last_error(g, error, sizeof error);
     nexus__json_open(&w, '{');
@@ -163,7 +155,7 @@ nexus_status nexus_gateway_explain(nexus_gateway *g, const char *method, nexus_s
     for (size_t i = 0; i < header_count; i++)
         if (nexus__slice_ieq(headers[i].name, NEXUS_S("host")))
             host = headers[i].value;
-    nexus__snapshot *s = current(g);
+    nexus__snapshot *s = nexus__snapshot_current(g);
     if (!s)
         return nexus__fail(NEXUS_ENOTFOUND, "gateway: nothing is loaded");
     nexus__buf_init(&buf, NULL, 0);

@@ -1,18 +1,12 @@
 /* Opening, loading, watching, closing. */
-#include <errno.h>
-#include <fcntl.h>
 #include <nexus/client.h>
 #include <nexus/version.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/id.h"
 #include "base/status.h"
 #include "gateway/gateway.h"
-
-enum { FILE_MAX = 64 * 1024 * 1024, WATCH_MS = 1000 };
 
 void nexus_gateway_opts_init(nexus_gateway_opts *opts)
 {
@@ -41,13 +35,14 @@ static void swap_task(nexus__task *task)
     unref(home->gateway);
 }
 
-static void publish(nexus_gateway *g, nexus__snapshot *s)
+void nexus__gateway_publish(nexus_gateway *g, nexus__snapshot *s, const char *origin)
 {
     pthread_mutex_lock(&g->locked.mutex);
     nexus__snapshot *old = g->locked.current;
     s->version = ++g->locked.loads;
     g->locked.current = s;
     g->locked.error[0] = 0;
+    nexus__history_add(&g->locked.history, s->version, origin, nexus__slice(s->text, s->text_len), g->alloc);
     pthread_mutex_unlock(&g->locked.mutex);
     nexus__snapshot_unref(old);
     for (uint32_t i = 0; i < g->loop_count; i++)
@@ -57,15 +52,7 @@ static void publish(nexus_gateway *g, nexus__snapshot *s)
         }
 }
 
-static nexus__snapshot *current(nexus_gateway *g)
-{
-    pthread_mutex_lock(&g->locked.mutex);
-    nexus__snapshot *s = g->locked.current ? nexus__snapshot_ref(g->locked.current) : NULL;
-    pthread_mutex_unlock(&g->locked.mutex);
-    return s;
-}
-
-static nexus_status remember(nexus_gateway *g, nexus_status status)
+nexus_status nexus__gateway_remember(nexus_gateway *g, nexus_status status)
 {
     pthread_mutex_lock(&g->locked.mutex);
     snprintf(g->locked.error, sizeof g->locked.error, "%s", nexus_error_message());
@@ -73,144 +60,37 @@ static nexus_status remember(nexus_gateway *g, nexus_status status)
     return status;
 }
 
-nexus_status nexus_gateway_load(nexus_gateway *g, const char *name, nexus_slice text)
+nexus_status nexus__gateway_load_locked(nexus_gateway *g, const char *name, const char *origin, nexus_slice text)
 {
-    if (nexus__on_loop_thread())
-        return nexus__fail(NEXUS_EDEADLK, "gateway: loading resolves names and may block; not on a loop");
-    nexus__snapshot *s;
-    pthread_mutex_lock(&g->load_mutex);
-    nexus__snapshot *old = current(g);
-    nexus_status status = nexus__snapshot_build(&s, g, name ? name : "routes", text, old);
+    nexus__snapshot *s, *old = nexus__snapshot_current(g);
+    nexus_status status = nexus__snapshot_build(&s, g, name, text, old);
     nexus__snapshot_unref(old);
     if (!status)
-        publish(g, s);
+        nexus__gateway_publish(g, s, origin);
+    return status;
+}
+
+nexus_status nexus_gateway_load(nexus_gateway *g, const char *name, nexus_slice text)
+{
+    name = name ? name : "routes";
+    if (nexus__on_loop_thread())
+        return nexus__fail(NEXUS_EDEADLK, "gateway: loading resolves names and may block; not on a loop");
+    pthread_mutex_lock(&g->load_mutex);
+    nexus_status status = nexus__gateway_load_locked(g, name, name, text);
     pthread_mutex_unlock(&g->load_mutex);
-    return status ? remember(g, status) : NEXUS_OK;
-}
-
-static nexus_status read_file(const char *path, nexus__buf *out, struct stat *info)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, info) != 0) {
-        int error = errno;
-        if (fd >= 0)
-            close(fd);
-        return nexus__fail_errno(error, "routes file %s", path);
-    }
-    for (;;) {
-        char *at = nexus__buf_reserve(out, 65536);
-        ssize_t n = at ? read(fd, at, 65536) : -1;
-        if (n <= 0)
-            break;
-        out->len += (size_t)n;
-    }
-    close(fd);
-    return out->status ? nexus__fail(out->status, "routes file %s is over %d bytes", path, FILE_MAX) : NEXUS_OK;
-}
-
-static int64_t mtime_of(const struct stat *info)
-{
-    return info->st_mtim.tv_sec * NEXUS__NS_PER_S + info->st_mtim.tv_nsec;
-}
-
-static nexus_status load_path(nexus_gateway *g, const char *path)
-{
-    nexus__buf text;
-    struct stat info = {0};
-    nexus__buf_init(&text, g->alloc, FILE_MAX);
-    nexus_status status = read_file(path, &text, &info);
-    if (status)
-        remember(g, status);
-    pthread_mutex_lock(&g->locked.mutex);
-    g->locked.mtime_ns = mtime_of(&info);
-    g->locked.size = info.st_size;
-    g->locked.inode = (int64_t)info.st_ino;
-    pthread_mutex_unlock(&g->locked.mutex);
-    if (!status)
-        status = nexus_gateway_load(g, path, nexus__buf_slice(&text));
-    nexus__buf_free(&text);
-    return status;
-}
-
-static char *watched_path(nexus_gateway *g)
-{
-    pthread_mutex_lock(&g->locked.mutex);
-    char *path = g->locked.path ? nexus__strndup(g->alloc, nexus__slice_c(g->locked.path)) : NULL;
-    pthread_mutex_unlock(&g->locked.mutex);
-    return path;
-}
-
-nexus_status nexus_gateway_load_file(nexus_gateway *g, const char *path)
-{
-    char *copy = nexus__strndup(g->alloc, nexus__slice_c(path));
-    if (!copy)
-        return nexus__nomem();
-    pthread_mutex_lock(&g->locked.mutex);
-    nexus__free(g->alloc, g->locked.path);
-    g->locked.path = copy;
-    pthread_mutex_unlock(&g->locked.mutex);
-    return load_path(g, path);
-}
-
-nexus_status nexus_gateway_reload(nexus_gateway *g)
-{
-    char *path = watched_path(g);
-    if (!path)
-        return nexus__fail(NEXUS_ENOTFOUND, "gateway: no routes file was loaded");
-    nexus_status status = load_path(g, path);
-    nexus__free(g->alloc, path);
-    return status;
+    return status ? nexus__gateway_remember(g, status) : NEXUS_OK;
 }
 
 /* --- the clock of loop 0: file and health ------------------------------------------------------------------------- */
-
-static void reload_job(void *user_data)
-{
-    nexus_gateway *g = user_data;
-    char *path = watched_path(g);
-    struct stat info;
-    if (path && stat(path, &info) == 0) {
-        pthread_mutex_lock(&g->locked.mutex);
-        bool changed = mtime_of(&info) != g->locked.mtime_ns || info.st_size != g->locked.size ||
-                       (int64_t)info.st_ino != g->locked.inode;
-        pthread_mutex_unlock(&g->locked.mutex);
-        if (changed)
-            (void)load_path(g, path); /* what went wrong is in last_error */
-    }
-    nexus__free(g->alloc, path);
-    pthread_mutex_lock(&g->locked.mutex);
-    g->locked.busy = false;
-    pthread_cond_broadcast(&g->locked.idle);
-    pthread_mutex_unlock(&g->locked.mutex);
-}
-
-static void watch_file(nexus_gateway *g, nexus__gw_loop *home, int64_t now)
-{
-    uint32_t ms = g->opts.watch_ms ? g->opts.watch_ms : WATCH_MS;
-    if (g->opts.watch_ms == UINT32_MAX || now < home->next_look)
-        return;
-    home->next_look = now + ms * NEXUS__NS_PER_MS;
-    pthread_mutex_lock(&g->locked.mutex);
-    bool go = g->locked.path && !g->locked.busy;
-    if (go)
-        g->locked.busy = true;
-    pthread_mutex_unlock(&g->locked.mutex);
-    if (go && nexus_runtime_submit(g->runtime, reload_job, g)) {
-        pthread_mutex_lock(&g->locked.mutex);
-        g->locked.busy = false;
-        pthread_mutex_unlock(&g->locked.mutex);
-    }
-}
 
 static void on_tick(void *user_data)
 {
     nexus__gw_loop *home = user_data;
     nexus_gateway *g = home->gateway;
     int64_t now = nexus_loop_now_ns(home->loop);
-    watch_file(g, home, now);
+    uint32_t look = nexus__routes_file_tick(g, home, now);
     uint32_t ms = nexus__health_tick(g, home->view ? home->view->snapshot : NULL, now);
-    uint32_t watch = g->opts.watch_ms && g->opts.watch_ms < WATCH_MS ? g->opts.watch_ms : WATCH_MS;
-    nexus_timer_start(home->timer, ms < watch ? ms : watch);
+    nexus_timer_start(home->timer, ms < look ? ms : look);
 }
 
 /* --- opening and closing ------------------------------------------------------------------------------------------ */
@@ -274,6 +154,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     g->runtime = runtime;
     g->opts = o;
     g->loop_count = n;
+    g->file_watch.fd = -1;
     pthread_mutex_init(&g->locked.mutex, NULL);
     pthread_cond_init(&g->locked.idle, NULL);
     pthread_mutex_init(&g->load_mutex, NULL);
@@ -310,7 +191,7 @@ nexus_status nexus_gateway_mount(nexus_gateway *g, nexus_server *server)
 
 nexus_status nexus_gateway_config(nexus_gateway *g, char **out, size_t *n, uint64_t *version)
 {
-    nexus__snapshot *s = current(g);
+    nexus__snapshot *s = nexus__snapshot_current(g);
     if (!s)
         return nexus__fail(NEXUS_ENOTFOUND, "gateway: nothing is loaded");
     char *text = malloc(s->text_len + 1);
@@ -354,6 +235,8 @@ static void close_loop(void *user_data)
 {
     closing *c = user_data;
     nexus_timer_close(c->home->timer);
+    if (c->home == &c->home->gateway->loops[0])
+        nexus__routes_file_unwatch(c->home->gateway);
     nexus__view_unref(c->home->view);
     c->home->view = NULL;
     pthread_mutex_lock(&c->mutex);
@@ -396,6 +279,7 @@ void nexus_gateway_close(nexus_gateway *g)
     nexus__snapshot_unref(g->locked.current);
     nexus__limit_table_free(g->limits);
     nexus_principal_free(g->anonymous);
+    nexus__history_free(&g->locked.history, g->alloc);
     nexus__free(g->alloc, g->locked.path);
     unref(g);
 }

@@ -27,6 +27,7 @@
 #include "gateway/filter.h"
 #include "gateway/filters/limit.h"
 #include "gateway/target.h"
+#include "gateway/history.h"
 #include "http/exchange.h"
 #include "runtime/loop.h"
 
@@ -109,12 +110,15 @@ struct nexus_gateway {
         pthread_cond_t idle;
         nexus__snapshot *current;
         uint64_t loads;
-        char *path; /* of the file that is watched */
-        int64_t mtime_ns, size, inode;
+        char *path;                    /* of the file that is watched, and that edits are written to */
+        int64_t mtime_ns, size, inode; /* of what was last read of it; 0 = nothing yet */
         char error[512];
         bool busy; /* a worker is loading */
+        nexus__history history;
     } locked;
-    pthread_mutex_t load_mutex; /* one load at a time */
+    pthread_mutex_t load_mutex; /* one load or edit at a time */
+    nexus__watch file_watch;    /* on loop 0: inotify, fd -1 without */
+    bool file_watched;          /* on loop 0: it was tried */
     uint32_t loop_count;
     nexus__gw_loop loops[];
 };
@@ -124,11 +128,29 @@ struct nexus_gateway {
 nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name, nexus_slice text,
                                    const nexus__snapshot *old) NEXUS_MUST_CHECK;
 nexus__snapshot *nexus__snapshot_ref(nexus__snapshot *s);
+nexus__snapshot *nexus__snapshot_current(nexus_gateway *g); /* a reference, or NULL; any thread */
 void nexus__snapshot_unref(nexus__snapshot *s);
 
 /* On the loop. */
 void nexus__view_swap(nexus__gw_loop *home);
 void nexus__view_unref(nexus__view *view);
+
+/* --- gateway.c, routes_file.c ------------------------------------------------------------------------------------- */
+
+/* Under load_mutex: takes the snapshot and brings it into force. */
+void nexus__gateway_publish(nexus_gateway *g, nexus__snapshot *s, const char *origin);
+/* Under load_mutex. name names the text in errors, origin says in the history where it came from. */
+nexus_status nexus__gateway_load_locked(nexus_gateway *g, const char *name, const char *origin,
+                                        nexus_slice text) NEXUS_MUST_CHECK;
+/* Keeps the message of the failure for nexus_gateway_last_error; returns the status. */
+nexus_status nexus__gateway_remember(nexus_gateway *g, nexus_status status);
+
+/* On loop 0: looks at the file when it is time, or when the kernel said that it changed; returns when to come again. */
+uint32_t nexus__routes_file_tick(nexus_gateway *g, nexus__gw_loop *home, int64_t now);
+void nexus__routes_file_unwatch(nexus_gateway *g);
+/* Under load_mutex: replaces the file, whole and durable or not at all. Without a file there is nothing to do. NEXUS_ESTALE:
+ * the file was changed by somebody else and is not in force. */
+nexus_status nexus__routes_file_save(nexus_gateway *g, nexus_slice text) NEXUS_MUST_CHECK;
 
 /* --- upstream.c --------------------------------------------------------------------------------------------------- */
 

@@ -134,6 +134,14 @@ nexus__snapshot *nexus__snapshot_ref(nexus__snapshot *s)
     return s;
 }
 
+nexus__snapshot *nexus__snapshot_current(nexus_gateway *g)
+{
+    pthread_mutex_lock(&g->locked.mutex);
+    nexus__snapshot *s = g->locked.current ? nexus__snapshot_ref(g->locked.current) : NULL;
+    pthread_mutex_unlock(&g->locked.mutex);
+    return s;
+}
+
 void nexus__snapshot_unref(nexus__snapshot *s)
 {
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
@@ -197,9 +205,7 @@ void nexus__view_unref(nexus__view *view)
 void nexus__view_swap(nexus__gw_loop *home)
 {
     nexus_gateway *g = home->gateway;
-    pthread_mutex_lock(&g->locked.mutex);
-    nexus__snapshot *s = g->locked.current ? nexus__snapshot_ref(g->locked.current) : NULL;
-    pthread_mutex_unlock(&g->locked.mutex);
+    nexus__snapshot *s = nexus__snapshot_current(g);
     if (!s)
         return;
     if (home->view && home->view->snapshot == s) {

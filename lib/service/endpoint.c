@@ -36,7 +36,7 @@ static void live(nexus_request *request, void *user_data)
     nexus__buf_init(&json, NULL, 0);
     nexus__json_writer w = nexus__json_writer_on(&json);
     nexus__json_open(&w, '{');
-    state_append(&w, user_data, "ok");
+    state_append(&w, user_data, "pass");
     nexus__json_close(&w, '}');
     reply_json(request, 200, &json);
 }
@@ -47,15 +47,16 @@ typedef struct finding {
     char detail[DETAIL_BYTES];
 } finding;
 
-static size_t run_checks(nexus_service *s, finding out[static CHECKS_MAX], size_t *failed)
+static size_t run_checks(nexus_service *s, finding out[static CHECKS_MAX], size_t *failed, size_t *warned)
 {
     size_t n = 0;
-    *failed = 0;
+    *failed = *warned = 0;
     for (nexus__list *node = s->checks.next; node != &s->checks && n < CHECKS_MAX; node = node->next, n++) {
         const nexus__check *check = NEXUS__CONTAINER(node, nexus__check, node);
         out[n] = (finding){.name = check->name};
         out[n].fine = check->fn(out[n].detail, DETAIL_BYTES, check->user_data);
         *failed += !out[n].fine;
+        *warned += out[n].fine && out[n].detail[0];
     }
     return n;
 }
@@ -81,7 +82,7 @@ static void ready(nexus_request *request, void *user_data)
         return;
     }
     finding findings[CHECKS_MAX];
-    size_t failed, n = run_checks(s, findings, &failed);
+    size_t failed, warned, n = run_checks(s, findings, &failed, &warned);
     if (failed > 0) {
         unready(request, findings, n);
         return;
@@ -90,11 +91,11 @@ static void ready(nexus_request *request, void *user_data)
     nexus__buf_init(&json, NULL, 0);
     nexus__json_writer w = nexus__json_writer_on(&json);
     nexus__json_open(&w, '{');
-    state_append(&w, s, "ready");
+    state_append(&w, s, warned ? "warn" : "pass");
     nexus__json_key(&w, "checks");
     nexus__json_open(&w, '{');
     for (size_t i = 0; i < n; i++)
-        nexus__json_put_text_c(&w, findings[i].name, "ok");
+        nexus__json_put_text_c(&w, findings[i].name, findings[i].detail[0] ? findings[i].detail : "pass");
     nexus__json_close(&w, '}');
     nexus__json_close(&w, '}');
     reply_json(request, 200, &json);

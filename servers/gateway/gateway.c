@@ -1,6 +1,8 @@
 #include "gateway/gateway.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const nexus_setting settings[] = {
     {"gateway_routes", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
@@ -13,16 +15,31 @@ static const nexus_setting settings[] = {
 static nexus_status load_routes(gateway *g)
 {
     const char *file = nexus_settings_text(nexus_service_settings(g->service), "gateway_routes");
+    char edited[4096], *text;
+    size_t n;
     if (*file)
         return nexus_gateway_load_file(g->gateway, file);
-    char *text;
-    size_t n;
+    snprintf(edited, sizeof edited, "%s/gateway-routes.json", nexus_service_state_dir(g->service));
+    if (access(edited, F_OK) == 0) {
+        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_INFO, "gateway", NULL,
+                         "routes as edited through the admin API, from %s; remove it to return to the built-in ones",
+                         edited);
+        return nexus_gateway_load_file(g->gateway, edited);
+    }
     nexus_status status = gateway_default_routes(&text, &n, g->service);
     if (status)
         return status;
     status = nexus_gateway_load(g->gateway, "built-in routes", (nexus_slice){text, n});
     free(text);
-    return status;
+    return status ? status : nexus_gateway_keep_in(g->gateway, edited);
+}
+
+/* Routes that could not be loaded are worth a look, not a restart: the last good ones are in force. */
+static bool routes_are_fine(char *detail, size_t cap, void *user_data)
+{
+    gateway *g = user_data;
+    nexus_gateway_last_error(g->gateway, detail, cap);
+    return true;
 }
 
 static void on_reload(void *user_data)
@@ -56,7 +73,7 @@ static void unmount(void *mounted)
     gateway *g = mounted;
     nexus_server_close(g->admin);
     nexus_gateway_close(g->gateway);
-    gateway_health_wait(g);
+    gateway_health_end(g);
     pthread_cond_destroy(&g->told);
     pthread_mutex_destroy(&g->lock);
     nexus_free(g->token);
@@ -74,6 +91,8 @@ static nexus_status mount(nexus_service *service, void **out)
     nexus_status status = open_gateway(g);
     if (!status)
         status = gateway_admin_open(g);
+    if (!status)
+        status = nexus_service_check(service, "routes", routes_are_fine, g);
     if (!status)
         status = nexus_service_on_reload(service, on_reload, g);
     if (status) {

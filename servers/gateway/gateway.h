@@ -8,6 +8,8 @@
 
 extern const nexus_service_module gateway_module;
 
+typedef struct gateway_change gateway_change; /* health.c */
+
 typedef struct gateway {
     nexus_service *service;
     nexus_gateway *gateway;
@@ -15,7 +17,9 @@ typedef struct gateway {
     char *token; /* bearer of the admin API */
     pthread_mutex_t lock;
     pthread_cond_t told;
-    uint32_t telling; /* locked: health changes that a worker has yet to publish */
+    gateway_change *changes; /* locked: of health, the oldest first, that are yet to be published */
+    bool telling;            /* locked: a worker publishes them */
+    bool closing;            /* locked */
 } gateway;
 
 /* routes.c: the routes of the topology when no file is given. Free *out with free(). */
@@ -23,9 +27,11 @@ nexus_status gateway_default_routes(char **out, size_t *n, const nexus_service *
 
 /* admin.c: its own listener, on this machine only. */
 nexus_status gateway_admin_open(gateway *g);
+/* admin_edit.c: its part that changes things. */
+nexus_status gateway_admin_edit_routes(gateway *g);
 
 /* health.c: tells the bus that a service changed its state. */
 void gateway_on_health(const char *upstream, const char *target, bool up, const char *reason, void *user_data);
-void gateway_health_wait(gateway *g); /* until none is on its way; no new one may come */
+void gateway_health_end(gateway *g); /* waits for the one that is being published and drops the rest; when no more may come */
 
 #endif
