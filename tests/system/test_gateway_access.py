@@ -230,7 +230,7 @@ CLIENTS = [  # trusted proxies, fields, whom the upstream is told
 
 
 def test_the_clients_address_is_what_trusted_proxies_say(tmp_path, upstream):  # noqa: F811
-    from test_gateway import Gateway
+    from gateway_harness import Gateway
     for trusted in dict.fromkeys(t for t, _, _ in CLIENTS):
         folder = tmp_path / (trusted.replace("/", "_") or "nobody")
         folder.mkdir()
