@@ -80,6 +80,7 @@ int cli_ingest(cli *c);
 int cli_events(cli *c);
 int cli_check(cli *c);
 int cli_explain(cli *c);
+int cli_routes(cli *c);
 int cli_notify(cli *c);
 int cli_demo(cli *c);
 int cli_admin(cli *c);

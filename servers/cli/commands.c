@@ -1,4 +1,4 @@
-/* The small subcommands: status, events, check, explain, notify, admin, completion. */
+/* The small subcommands: status, events, notify, admin, completion. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,87 +146,6 @@ int cli_events(cli *c)
         cli_fail("%s", nexus_error_message());
     nexus_bus_close(bus);
     return status == NEXUS_OK ? CLI_DONE : CLI_REFUSED;
-}
-
-/* --- check, explain ----------------------------------------------------------------------------------------------- */
-
-static char *whole_file(const char *path, size_t *n)
-{
-    enum { MAX = 16 * 1024 * 1024 };
-    FILE *f = fopen(path, "re");
-    char *text = f ? malloc(MAX) : NULL;
-    if (text)
-        *n = fread(text, 1, MAX, f);
-    if (f)
-        fclose(f);
-    return text;
-}
-
-int cli_check(cli *c)
-{
-    int code = cli_words(c, 1, 1, "check FILE");
-    if (code != CLI_DONE)
-        return code;
-    size_t n = 0;
-    char *text = whole_file(c->argv[0], &n);
-    if (!text) {
-        cli_fail("cannot open %s", c->argv[0]);
-        return CLI_USAGE;
-    }
-    nexus_status status = nexus_config_validate(c->argv[0], (nexus_slice){text, n});
-    free(text);
-    nexus_json_writer *w = NULL;
-    if (c->json && nexus_json_writer_new(&w) == NEXUS_OK) {
-        nexus_json_open_object(w, NULL);
-        nexus_json_put_bool(w, "valid", status == NEXUS_OK);
-        nexus_json_put_text_c(w, "error", status == NEXUS_OK ? NULL : nexus_error_message());
-        nexus_json_close(w);
-        puts(cli_json(w));
-        nexus_json_writer_free(w);
-    } else if (status == NEXUS_OK) {
-        printf("%s: fine\n", c->argv[0]);
-    } else {
-        fprintf(stderr, "%s\n", nexus_error_message());
-    }
-    return status == NEXUS_OK ? CLI_DONE : CLI_REFUSED;
-}
-
-static void percent(char *out, size_t cap, const char *text)
-{
-    size_t n = 0;
-    for (; *text && n + 4 < cap; text++) {
-        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:", *text))
-            out[n++] = *text;
-        else
-            n += (size_t)snprintf(out + n, cap - n, "%%%02X", (unsigned char)*text);
-    }
-    out[n] = '\0';
-}
-
-int cli_explain(cli *c)
-{
-    enum { ADMIN_OFFSET = 10 };
-    int code = cli_words(c, 2, 2, "explain METHOD URL");
-    if (code != CLI_DONE)
-        return code;
-    char *token = cli_state_file(c, "admin.token");
-    char base[CLI_URL_MAX], target[2048], path[4096];
-    if (!token) {
-        cli_fail("%s/admin.token cannot be read: run this where the gateway runs, as its user", c->state);
-        return CLI_REFUSED;
-    }
-    cli_service_url(c, ADMIN_OFFSET, base, sizeof base);
-    percent(target, sizeof target, c->argv[1]);
-    snprintf(path, sizeof path, "/admin/v1/explain?method=%s&target=%s", c->argv[0], target);
-    answer a;
-    code = cli_call(c, &(call){.method = "GET", .path = path, .token = token, .base = base}, &a);
-    if (code == CLI_DONE)
-        code = cli_expect(c, &a, "explain");
-    if (code == CLI_DONE)
-        cli_print_json(a.body);
-    answer_free(&a);
-    free(token);
-    return code;
 }
 
 /* --- notify ------------------------------------------------------------------------------------------------------- */

@@ -109,6 +109,39 @@ static void get_explain(nexus_request *request, void *user_data)
     reply_text(request, status, text, n);
 }
 
+/* The same with any header: {"method","target","headers":{…},"client_ip"}. */
+static void post_explain(nexus_request *request, void *user_data)
+{
+    enum { HEADERS_MAX = 64 };
+    gateway *g = user_data;
+    nexus_slice body, method = NEXUS_S("GET"), target;
+    nexus_pair headers[HEADERS_MAX];
+    nexus_json *json;
+    char name[16], *text = NULL;
+    size_t n = 0, count = 0;
+    nexus_request_body(request, &body);
+    if (nexus_json_parse(&json, body)) {
+        nexus_request_problem_text(request, 400, "json-invalid", nexus_error_message());
+        return;
+    }
+    (void)nexus_json_text(json, nexus_json_get(json, NEXUS_JSON_ROOT, "method"), &method);
+    snprintf(name, sizeof name, "%.*s", (int)method.n, method.p);
+    uint32_t given = nexus_json_get(json, NEXUS_JSON_ROOT, "headers");
+    for (nexus_json_iter it = {0}; count + 1 < HEADERS_MAX && nexus_json_step(json, given, &it);) {
+        headers[count].name = it.name;
+        count += nexus_json_text(json, it.value, &headers[count].value);
+    }
+    if (nexus_json_text(json, nexus_json_get(json, NEXUS_JSON_ROOT, "client_ip"), &headers[count].value))
+        headers[count++].name = NEXUS_S(":client-ip");
+    if (!nexus_json_text(json, nexus_json_get(json, NEXUS_JSON_ROOT, "target"), &target))
+        nexus_request_problem_text(request, 422, "invalid", "target: must be a string such as \"/path?query\"");
+    else {
+        nexus_status status = nexus_gateway_explain(g->gateway, name, target, headers, count, &text, &n);
+        reply_text(request, status, text, n);
+    }
+    nexus_json_free(json);
+}
+
 static nexus_status add_routes(gateway *g)
 {
     static const struct {
@@ -120,6 +153,7 @@ static nexus_status add_routes(gateway *g)
         {"POST", "/admin/v1/reload", "reload", "Load the routes file again", post_reload},
         {"POST", "/admin/v1/check", "check", "Check a routes file without loading it", post_check},
         {"GET", "/admin/v1/explain", "explain", "What would happen to a request", get_explain},
+        {"POST", "/admin/v1/explain", "explainWith", "The same, with headers", post_explain},
     };
     nexus_status status = NEXUS_OK;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && !status; i++) {

@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -304,3 +305,36 @@ def test_hangup_reloads_too(start, upstream):
         f.flush()
         g.server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: g.call("GET", "/hup").status == 200, 10, "the new route")
+
+
+def nexus(g, *words, **options):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("NEXUS_")}
+    env.update(NEXUS_PORT_BASE=str(g.port), NEXUS_STATE_DIR=str(g.state), NEXUS_ENV="development")
+    return subprocess.run([binary("nexus"), *words], env=env, capture_output=True, text=True, timeout=30 * SLOW, **options)
+
+
+def test_the_command_line_explains_and_changes_routes(start, upstream, tmp_path):
+    g = start({"a": up(upstream)}, [{**ROUTE, "limits": [{"name": "burst", "rate": 5, "period_s": 60}]}])
+    said = nexus(g, "explain", "GET", "http://x/./x?q=1", "-H", "Accept: text/html")
+    assert said.returncode == 0, said
+    lines = said.stdout.splitlines()
+    assert "path: /x" in lines and "route: x" in lines and "why: exact path" in lines
+    assert any(line.strip() == "1. filter: limits" for line in lines) and any("rate: 5" in line for line in lines), said.stdout
+    assert json.loads(nexus(g, "explain", "GET", "/x", "--json").stdout)["route"] == "x"
+    assert nexus(g, "explain", "GET", "/x", "-H", "nonsense").returncode == 2
+    file = tmp_path / "next.json"
+    file.write_text(json.dumps({"version": 1, "upstreams": {"a": up(upstream)}, "routes": [{**ROUTE, "path": "/next"}]}))
+    dry = nexus(g, "routes", "apply", str(file), "--dry-run")
+    assert dry.returncode == 0 and "dry_run: true" in dry.stdout and g.call("GET", "/next").status == 404
+    assert nexus(g, "routes", "apply", str(file)).returncode == 0
+    wait_for(lambda: g.call("GET", "/next").status == 200, 5)
+    assert "origin: PUT /admin/v1/config" in nexus(g, "routes", "history").stdout
+    assert "change: changed" in nexus(g, "routes", "diff", "1", "2").stdout
+    assert nexus(g, "routes", "rollback", "1").returncode == 0
+    wait_for(lambda: g.call("GET", "/x").status == 200, 5)
+    assert nexus(g, "routes", "rollback", "77").returncode == 1
+    assert nexus(g, "routes", "paint").returncode == 2
+    file.write_text('{"upstreams":{},"rotes":[]}')
+    refused = nexus(g, "check", str(file))
+    assert refused.returncode == 1 and 'next.json:1:17: : unknown key "rotes"' in refused.stderr
+    assert nexus(g, "check", str(tmp_path / "none.json")).returncode == 2
