@@ -28,11 +28,11 @@
 #include "base/buf.h"
 #include "base/ip.h"
 #include "http/exchange.h"
+#include "http/tls.h"
 
 typedef struct nexus__conn nexus__conn;
 typedef struct nexus__shard nexus__shard;
-typedef struct nexus__tls nexus__tls;           /* of a server */
-typedef struct nexus__tls_conn nexus__tls_conn; /* of a connection */
+typedef struct nexus__tls nexus__tls; /* of a server */
 
 enum {
     NEXUS__IN_BYTES = 16384,      /* of a receive buffer from the shard's list */
@@ -314,12 +314,6 @@ void nexus__server_working(nexus_server *s, int32_t by);
 nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const char *cert_file,
                              const char *key_file) NEXUS_MUST_CHECK;
 void nexus__tls_close(nexus__tls *tls);
-nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, int fd);
-void nexus__tls_conn_close(nexus__tls_conn *t); /* says goodbye if it can */
-/* Bytes; 0 = the peer has ended; -1 = would block; -2 = broken. */
-ssize_t nexus__tls_read(nexus__tls_conn *t, void *p, size_t n);
-ssize_t nexus__tls_write(nexus__tls_conn *t, const void *p, size_t n);
-/* 1 = done, 0 = would block, -1 = failed. */
-int nexus__tls_handshake(nexus__tls_conn *t);
+nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, int fd); /* the rest: http/tls.h */
 
 #endif

@@ -1,14 +1,16 @@
 /*
- * TLS of the server side, TLS 1.2 and up, through a BIO of our own: OpenSSL's socket BIO calls write(2), and a peer that
+ * TLS of a connection, and of the server side (clients: tls_client.c), TLS 1.2 and up, through a BIO of our own: OpenSSL's socket BIO calls write(2), and a peer that
  * has closed then kills the process by SIGPIPE.
  */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "base/status.h"
 #include "http/internal.h"
+#include "http/tls_private.h"
 
 struct nexus__tls {
     SSL_CTX *ctx;
@@ -16,13 +18,7 @@ struct nexus__tls {
     const nexus_alloc *alloc;
 };
 
-struct nexus__tls_conn {
-    SSL *ssl;
-    nexus__tls *tls;
-    bool established, broken;
-};
-
-static nexus_status fail_ssl(const char *what, const char *name)
+nexus_status nexus__tls_fail(const char *what, const char *name)
 {
     char text[160];
     unsigned long code = ERR_get_error();
@@ -70,7 +66,7 @@ static int bio_create(BIO *bio)
     return 1;
 }
 
-static BIO_METHOD *new_method(void)
+BIO_METHOD *nexus__tls_method_new(void)
 {
     BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "nexus socket");
     if (m) {
@@ -103,16 +99,16 @@ nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const c
         return nexus__nomem();
     t->alloc = alloc;
     t->ctx = SSL_CTX_new(TLS_server_method());
-    t->method = new_method();
+    t->method = nexus__tls_method_new();
     nexus_status status = NEXUS_OK;
     if (!t->ctx || !t->method)
         status = nexus__nomem();
     else if (SSL_CTX_use_certificate_chain_file(t->ctx, cert_file) != 1)
-        status = fail_ssl("certificate file", cert_file);
+        status = nexus__tls_fail("certificate file", cert_file);
     else if (!key_file || SSL_CTX_use_PrivateKey_file(t->ctx, key_file, SSL_FILETYPE_PEM) != 1)
-        status = fail_ssl("key file", key_file ? key_file : "(none given)");
+        status = nexus__tls_fail("key file", key_file ? key_file : "(none given)");
     else if (SSL_CTX_check_private_key(t->ctx) != 1)
-        status = fail_ssl("the certificate does not belong to key file", key_file);
+        status = nexus__tls_fail("the certificate does not belong to key file", key_file);
     if (status) {
         nexus__tls_close(t);
         return status;
@@ -139,22 +135,29 @@ void nexus__tls_close(nexus__tls *t)
 
 /* --- of a connection --------------------------------------------------------------------------------------------- */
 
-nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, int fd)
+nexus__tls_conn *nexus__tls_conn_make(SSL_CTX *ctx, BIO_METHOD *method, const nexus_alloc *alloc, int fd)
 {
-    nexus__tls_conn *t = nexus__calloc(tls->alloc, 1, sizeof *t);
-    SSL *ssl = t ? SSL_new(tls->ctx) : NULL;
-    BIO *bio = ssl ? BIO_new(tls->method) : NULL;
+    nexus__tls_conn *t = nexus__calloc(alloc, 1, sizeof *t);
+    SSL *ssl = t ? SSL_new(ctx) : NULL;
+    BIO *bio = ssl ? BIO_new(method) : NULL;
     if (!bio) {
         SSL_free(ssl);
-        nexus__free(tls->alloc, t);
+        nexus__free(alloc, t);
         ERR_clear_error();
         return NULL;
     }
     BIO_set_data(bio, (void *)(intptr_t)fd);
     SSL_set_bio(ssl, bio, bio);
-    SSL_set_accept_state(ssl);
     t->ssl = ssl;
-    t->tls = tls;
+    t->alloc = alloc;
+    return t;
+}
+
+nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, int fd)
+{
+    nexus__tls_conn *t = nexus__tls_conn_make(tls->ctx, tls->method, tls->alloc, fd);
+    if (t)
+        SSL_set_accept_state(t->ssl);
     return t;
 }
 
@@ -166,7 +169,7 @@ void nexus__tls_conn_close(nexus__tls_conn *t)
         SSL_shutdown(t->ssl); /* close_notify, if the socket takes it */
     ERR_clear_error();
     SSL_free(t->ssl);
-    nexus__free(t->tls->alloc, t);
+    nexus__free(t->alloc, t);
 }
 
 static ssize_t outcome(nexus__tls_conn *t, int n)
@@ -195,12 +198,24 @@ ssize_t nexus__tls_write(nexus__tls_conn *t, const void *p, size_t n)
     return ok == 1 ? (ssize_t)sent : outcome(t, ok);
 }
 
+static void keep_failure(nexus__tls_conn *t)
+{
+    long verdict = SSL_get_verify_result(t->ssl);
+    unsigned long code = ERR_peek_error();
+    const char *why = verdict != X509_V_OK ? X509_verify_cert_error_string(verdict)
+                      : code               ? ERR_reason_error_string(code)
+                                           : NULL;
+    snprintf(t->failure, sizeof t->failure, "%s", why ? why : "");
+}
+
 int nexus__tls_handshake(nexus__tls_conn *t)
 {
-    int ok = SSL_accept(t->ssl);
+    int ok = SSL_do_handshake(t->ssl);
     if (ok == 1) {
         t->established = true;
-        return 1;
+        return !t->client || nexus__tls_client_accepts(t) ? 1 : -1;
     }
+    if (t->client)
+        keep_failure(t);
     return outcome(t, ok) == -1 ? 0 : -1;
 }
