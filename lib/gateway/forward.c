@@ -123,6 +123,8 @@ static void framing(nexus__buf *out, const nexus__forward *f)
 {
     if (f->upgrade)
         nexus__buf_text(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    else if (f->trailers)
+        nexus__buf_text(out, "Connection: TE\r\nTE: trailers\r\n");
     if (f->framing == NEXUS__HTTP_LENGTH_CHUNKED)
         nexus__buf_text(out, "Transfer-Encoding: chunked\r\n");
     if (f->framing != NEXUS__HTTP_LENGTH_FIXED)
@@ -158,6 +160,15 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
         pair_line(out, &f->change->set.items[i]);
     framing(out, f);
     nexus__buf_append(out, "\r\n", 2);
+}
+
+void nexus__forward_trailers(nexus__buf *out, nexus_slice lines)
+{
+    while (lines.n) {
+        nexus_slice line = nexus__slice_cut(&lines, '\n');
+        if (!is_reserved((nexus_slice){line.p, nexus__slice_find(line, ':')}))
+            nexus__buf_append(out, line.p, line.n + 1);
+    }
 }
 
 static bool reply_keeps(const nexus__http_head *head, const char *base, uint32_t i, const nexus__gw_headers_conf *change)

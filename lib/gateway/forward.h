@@ -12,6 +12,7 @@ typedef struct nexus__forward {
     nexus_slice client_ip, request_id, traceparent;
     nexus_slice user, roles; /* of the verified token; empty = none */
     bool has_query, tls, upgrade;
+    bool trailers; /* the client takes them */
     uint8_t framing; /* NEXUS__HTTP_LENGTH_… of the body as it will be sent */
     uint64_t length;
     const nexus__gw_headers_conf *change;
@@ -20,6 +21,9 @@ typedef struct nexus__forward {
 /* The head of the request as upstream gets it. Hop-by-hop fields, what a client may not say (X-Forwarded-…, X-Nexus-…,
  * method and URL overrides; '_' counts as '-') and what `change` removes stay behind. */
 void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const char *base, const nexus__forward *f);
+
+/* The request's trailers as upstream gets them: without what a client may not say. */
+void nexus__forward_trailers(nexus__buf *out, nexus_slice lines);
 
 /* The fields of a reply that go to the client, as pieces of the head itself and of `change`. At most
  * NEXUS__FORWARD_IOVS; `has_date` says whether a Date is among them. Returns how many. */

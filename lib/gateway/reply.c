@@ -147,6 +147,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     call->status = head->status;
     call->reusable = head->keep_alive && head->framing != NEXUS__HTTP_LENGTH_CLOSE;
     nexus__http_body_init(&call->reply_body, head->framing, head->length);
+    call->reply_body.trailers = nexus__exchange_trailers_out(call->request);
     call->replied = true;
     nexus__upstream_report(call->conn->at->target, head->status >= 500,
                            nexus_loop_now_ns(home_of(call)->loop));
@@ -155,6 +156,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     cut(call, rest, rest_n, &piece);
     if (piece.bad) {
         call->replied = false;
+        nexus__buf_clear(call->reply_body.trailers);
         broken(call, "The upstream's body is malformed.");
         return false;
     }

@@ -1,6 +1,7 @@
 /* The request's body on its way up: piece by piece, as fast as upstream takes it. */
 #include <stdio.h>
 
+#include "gateway/forward.h"
 #include "gateway/gateway.h"
 
 static const nexus__gw_upstream_conf *conf_of(const nexus__call *call)
@@ -50,11 +51,22 @@ uint64_t nexus__call_body_max(const nexus__call *call)
     return call->route->conf->body_max_bytes ? call->route->conf->body_max_bytes : UINT64_MAX;
 }
 
+static int last_chunk(nexus__call *call, struct iovec iov[static 3])
+{
+    nexus__buf *trailers = &home_of(call)->head;
+    nexus__buf_clear(trailers);
+    nexus__forward_trailers(trailers, nexus__exchange_trailers(call->request));
+    iov[0] = (struct iovec){(char *)(uintptr_t) "0\r\n", 3};
+    iov[1] = (struct iovec){trailers->p, trailers->len};
+    iov[2] = (struct iovec){(char *)(uintptr_t) "\r\n", 2};
+    return 3;
+}
+
 /* Returns how much was taken; less than all means: not now. */
 static size_t send_chunk(nexus__call *call, nexus_slice data, bool end)
 {
     char size[20];
-    struct iovec iov[4];
+    struct iovec iov[6];
     int n = 0;
     if (call->conn->out.len > 0 && data.n > 0) {
         call->blocked = true;
@@ -66,7 +78,7 @@ static size_t send_chunk(nexus__call *call, nexus_slice data, bool end)
         iov[n++] = (struct iovec){(char *)(uintptr_t) "\r\n", 2};
     }
     if (end)
-        iov[n++] = (struct iovec){(char *)(uintptr_t) "0\r\n\r\n", 5};
+        n += last_chunk(call, iov + n);
     if (n > 0 && !nexus__uplink_send(call->conn, iov, n))
         nexus__buf_clear(&call->conn->out); /* broken: what upstream has said, or its end, is about to be read */
     return data.n;

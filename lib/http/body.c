@@ -32,8 +32,7 @@ void nexus__http_body_init(nexus__http_body *b, uint8_t framing, uint64_t length
     b->done = framing == NEXUS__HTTP_LENGTH_NONE || (framing == NEXUS__HTTP_LENGTH_FIXED && length == 0);
 }
 
-/* What decides about framing, routing or who someone is may not come after the decision (RFC 9110 6.5.1). */
-static bool forbidden_trailer(nexus_slice name)
+bool nexus__http_is_trailer(nexus_slice name)
 {
     static const char *const names[] = {"age",
                                         "authorization",
@@ -63,9 +62,9 @@ static bool forbidden_trailer(nexus_slice name)
                                         "x-forwarded-proto",
                                         "x-real-ip"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (nexus__slice_eq_c(name, names[i]))
-            return true;
-    return false;
+        if (nexus__slice_ieq(name, nexus__slice_c(names[i])))
+            return false;
+    return true;
 }
 
 static int size_byte(nexus__http_body *b, char c)
@@ -133,9 +132,11 @@ static int trailer_byte(nexus__http_body *b, char c)
             return LAST_LF;
         b->name_len = 0;
     }
+    if (b->trailers)
+        nexus__buf_char(b->trailers, c);
     if (b->state == LINE || b->state == LINE_NAME) {
         if (c == ':' && b->name_len)
-            return forbidden_trailer((nexus_slice){b->name, b->name_len}) ? -1 : LINE_VALUE;
+            return nexus__http_is_trailer((nexus_slice){b->name, b->name_len}) ? LINE_VALUE : -1;
         if (!nexus__char_is(c, NEXUS__CHAR_TOKEN))
             return -1;
         if (b->name_len < sizeof b->name)
@@ -162,6 +163,8 @@ static int chunk_byte(nexus__http_body *b, char c)
     case LINE_VALUE:
         return trailer_byte(b, c);
     case LINE_LF:
+        if (b->trailers)
+            nexus__buf_char(b->trailers, c);
         return c == '\n' ? LINE : -1;
     case LAST_LF:
         b->done = c == '\n';

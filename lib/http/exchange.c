@@ -54,12 +54,17 @@ bool nexus__exchange_body_ready(nexus_request *r, nexus_slice *body)
     const nexus__conn *c = r->conn;
     *body = (nexus_slice){"", 0};
     if (r->in_body.done)
-        return r->in_body.received == 0;
+        return r->in_body.received == 0 && !r->trailers_in.len;
     if (!c || r->in_body.framing != NEXUS__HTTP_LENGTH_FIXED || r->in_body.received ||
         r->in_body.left > c->in_len - c->in_body)
         return false;
     *body = (nexus_slice){c->in + c->in_body, (size_t)r->in_body.left};
     return true;
+}
+
+nexus_slice nexus__exchange_trailers(const nexus_request *r)
+{
+    return r->trailers_in.status ? (nexus_slice){NULL, 0} : nexus__buf_slice(&r->trailers_in);
 }
 
 static size_t public_piece(nexus_request *r, nexus_slice data, bool end, nexus_status status, void *user_data)
@@ -145,6 +150,11 @@ nexus_status nexus__exchange_write(nexus_request *r, const struct iovec *body, s
         return NEXUS_OK;
     }
     return finish(r, ok, end);
+}
+
+nexus__buf *nexus__exchange_trailers_out(nexus_request *r)
+{
+    return &r->trailers_out;
 }
 
 size_t nexus__exchange_unsent(const nexus_request *r)

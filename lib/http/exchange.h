@@ -47,6 +47,12 @@ void nexus__exchange_read_again(nexus_request *request);
 /* The whole body, if it has arrived already: then no nexus__exchange_read is needed. */
 bool nexus__exchange_body_ready(nexus_request *request, nexus_slice *body);
 
+/*
+ * What followed the body: lines "Name: value\r\n", checked; none that HTTP forbids as a trailer. Complete once the body
+ * callback was given `end`, borrowed until the exchange ends.
+ */
+nexus_slice nexus__exchange_trailers(const nexus_request *request);
+
 /* --- the reply --------------------------------------------------------------------------------------------------- */
 
 #define NEXUS__LENGTH_UNKNOWN UINT64_MAX
@@ -72,6 +78,11 @@ nexus_status nexus__exchange_begin(nexus_request *request, const nexus__exchange
 /* NEXUS_OK, or NEXUS_ECLOSED: the peer has gone, nothing was taken. With `end` the exchange is over in either case. A body
  * shorter than the promised length closes the connection. */
 nexus_status nexus__exchange_write(nexus_request *request, const struct iovec *body, size_t n, bool end);
+/*
+ * What shall follow the reply's body: append lines "Name: value\r\n" (or let nexus__http_body.trailers do it) before the
+ * write with `end`. They go out after a body of unknown length, and on HTTP/2 after any; else they are left out.
+ */
+nexus__buf *nexus__exchange_trailers_out(nexus_request *request);
 /* Bytes taken but not yet given to the kernel. Stop reading the source above some mark … */
 size_t nexus__exchange_unsent(const nexus_request *request);
 /* … and go on when fn is called: once, when none are left (or the peer is gone: then on_close is called instead, if set).

@@ -149,6 +149,7 @@ struct nexus_request {
     nexus__buf extra; /* lines of set_header */
     nexus__buf head_out;
     nexus__buf reply_body;
+    nexus__buf trailers_in, trailers_out; /* lines */
     uint16_t status;
     char content_type[NEXUS__CONTENT_TYPE_MAX];
     uint64_t reply_left; /* LENGTH: bytes promised and not yet given */

@@ -8,7 +8,7 @@
 #ifndef NEXUS_HTTP_PARSER_H
 #define NEXUS_HTTP_PARSER_H
 
-#include "base/str.h"
+#include "base/buf.h"
 
 enum { NEXUS__HTTP_FIELDS_MAX = 128 };
 
@@ -155,6 +155,7 @@ typedef struct nexus__http_body {
     uint8_t error; /* enum nexus__http_error */
     bool done;
     char name[32]; /* CHUNKED: lower-case name of the trailer field being read, as far as it matters */
+    nexus__buf *trailers; /* CHUNKED: given after init, takes the lines "Name: value\r\n"; NULL = they are dropped */
 } nexus__http_body;
 
 void nexus__http_body_init(nexus__http_body *body, uint8_t framing, uint64_t length);
@@ -162,7 +163,7 @@ void nexus__http_body_init(nexus__http_body *body, uint8_t framing, uint64_t len
 /*
  * Takes the next bytes after the head. *data is the next piece of body inside them (possibly empty); returns how many
  * bytes were used, up to the end of that piece, or -1 = refused (body->error). Call until all are used or body->done;
- * what is left when done belongs to the next message. Trailers are checked and dropped.
+ * what is left when done belongs to the next message. Trailers are checked.
  */
 int64_t nexus__http_body_next(nexus__http_body *body, const char *p, size_t n, nexus_slice *data);
 
@@ -173,6 +174,8 @@ bool nexus__http_is_token(nexus_slice text);
 bool nexus__http_is_value(nexus_slice text);
 /* RFC 3986 host with optional port, as the Host field must have; the empty one is not. */
 bool nexus__http_is_authority(nexus_slice text);
+/* What decides about framing, routing or who someone is may not come after the decision (RFC 9110 6.5.1). Any case. */
+bool nexus__http_is_trailer(nexus_slice name);
 /* Whether a comma-separated list has this token, any case. */
 bool nexus__http_list_has(nexus_slice list, nexus_slice token);
 

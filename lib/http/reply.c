@@ -243,7 +243,7 @@ static size_t allowed(nexus_request *r, size_t total, bool end)
 void nexus__reply_write(nexus_request *r, bool first, const struct iovec *body, size_t n, bool end)
 {
     enum { PIECES = 64 };
-    struct iovec out[PIECES + 3];
+    struct iovec out[PIECES + 5];
     size_t k = 0, total = 0;
     char size[24];
     for (size_t i = 0; i < n; i++)
@@ -268,10 +268,16 @@ void nexus__reply_write(nexus_request *r, bool first, const struct iovec *body, 
         left -= len;
     }
     static const char crlf_last[] = "\r\n0\r\n\r\n";
+    nexus_slice trailers = chunked && end ? nexus__buf_slice(&r->trailers_out) : (nexus_slice){NULL, 0};
+    size_t last = !end ? 0 : trailers.n ? 3 : 5; /* the lines come before the empty one */
     if (chunked && total)
-        out[k++] = (struct iovec){(void *)(uintptr_t)crlf_last, end ? 7 : 2};
+        out[k++] = (struct iovec){(void *)(uintptr_t)crlf_last, 2 + last};
     else if (chunked && end)
-        out[k++] = (struct iovec){(void *)(uintptr_t)(crlf_last + 2), 5};
+        out[k++] = (struct iovec){(void *)(uintptr_t)(crlf_last + 2), last};
+    if (trailers.n) {
+        out[k++] = (struct iovec){(void *)(uintptr_t)trailers.p, trailers.n};
+        out[k++] = (struct iovec){(void *)(uintptr_t)crlf_last, 2};
+    }
     nexus__conn_write(c, out, k);
 }
 

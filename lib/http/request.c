@@ -23,6 +23,8 @@ nexus_request *nexus__request_take(nexus__shard *shard, nexus__conn *c)
         nexus__buf_init(&r->extra, shard->server->alloc, 16384);
         nexus__buf_init(&r->head_out, shard->server->alloc, 0);
         nexus__buf_init(&r->reply_body, shard->server->alloc, 0);
+        nexus__buf_init(&r->trailers_in, shard->server->alloc, 0);
+        nexus__buf_init(&r->trailers_out, shard->server->alloc, 0);
     }
     shard->requests++;
     nexus__http_head_init(&r->head);
@@ -47,6 +49,8 @@ void nexus__request_free(nexus_request *r)
     nexus__buf_free(&r->extra);
     nexus__buf_free(&r->head_out);
     nexus__buf_free(&r->reply_body);
+    nexus__buf_free(&r->trailers_in);
+    nexus__buf_free(&r->trailers_out);
     nexus__stream_free(r);
     nexus__free(r->shard->server->alloc, r);
 }
@@ -66,6 +70,8 @@ void nexus__request_release(nexus_request *r)
     shrink(&r->extra);
     shrink(&r->head_out);
     shrink(&r->reply_body);
+    nexus__buf_free(&r->trailers_in); /* rare */
+    nexus__buf_free(&r->trailers_out);
     if (r->stream.started)
         nexus__stream_reset(r);
     /* everything between the kept parts, field by field: most of the object is the match and the head */

@@ -215,6 +215,7 @@ static void start_request(nexus__conn *c, nexus_request *r)
     r->start_ns = nexus_loop_now_ns(c->shard->loop);
     r->method = nexus_method_parse((nexus_slice){r->base + h->start, h->method_len});
     nexus__http_body_init(&r->in_body, h->framing, h->length);
+    r->in_body.trailers = &r->trailers_in;
     r->body_max = UINT64_MAX;
     c->timed = false;
     nexus__timeout_clear(&c->timeout);

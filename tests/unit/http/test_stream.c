@@ -427,6 +427,48 @@ Test(exchange, bodies_pass_through_with_backpressure)
     peer_close(&p);
 }
 
+/* Gives the trailers back as trailers, with one of its own. */
+static size_t trailing_piece(nexus_request *r, nexus_slice data, bool end, nexus_status status, void *ud)
+{
+    (void)status;
+    if (end) {
+        nexus__buf_slice_append(nexus__exchange_trailers_out(r), nexus__exchange_trailers(r));
+        nexus__buf_text(nexus__exchange_trailers_out(r), "Grpc-Status: 0\r\n");
+    }
+    return relay_piece(r, data, end, status, ud);
+}
+
+static void trails(nexus_request *r, void *ud)
+{
+    nexus_slice whole;
+    nexus__exchange_reply reply = {.status = 200, .length = NEXUS__LENGTH_UNKNOWN};
+    cr_assert(!nexus__exchange_body_ready(r, &whole), "trailers may follow");
+    cr_assert_eq(nexus__exchange_begin(r, &reply, NULL, 0, false), NEXUS_OK);
+    nexus__exchange_read(r, trailing_piece, ud);
+}
+
+Test(exchange, trailers_go_both_ways)
+{
+    static const struct {
+        const char *chunks, *answer;
+    } rows[] = {{"2\r\nhi\r\n0\r\nX-Sum: 7\r\nx-two:b\r\n\r\n",
+                 "2\r\nhi\r\n0\r\nX-Sum: 7\r\nx-two:b\r\nGrpc-Status: 0\r\n\r\n"},
+                {"0\r\nA: b\r\n\r\n", "0\r\nA: b\r\nGrpc-Status: 0\r\n\r\n"},
+                {"0\r\n\r\n", "0\r\nGrpc-Status: 0\r\n\r\n"}};
+    peer p;
+    relay l = {0};
+    relay_open(&p, &l, trails);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int fd = peer_connect(&p);
+        peer_say(fd, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        skip_head(fd); /* the body has not come: the answer has begun */
+        peer_say(fd, rows[i].chunks);
+        expect_text(fd, rows[i].answer);
+        close(fd);
+    }
+    peer_close(&p);
+}
+
 static void short_reply(nexus_request *r, void *ud)
 {
     (void)ud;
