@@ -132,12 +132,6 @@ static void trace_of(nexus__call *call, char out[static 56], nexus_slice *text)
     *text = nexus__slice(out, NEXUS_TRACEPARENT_LEN);
 }
 
-static bool takes_trailers(const nexus__http_head *head, const char *base)
-{
-    const nexus__http_field *te = nexus__http_first(head, NEXUS__HTTP_TE);
-    return te && nexus__http_list_has(nexus__http_field_value(te, base), NEXUS_S("trailers"));
-}
-
 static void write_head(nexus__call *call, nexus__buf *out)
 {
     nexus_request *request = call->request;
@@ -147,7 +141,6 @@ static void write_head(nexus__call *call, nexus__buf *out)
                         .has_query = head->has_query,
                         .tls = nexus_request_is_tls(request),
                         .upgrade = call->upgrade,
-                        .trailers = takes_trailers(head, nexus__exchange_base(request)),
                         .framing = call->whole && call->body.n > 0 ? NEXUS__HTTP_LENGTH_FIXED : head->framing,
                         .length = call->whole && call->body.n > 0 ? call->body.n : head->length,
                         .change = &call->route->conf->request};

@@ -123,8 +123,6 @@ static void framing(nexus__buf *out, const nexus__forward *f)
 {
     if (f->upgrade)
         nexus__buf_text(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
-    else if (f->trailers)
-        nexus__buf_text(out, "Connection: TE\r\nTE: trailers\r\n");
     if (f->framing == NEXUS__HTTP_LENGTH_CHUNKED)
         nexus__buf_text(out, "Transfer-Encoding: chunked\r\n");
     if (f->framing != NEXUS__HTTP_LENGTH_FIXED)

@@ -12,7 +12,6 @@ typedef struct nexus__forward {
     nexus_slice client_ip, request_id, traceparent;
     nexus_slice user, roles; /* of the verified token; empty = none */
     bool has_query, tls, upgrade;
-    bool trailers; /* the client takes them */
     uint8_t framing; /* NEXUS__HTTP_LENGTH_… of the body as it will be sent */
     uint64_t length;
     const nexus__gw_headers_conf *change;
