@@ -143,7 +143,8 @@ static void write_head(nexus__call *call, nexus__buf *out)
                         .upgrade = call->upgrade,
                         .framing = call->whole && call->body.n > 0 ? NEXUS__HTTP_LENGTH_FIXED : head->framing,
                         .length = call->whole && call->body.n > 0 ? call->body.n : head->length,
-                        .change = &call->route->conf->request};
+                        .change = &call->route->conf->request,
+                        .fields = call->fields};
     if (call->whole && call->body.n == 0 && head->framing == NEXUS__HTTP_LENGTH_CHUNKED) {
         f.framing = NEXUS__HTTP_LENGTH_FIXED;
         f.length = 0;

@@ -1,6 +1,7 @@
 /* One request through the gateway: its beginning, its route, its filters, its end. */
 #include "base/status.h"
 #include "gateway/filters/cors.h"
+#include "gateway/forward.h"
 #include "gateway/gateway.h"
 
 /* --- ending ------------------------------------------------------------------------------------------------------- */
@@ -37,6 +38,23 @@ void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, c
     nexus__call_release(call, false);
     nexus_request_on_close(request, NULL, NULL);
     nexus_request_problem_text(request, status, code, detail);
+}
+
+bool nexus__call_add_field(nexus__call *call, nexus_slice name, nexus_slice value)
+{
+    nexus__gw_field *field = nexus_request_alloc(call->request, sizeof *field + name.n + value.n);
+    if (!field)
+        return false;
+    char *text = (char *)(field + 1);
+    bool good = value.p && nexus__http_is_value(value);
+    memcpy(text, name.p, name.n);
+    if (good)
+        memcpy(text + name.n, value.p, value.n);
+    *field = (nexus__gw_field){.next = call->fields,
+                               .name = nexus__slice(text, name.n),
+                               .value = good ? nexus__slice(text + name.n, value.n) : (nexus_slice){0}};
+    call->fields = field;
+    return true;
 }
 
 void nexus__call_client_gone(nexus_request *request, void *user_data)

@@ -70,6 +70,26 @@ static bool changed(const nexus__gw_headers_conf *change, nexus_slice name)
     return false;
 }
 
+static bool folded_eq(nexus_slice a, nexus_slice b)
+{
+    size_t i = 0;
+    while (i < a.n && i < b.n) {
+        char x = nexus__ascii_lower(a.p[i]), y = nexus__ascii_lower(b.p[i]);
+        if ((x == '_' ? '-' : x) != (y == '_' ? '-' : y))
+            return false;
+        i++;
+    }
+    return a.n == b.n;
+}
+
+static bool is_added(const nexus__gw_field *fields, nexus_slice name)
+{
+    for (; fields; fields = fields->next)
+        if (folded_eq(fields->name, name))
+            return true;
+    return false;
+}
+
 static uint32_t line_end(const nexus__http_head *head, uint32_t i)
 {
     return i + 1 < head->field_count ? head->fields[i + 1].name : head->bytes - 2;
@@ -85,6 +105,8 @@ static bool request_keeps(const nexus__http_head *head, const char *base, uint32
     if (field->id == NEXUS__HTTP_OTHER && is_reserved(name))
         return false;
     if (head->connection_names && nominated(head, base, name))
+        return false;
+    if (f->fields && is_added(f->fields, name))
         return false;
     return (f->change->set.count + f->change->remove.count == 0) || !changed(f->change, name);
 }
@@ -156,6 +178,9 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
     }
     for (uint32_t i = 0; i < f->change->set.count; i++)
         pair_line(out, &f->change->set.items[i]);
+    for (const nexus__gw_field *field = f->fields; field; field = field->next)
+        if (field->value.p)
+            pair_line(out, &(nexus_pair){field->name, field->value});
     framing(out, f);
     nexus__buf_append(out, "\r\n", 2);
 }

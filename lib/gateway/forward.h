@@ -7,6 +7,12 @@
 #include "gateway/config.h"
 #include "http/parser.h"
 
+/* A field that a filter adds for upstream. What a client sends under that name, '_' for '-' included, stays behind. */
+typedef struct nexus__gw_field {
+    const struct nexus__gw_field *next;
+    nexus_slice name, value; /* value.p NULL: nothing is added, the name is only kept from the client */
+} nexus__gw_field;
+
 typedef struct nexus__forward {
     nexus_slice method, path, query, host;
     nexus_slice client_ip, request_id, traceparent;
@@ -15,6 +21,7 @@ typedef struct nexus__forward {
     uint8_t framing; /* NEXUS__HTTP_LENGTH_… of the body as it will be sent */
     uint64_t length;
     const nexus__gw_headers_conf *change;
+    const nexus__gw_field *fields;
 } nexus__forward;
 
 /* The head of the request as upstream gets it. Hop-by-hop fields, what a client may not say (X-Forwarded-…, X-Nexus-…,

@@ -257,7 +257,8 @@ struct nexus__call {
     nexus__uplink *conn;
     nexus_principal *principal;
     struct nexus__gw_auth *auth; /* what the authenticators said; NULL = they were not asked */
-    nexus_slice path; /* canonical, as upstream gets it */
+    const struct nexus__gw_field *fields; /* that filters add for upstream */
+    nexus_slice path;                     /* canonical, as upstream gets it */
     nexus_slice body; /* when it was there at once */
     int64_t deadline; /* of the head of the reply */
     uint64_t sent;    /* bytes of body given to upstream */
@@ -289,6 +290,9 @@ void nexus__call_release(nexus__call *call, bool reuse);
 /* Answers with a problem document and ends the call. */
 void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, const char *detail);
 void nexus__call_count(nexus__call *call, uint16_t status);
+/* Adds a field to what upstream gets and keeps the client's of that name from it; copied. value.p NULL: only the latter.
+ * A value that HTTP does not allow counts as NULL. False: out of memory. */
+bool nexus__call_add_field(nexus__call *call, nexus_slice name, nexus_slice value) NEXUS_MUST_CHECK;
 
 /* filters/auth.c: gives back the principals. NULL is fine. */
 void nexus__auth_release(struct nexus__gw_auth *auth);

@@ -55,6 +55,16 @@ Test(request, connection_cannot_strip_what_the_gateway_sets)
                      "X-Nexus-User: u1\r\nX-Nexus-Roles: customer\r\n"));
 }
 
+Test(request, a_filters_field_takes_the_place_of_the_clients)
+{
+    nexus__gw_field kept_from = {.name = NEXUS_S("x-plan")}, tier = {&kept_from, NEXUS_S("X-Tier"), NEXUS_S("gold")};
+    nexus__forward f = {.fields = &tier};
+    cr_assert_str_eq(forward("GET /p HTTP/1.1\r\nHost: h\r\nx_tier: evil\r\nX-Plan: evil\r\nX-Tiers: y\r\n"
+                             "Connection: x-tier\r\n\r\n",
+                             &unchanged, &f),
+                     "GET /p HTTP/1.1\r\nHost: h\r\nX-Tiers: y\r\n" TAIL "X-Tier: gold\r\n\r\n");
+}
+
 Test(request, frames_the_body_anew_and_changes_headers)
 {
     nexus_pair set[] = {{NEXUS_S("X-Tenant"), NEXUS_S("acme")}};
