@@ -231,7 +231,7 @@ NEXUS_API int64_t nexus_request_start_ns(const nexus_request *request);
 /* --- answering: any thread, exactly once ------------------------------------------------------------------------
  * What answers second is ignored. A request must be answered by someone, or its connection waits for ever. */
 
-/** Sets a field of the reply, whatever it will be, in place of an earlier value (Set-Cookie is added). Copied. Before
+/** Sets a field of the reply, whatever it will be, in place of an earlier value (Set-Cookie and Vary are added). Copied. Before
  * the answer. NEXUS_EINVAL for a name or value that HTTP does not allow (CR, LF, NUL) or that is ours to set. */
 NEXUS_API nexus_status nexus_request_set_header(nexus_request *request, const char *name, nexus_slice value);
 

@@ -146,9 +146,9 @@ static bool preflight(nexus__call *call, const nexus__gw_route *route, uint32_t 
     nexus_slice origin;
     nexus_request *request = call->request;
     const nexus__gw_cors_conf *cors = route ? cors_of(route) : NULL;
-    if (cors && nexus_request_header(request, "origin", &origin) && nexus__cors_allows(cors, origin)) {
-        nexus__cors_preflight(request, cors, origin);
-    } else {
+    bool allowed =
+        cors && nexus_request_header(request, "origin", &origin) && nexus__cors_preflight(request, cors, origin);
+    if (!allowed) {
         size_t n = nexus_method_allow(methods, allow, sizeof allow);
         (void)nexus_request_set_header(request, "Allow", nexus__slice(allow, n));
     }

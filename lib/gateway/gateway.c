@@ -265,6 +265,7 @@ void nexus_gateway_close(nexus_gateway *g)
         return;
     atomic_store(&g->closed, true);
     nexus_client_close(g->client); /* no check comes back after this */
+    nexus_client_close(g->authorizer);
     g->opts.watch_ms = UINT32_MAX;
     pthread_mutex_lock(&g->locked.mutex);
     while (g->locked.busy)

@@ -103,7 +103,8 @@ struct nexus_gateway {
     nexus_gateway_opts opts;
     nexus__limit_table *limits;
     nexus_principal *anonymous; /* once a route takes it */
-    struct nexus_client *client; /* health checks */
+    struct nexus_client *client;     /* health checks */
+    struct nexus_client *authorizer; /* questions to authorization services; NULL = no route asks any */
     nexus_metric_family *replies, *failures;
     struct {
         pthread_mutex_t mutex;

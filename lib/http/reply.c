@@ -446,7 +446,7 @@ nexus_status nexus_request_set_header(nexus_request *r, const char *name_text, n
                            name_text);
     if (ours(name))
         return nexus__fail(NEXUS_EINVAL, "the field %s is set by the server itself", name_text);
-    if (!nexus__slice_ieq(name, NEXUS_S("Set-Cookie")))
+    if (!nexus__slice_ieq(name, NEXUS_S("Set-Cookie")) && !nexus__slice_ieq(name, NEXUS_S("Vary")))
         drop_line(&r->extra, name);
     size_t before = r->extra.len;
     nexus__buf_slice_append(&r->extra, name);

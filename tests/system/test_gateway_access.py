@@ -272,3 +272,175 @@ def test_who_is_refused_is_not_asked_for_the_body(start, upstream, issuer):  # n
             got += s.recv(65536)
         assert b'"body": "hello"' in got
     assert paths(upstream) == ["/secure"]
+
+
+class Authorizer:
+    """An authorization service: the path that is asked about says what it answers."""
+
+    def __init__(self):
+        outer = self
+        self.seen, self.go = [], threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def answer(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                outer.seen.append({**{k.lower(): v for k, v in self.headers.items()}, "body": body, "asked": self.command})
+                path = self.headers["X-Forwarded-Uri"].split("?")[0]
+                if "/held" in path:
+                    outer.go.wait(10)
+                status = next((s for s in (401, 403, 404, 302, 500) if f"/{s}" in path), 200)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.send_header("X-Tier", "gold")
+                self.send_header("X-Other", "secret")
+                if status == 401:
+                    self.send_header("WWW-Authenticate", 'Custom realm="x"')
+                self.end_headers()
+
+            do_GET = do_POST = answer
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/check"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self):
+        self.go.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def authorizer():
+    a = Authorizer()
+    yield a
+    a.close()
+
+
+def test_a_service_outside_decides(start, upstream, issuer, authorizer):  # noqa: F811
+    ext = {"url": authorizer.url, "headers": ["Authorization", "x-device"], "add": ["x-tier", "x-plan"], "timeout_ms": 5000}
+    g = start({"a": up(upstream)}, [
+        {"prefix": "/old", "strip_prefix": "/old", "add_prefix": "/new", "upstream": "a", "auth": "jwt", "ext": ext},
+        {"prefix": "/", "upstream": "a", "ext": ext}], issuer.env)
+    sent = {"X-Device": "7", "X-Secret": "s", "Cookie": "c=1", "X-Forwarded-Uri": "/evil", "X-Tier": "evil", "x_plan": "evil",
+            "Connection": "x-tier"}
+    answer = g.call("GET", "/old/../old/%61?q=1", token=issuer.token("ada"), headers=sent)
+    got, asked = answer.json["headers"], authorizer.seen[0]
+    assert answer.status == 200 and answer.json["path"] == "/new/a?q=1"
+    assert asked["x-forwarded-uri"] == "/new/a?q=1" and asked["x-forwarded-method"] == "GET"
+    assert asked["x-forwarded-for"] == "127.0.0.1" and asked["x-nexus-user"] == "ada" and asked["x-device"] == "7"
+    assert asked["authorization"].startswith("Bearer ") and not {"cookie", "x-secret"} & set(asked)
+    assert got["x-tier"] == "gold" and not {"x_plan", "x-plan", "x-other"} & set(got)
+    before = len(upstream.seen)
+    refused = g.call("GET", "/401")
+    problem(refused, 401)
+    assert challenge(refused) == 'Custom realm="x"'
+    problem(g.call("POST", "/403", b"x"), 403)
+    problem(g.call("GET", "/404"), 403)
+    for path in ("/500", "/302"):
+        unsure = g.call("GET", path)
+        problem(unsure, 503, "authorization-unavailable")
+        assert unsure.header("Retry-After") == "1"
+    problem(g.call("GET", "/old/x"), 401, "unauthorized")
+    assert len(upstream.seen) == before
+    authorizer.close()
+    problem(g.call("GET", "/fine"), 503, "authorization-unavailable")
+    assert len(upstream.seen) == before
+
+
+def test_decisions_are_kept_and_asked_for_once(start, upstream, authorizer):  # noqa: F811
+    g = start({"a": up(upstream)}, [{"prefix": "/", "upstream": "a", "ext": {
+        "url": authorizer.url, "headers": ["x-user"], "add": ["x-tier"], "cache_ms": 600000}}], {"NEXUS_LOOPS": "1"})
+    for _ in range(5):
+        assert g.call("GET", "/a").json["headers"]["x-tier"] == "gold"
+        problem(g.call("GET", "/403"), 403)
+    assert len(authorizer.seen) == 2
+    for method, path, headers in [("POST", "/a", {}), ("GET", "/b", {}), ("GET", "/a?q", {}), ("GET", "/a", {"X-User": "1"}),
+                                  ("GET", "/a", {"X-User": "2"})]:
+        g.call(method, path, b"" if method == "POST" else None, headers=headers)
+    assert len(authorizer.seen) == 7, "what the service can see makes another decision"
+    g.call("GET", "/a", headers={"X-Unlisted": "1"})
+    problem(g.call("GET", "/500"), 503)
+    problem(g.call("GET", "/500"), 503)
+    assert len(authorizer.seen) == 9, "a doubt is not kept"
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(g.call("GET", "/held").status)) for _ in range(10)]
+    [t.start() for t in threads]
+    wait_for(lambda: len(authorizer.seen) == 10, 10, "the question")
+    gone = socket.create_connection(("127.0.0.1", g.port))
+    gone.sendall(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert g.call("GET", "/a").status == 200
+    gone.close()
+    authorizer.go.set()
+    [t.join() for t in threads]
+    assert answers == [200] * 10
+    assert len(authorizer.seen) <= 11  # the socket's request may have come after the answer, but no earlier one asked again
+
+
+def test_a_decision_outlives_a_reload(start, upstream, authorizer):  # noqa: F811
+    route = {"prefix": "/", "upstream": "a", "ext": {"url": authorizer.url, "timeout_ms": 20000}}
+    g = start({"a": up(upstream)}, [route])
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(g.call("GET", "/held").status))
+    thread.start()
+    wait_for(lambda: authorizer.seen, 10, "the question")
+    g.write({"version": 1, "upstreams": {"a": up(upstream)}, "routes": [{**route, "id": "new", "ext": {**route["ext"], "cache_ms": 1}}]})
+    wait_for(lambda: g.admin("GET", "/admin/v1/config").json["routes"][0].get("id") == "new", 10, "the reload")
+    authorizer.go.set()
+    thread.join()
+    assert answers == [200] and g.call("GET", "/x").status == 200
+
+
+def test_the_service_in_an_expression(start, upstream, issuer, authorizer):  # noqa: F811
+    g = start({"a": up(upstream)}, [{"prefix": "/", "upstream": "a", "auth": "(jwt AND ip) OR ext",
+                                     "ip": {"allow": ["10.0.0.0/8"]}, "ext": {"url": authorizer.url, "add": ["X-Tier"]}}],
+              {**issuer.env, "NEXUS_TRUSTED_PROXIES": "127.0.0.1"})
+    inside = {"X-Forwarded-For": "10.1.1.1"}
+    assert g.call("GET", "/a", token=issuer.token(), headers=inside).json["headers"]["x-nexus-user"] == "ada"
+    assert not authorizer.seen, "the first branch was enough"
+    outside = g.call("GET", "/a", token=issuer.token()).json["headers"]
+    assert outside["x-tier"] == "gold" and "x-nexus-user" not in outside, "that branch knows nobody"
+    problem(g.call("GET", "/403", token=issuer.token()), 403)
+    problem(g.call("GET", "/401"), 401)
+    problem(g.call("GET", "/500"), 503)
+    problem(g.call("GET", "/a", token="a.b.c", headers=inside), 401, "invalid-token")
+
+
+EVIL_ORIGINS = ["null", "https://evil-example.com", "https://example.com.evil", "http://a.example.com", "https://example.com",
+                "https://a.example.com.evil", "https://evil.net#.example.com", "https://a.example.com:444", "*"]
+
+
+def test_other_origins_learn_nothing(start, upstream, issuer):  # noqa: F811
+    cors = {"origins": ["https://*.example.com", "https://shop.test:8443"], "methods": ["PUT"], "headers": ["X-A", "Authorization"],
+            "expose": ["ETag"], "credentials": True}
+    g = start({"a": up(upstream)}, [{"path": "/x", "upstream": "a", "cors": cors}, {"path": "/teapot", "upstream": "a"},
+                                    {"path": "/mine", "upstream": "a", "cors": cors, "auth": "jwt"},
+                                    {"path": "/all", "upstream": "a", "cors": {"origins": ["*"]}}], issuer.env)
+    for origin in EVIL_ORIGINS:
+        asks = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+        for answer in (g.call("GET", "/x", headers={"Origin": origin}), g.call("OPTIONS", "/x", headers=asks)):
+            assert not [h for h in answer.headers if h.lower().startswith("access-control")], origin
+            assert answer.header("Vary") == "Origin" and answer.status in (200, 204)
+    before = len(upstream.seen)
+    allowed = g.call("OPTIONS", "/x", headers={"Origin": "https://a.b.example.com", "Access-Control-Request-Method": "PUT"})
+    assert allowed.status == 204 and allowed.body == b"" and len(upstream.seen) == before
+    assert {h.lower(): v for h, v in allowed.headers.items() if h.lower().startswith("access-control")} == {
+        "access-control-allow-origin": "https://a.b.example.com", "access-control-allow-credentials": "true",
+        "access-control-allow-methods": "PUT", "access-control-allow-headers": "X-A, Authorization",
+        "access-control-max-age": "600"}
+    seen = g.call("GET", "/x", headers={"Origin": "https://shop.test:8443"})
+    assert seen.header("Access-Control-Allow-Origin") == "https://shop.test:8443"
+    assert seen.header("Access-Control-Expose-Headers") == "ETag"
+    assert g.call("GET", "/x").header("Vary") == "Origin", "what a cache keeps for nobody is not for everybody"
+    refused = g.call("GET", "/mine", headers={"Origin": "https://a.example.com"})
+    assert refused.status == 401 and refused.header("Access-Control-Allow-Origin") == "https://a.example.com"
+    everybody = g.call("GET", "/all", headers={"Origin": "https://evil.net"})
+    assert everybody.header("Access-Control-Allow-Origin") == "*" and everybody.header("Vary") is None
+    assert g.call("GET", "/all", headers={"Origin": "null"}).header("Access-Control-Allow-Origin") is None
+    assert g.call("GET", "/teapot", headers={"Origin": "https://a.example.com"}).header("Access-Control-Allow-Origin") is None
+    g.write({"version": 1, "upstreams": {"a": up(upstream)}, "routes": [
+        {"path": "/x", "upstream": "a", "cors": {"origins": ["*"], "credentials": True}}]})
+    wait_for(lambda: "credentials" in (g.admin("GET", "/admin/v1/status").json["last_error"] or ""), 10, "the refusal of the file")

@@ -2,7 +2,7 @@
 #include <nexus/router.h>
 
 #include "gateway/config/rows.h"
-#include "gateway/filter.h"
+#include "gateway/filters/cors.h"
 
 static nexus_status load_methods(nexus__loader *l, uint32_t value, void *out)
 {
@@ -113,6 +113,8 @@ nexus_status nexus__gw_load_route(nexus__loader *l, uint32_t value, void *out)
     nexus_status status = nexus__loader_object(l, value, rows, filter_rows(rows, COUNT(own), &r), &r);
     if (!status)
         status = keep_filters(l, &r, &r.route);
+    if (!status)
+        status = nexus__cors_own(l, &r.route);
     if (!status)
         status = check_route(l, value, &r.route);
     if (!status)

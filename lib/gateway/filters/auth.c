@@ -96,6 +96,16 @@ static const nexus__gw_refusal *refusal_of(const struct nexus__gw_auth *auth, ne
     return NULL;
 }
 
+nexus__gw_verdict nexus__gw_refuse(nexus__call *call, const nexus__gw_refusal *r)
+{
+    if (r->challenge)
+        (void)nexus_request_set_header(call->request, "WWW-Authenticate", nexus__slice_c(r->challenge));
+    if (r->status == 503)
+        (void)nexus_request_set_header(call->request, "Retry-After", NEXUS_S("1"));
+    nexus__call_problem(call, r->status, r->code, r->detail);
+    return NEXUS__GW_ANSWERED;
+}
+
 static nexus__gw_verdict refuse(nexus__call *call, nexus__auth_answer outcome)
 {
     static const nexus__gw_refusal missing = {401, "unauthorized", "This needs credentials; see WWW-Authenticate.",
@@ -108,12 +118,7 @@ static nexus__gw_verdict refuse(nexus__call *call, nexus__auth_answer outcome)
         r = outcome == NEXUS__AUTH_NONE ? &missing : outcome == NEXUS__AUTH_FAILED ? &failed : &denied;
     if (r == &missing)
         set_challenges(call, call->auth->conf);
-    if (r->challenge)
-        (void)nexus_request_set_header(call->request, "WWW-Authenticate", nexus__slice_c(r->challenge));
-    if (r->status == 503)
-        (void)nexus_request_set_header(call->request, "Retry-After", NEXUS_S("1"));
-    nexus__call_problem(call, r->status, r->code, r->detail);
-    return NEXUS__GW_ANSWERED;
+    return nexus__gw_refuse(call, r);
 }
 
 /* The principal of the first term that let the caller in and knows who it is. */

@@ -1,4 +1,4 @@
-/* Cross-origin requests: deny by default; exact origins, "https://" and "*.example.com", or "*". */
+/* Cross-origin requests: deny by default; exact origins, "https://*.example.com", or "*" without credentials. */
 #ifndef NEXUS_GATEWAY_FILTERS_CORS_H
 #define NEXUS_GATEWAY_FILTERS_CORS_H
 
@@ -15,9 +15,11 @@ typedef struct nexus__gw_cors_conf {
 bool nexus__cors_allows(const nexus__gw_cors_conf *conf, nexus_slice origin);
 /* Whether the origin is http(s)://host. */
 bool nexus__cors_same_origin(nexus_slice origin, nexus_slice host);
-/* Sets the fields of the reply to an allowed preflight. */
-void nexus__cors_preflight(nexus_request *request, const nexus__gw_cors_conf *conf, nexus_slice origin);
-/* Sets the fields of the reply to any other request. */
+/* Sets the fields of the reply to a preflight; whether it is allowed. */
+bool nexus__cors_preflight(nexus_request *request, const nexus__gw_cors_conf *conf, nexus_slice origin);
+/* When a route is read: what upstream says of other origins is left out where the gateway says it. */
+nexus_status nexus__cors_own(nexus__loader *l, nexus__gw_route_conf *route) NEXUS_MUST_CHECK;
+/* Sets the fields of the reply to any other request; origin is empty when it has none. */
 void nexus__cors_mark(nexus_request *request, const nexus__gw_cors_conf *conf, nexus_slice origin);
 
 #endif
