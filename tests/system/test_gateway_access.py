@@ -10,7 +10,7 @@ import time
 import pytest
 
 from harness import BUILD, ROOT, SLOW, problem, wait_for
-from gateway_harness import PROXY, Upstream, start, up, upstream  # noqa: F401 (fixtures)
+from gateway_harness import PROXY, Gateway, start, up, upstream  # noqa: F401 (fixtures)
 
 if "asan" in BUILD.name:
     pytest.skip("tokens are signed by the Python binding, which cannot load a sanitized library", allow_module_level=True)

@@ -106,7 +106,7 @@ void nexus__cors_mark(nexus_request *request, const nexus__gw_cors_conf *conf, n
 
 /* --- the filter -------------------------------------------------------------------------------------------------- */
 
-/* "https://shop.example", "https://*.example.com:8443", "*". */
+/* scheme://host, with "*." before the host for all below it and a port behind it; or "*". */
 static bool is_origin(nexus_slice s)
 {
     size_t scheme = nexus__slice_search(s, NEXUS_S("://"));

@@ -1,4 +1,4 @@
-/* Cross-origin requests: deny by default; exact origins, "https://*.example.com", or "*" without credentials. */
+/* Cross-origin requests: deny by default; exact origins, all subdomains of one, or "*" without credentials. */
 #ifndef NEXUS_GATEWAY_FILTERS_CORS_H
 #define NEXUS_GATEWAY_FILTERS_CORS_H
 
