@@ -157,6 +157,12 @@ static bool preflight(nexus__call *call, const nexus__gw_route *route, uint32_t 
     return false;
 }
 
+static bool has_body(const nexus__call *call)
+{
+    const nexus__http_head *head = nexus__exchange_head(call->request);
+    return head->framing == NEXUS__HTTP_LENGTH_CHUNKED || head->length > 0;
+}
+
 static void no_route(nexus__call *call, nexus_status status, const nexus_router_match *m)
 {
     char allow[96];
@@ -199,6 +205,10 @@ static void route(nexus__call *call, bool ambiguous)
         return;
     }
     call->route = found;
+    if (has_body(call) && (call->method & (NEXUS_METHOD_GET | NEXUS_METHOD_HEAD)) && !found->conf->get_body) {
+        nexus__call_problem(call, 400, "unexpected-body", "GET and HEAD have no body on this route.");
+        return;
+    }
     call->pool = call->view->pools[found->upstream];
     if (!rewrite(call)) {
         nexus__call_problem(call, 500, "rewrite", "The rewritten path is not valid.");

@@ -51,6 +51,7 @@ typedef struct nexus__gw_route_conf {
     uint32_t methods; /* 0 = any */
     int32_t priority;
     bool ambiguous_pass;
+    bool get_body; /* GET and HEAD may have one */
     uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
     struct {
         nexus__gw_filter_use *items; /* in the order in which they run */

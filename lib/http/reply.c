@@ -121,12 +121,19 @@ static void decide_framing(nexus_request *r, const nexus__reply_head *h)
     r->reply_left = r->reply_framing == NEXUS__REPLY_LENGTH ? h->length : 0;
 }
 
+/* A body that was refused unread is not worth the doubt whether both sides agree where it ends. */
+static bool refuses_body(const nexus_request *r, uint16_t status)
+{
+    return (status == 400 || status == 408 || status == 413) && !r->in_body.done;
+}
+
 static bool decide_close(nexus_request *r, const nexus__reply_head *h)
 {
     if (!r->conn || h->tunnel)
         return false;
     bool close = h->close || r->conn->close || !r->head.keep_alive || r->reply_framing == NEXUS__REPLY_CLOSE ||
-                 atomic_load_explicit(&r->shard->server->draining, memory_order_relaxed) || !body_will_end(r);
+                 atomic_load_explicit(&r->shard->server->draining, memory_order_relaxed) || !body_will_end(r) ||
+                 refuses_body(r, h->status);
     if (close)
         r->conn->close = true;
     return close;

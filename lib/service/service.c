@@ -42,6 +42,10 @@ static nexus_status open_server(nexus_service *s)
     opts.tls_cert_file = *cert ? cert : NULL;
     opts.tls_key_file = *key ? key : NULL;
     opts.trusted_proxies = trusted_proxies(s);
+    opts.head_timeout_ms = (uint32_t)nexus_settings_int(s->host->settings, "head_timeout_ms");
+    opts.body_window_ms = (uint32_t)nexus_settings_int(s->host->settings, "body_window_ms");
+    opts.idle_timeout_ms = (uint32_t)nexus_settings_int(s->host->settings, "idle_timeout_ms");
+    opts.connections_max = (uint32_t)nexus_settings_int(s->host->settings, "connections_max");
     opts.headers = headers;
     opts.header_count = sizeof headers / sizeof headers[0];
     return nexus_server_open(&s->server, s->host->runtime, &opts);

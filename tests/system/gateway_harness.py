@@ -198,13 +198,13 @@ class Gateway:
         token = token or (self.state / "admin.token").read_text().strip()
         return request(method, f"http://127.0.0.1:{self.port + 10}{path}", body, token=token, headers=headers)
 
-    def raw(self, data, shut=False):
-        """Sends bytes and returns everything that comes until the gateway closes or is silent."""
+    def raw(self, data, shut=False, seconds=1.0):
+        """Sends bytes and returns everything that comes until the gateway closes or is silent for so long."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as s:
             s.sendall(data)
             if shut:
                 s.shutdown(socket.SHUT_WR)
-            s.settimeout(1.0 * SLOW)
+            s.settimeout(seconds * SLOW)
             out = b""
             try:
                 while piece := s.recv(65536):

@@ -102,6 +102,7 @@ nexus_status nexus__gw_load_route(nexus__loader *l, uint32_t value, void *out)
         ROW("strip_prefix", TEXT, nexus__gw_route_conf, strip_prefix, 0, 0),
         ROW("add_prefix", TEXT, nexus__gw_route_conf, add_prefix, 0, 0),
         CALL("ambiguous_path", load_ambiguous, nexus__gw_route_conf, ambiguous_pass),
+        ROW("get_body", BOOL, nexus__gw_route_conf, get_body, 0, 0),
         ROW("body_max_bytes", U32, nexus__gw_route_conf, body_max_bytes, 1, 0),
         ROW("total_timeout_ms", U32, nexus__gw_route_conf, total_ms, 1, NEXUS__GW_MS_MAX),
         CALL("request_headers", nexus__gw_load_headers, nexus__gw_route_conf, request),
