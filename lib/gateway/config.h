@@ -27,7 +27,7 @@ typedef struct nexus__gw_upstream_conf {
         uint32_t count;
     } targets;
     uint32_t balance;
-    uint32_t connect_ms, first_byte_ms, total_ms, idle_ms;
+    uint32_t connect_ms, first_byte_ms, total_ms, idle_ms, ping_ms;
     uint32_t retries, max_connections;
     uint32_t pool_idle_max, pool_idle_ms;
     uint32_t eject_failures, eject_ms; /* failures 0 = never */
@@ -51,7 +51,7 @@ typedef struct nexus__gw_route_conf {
     uint32_t methods; /* 0 = any */
     int32_t priority;
     bool ambiguous_pass;
-    bool get_body; /* GET and HEAD may have one */
+    bool get_body;                     /* GET and HEAD may have one */
     uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
     struct {
         nexus__gw_filter_use *items; /* in the order in which they run */

@@ -26,8 +26,9 @@
 
 #include "gateway/filter.h"
 #include "gateway/filters/limit.h"
-#include "gateway/target.h"
+#include "gateway/frames.h"
 #include "gateway/history.h"
+#include "gateway/target.h"
 #include "http/exchange.h"
 #include "runtime/loop.h"
 
@@ -102,7 +103,7 @@ struct nexus_gateway {
     atomic_bool closed;
     nexus_gateway_opts opts;
     nexus__limit_table *limits;
-    nexus_principal *anonymous; /* once a route takes it */
+    nexus_principal *anonymous;      /* once a route takes it */
     struct nexus_client *client;     /* health checks */
     struct nexus_client *authorizer; /* questions to authorization services; NULL = no route asks any */
     nexus_metric_family *replies, *failures;
@@ -226,12 +227,16 @@ struct nexus__uplink {
     nexus_request *tunnel;
     nexus__pool_target *at; /* a reference */
     enum nexus__uplink_state state;
-    bool used;       /* carried a request before this one */
-    bool paused;     /* what the socket has is left there until the client took more */
-    bool hung_up;    /* the peer has shut down its side; bytes may stand before that end */
-    bool peer_ended; /* tunnel: upstream shut down its side */
-    nexus__buf in;   /* the beginning of a response head that came in pieces */
-    nexus__buf out;  /* what the socket did not take */
+    bool used;    /* carried a request before this one */
+    bool paused;  /* what the socket has is left there until the client took more */
+    bool hung_up; /* the peer has shut down its side; bytes may stand before that end */
+    struct {
+        bool client_pinged, upstream_pinged;  /* since it was last heard */
+        nexus__frames to_client, to_upstream; /* where their frames stand */
+        int64_t client_heard, upstream_heard; /* ns */
+    } passing;                                /* of a tunnel */
+    nexus__buf in;                            /* the beginning of a response head that came in pieces */
+    nexus__buf out;                           /* what the socket did not take */
 };
 
 /* Starts to connect: nexus__call_connected follows. */
@@ -257,12 +262,12 @@ struct nexus__call {
     nexus__pool *pool;
     nexus__uplink *conn;
     nexus_principal *principal;
-    struct nexus__gw_auth *auth; /* what the authenticators said; NULL = they were not asked */
+    struct nexus__gw_auth *auth;          /* what the authenticators said; NULL = they were not asked */
     const struct nexus__gw_field *fields; /* that filters add for upstream */
     nexus_slice path;                     /* canonical, as upstream gets it */
-    nexus_slice body; /* when it was there at once */
-    int64_t deadline; /* of the head of the reply */
-    uint64_t sent;    /* bytes of body given to upstream */
+    nexus_slice body;                     /* when it was there at once */
+    int64_t deadline;                     /* of the head of the reply */
+    uint64_t sent;                        /* bytes of body given to upstream */
     uint32_t tries, interims, filter_at;
     uint32_t method;
     bool whole;    /* body is all of it */
@@ -327,6 +332,8 @@ void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const 
 void nexus__tunnel_bytes(nexus__uplink *conn, const char *p, size_t n);
 void nexus__tunnel_eof(nexus__uplink *conn);
 void nexus__tunnel_writable(nexus__uplink *conn);
+/* The clock of a tunnel: pings who is silent, ends when one side has been silent for too long. */
+void nexus__tunnel_tick(nexus__uplink *conn);
 void nexus__tunnel_end(nexus__uplink *conn);
 
 #endif

@@ -149,8 +149,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     nexus__http_body_init(&call->reply_body, head->framing, head->length);
     call->reply_body.trailers = nexus__exchange_trailers_out(call->request);
     call->replied = true;
-    nexus__upstream_report(call->conn->at->target, head->status >= 500,
-                           nexus_loop_now_ns(home_of(call)->loop));
+    nexus__upstream_report(call->conn->at->target, head->status >= 500, nexus_loop_now_ns(home_of(call)->loop));
     if (head->framing == NEXUS__HTTP_LENGTH_NONE || (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
         call->reply_body.done = true;
     cut(call, rest, rest_n, &piece);

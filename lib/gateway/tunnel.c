@@ -7,9 +7,14 @@
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 
-static uint32_t idle_ms(const nexus__uplink *conn)
+static const nexus__gw_upstream_conf *conf_of(const nexus__uplink *conn)
 {
-    return conn->pool->upstream->conf->idle_ms;
+    return conn->pool->upstream->conf;
+}
+
+static int64_t now_of(const nexus__uplink *conn)
+{
+    return nexus_loop_now_ns(conn->pool->home->loop);
 }
 
 /* RFC 6455 4.2.2: proof that upstream understood the handshake. */
@@ -54,11 +59,12 @@ static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus
 {
     nexus__uplink *conn = user_data;
     (void)request;
-    if (status || (end && conn->peer_ended)) {
+    if (status) {
         nexus__tunnel_end(conn);
         return data.n;
     }
-    nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
+    conn->passing.client_heard = now_of(conn);
+    conn->passing.client_pinged = false;
     if (conn->out.len > 0)
         return 0;
     ssize_t n = data.n > 0 ? nexus__uplink_send_some(conn, data) : 0;
@@ -66,6 +72,7 @@ static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus
         nexus__tunnel_end(conn);
         return data.n;
     }
+    nexus__frames_pass(&conn->passing.to_upstream, data.p, (size_t)n);
     if (end && (size_t)n == data.n)
         shutdown(conn->watch.fd, SHUT_WR);
     return (size_t)n;
@@ -79,7 +86,9 @@ void nexus__tunnel_writable(nexus__uplink *conn)
 void nexus__tunnel_bytes(nexus__uplink *conn, const char *p, size_t n)
 {
     struct iovec iov = {(char *)(uintptr_t)p, n};
-    nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
+    conn->passing.upstream_heard = now_of(conn);
+    conn->passing.upstream_pinged = false;
+    nexus__frames_pass(&conn->passing.to_client, p, n);
     if (nexus__exchange_write(conn->tunnel, &iov, 1, false))
         nexus__tunnel_end(conn);
 }
@@ -87,6 +96,63 @@ void nexus__tunnel_bytes(nexus__uplink *conn, const char *p, size_t n)
 void nexus__tunnel_eof(nexus__uplink *conn)
 {
     nexus__tunnel_end(conn); /* what was written before is still sent by the exchange */
+}
+
+/* --- silence ------------------------------------------------------------------------------------------------------ */
+
+/* An empty ping frame; a client's is masked (RFC 6455 sections 5.1, 5.5.2). The pong passes to the other side, which takes
+ * it for one that nobody asked for (5.5.3). */
+/* false: the tunnel is over. */
+static bool ping_client(nexus__uplink *conn)
+{
+    struct iovec iov = {(char *)(uintptr_t) "\x89", 2};
+    if (!nexus__frames_between(&conn->passing.to_client))
+        return true; /* at the next tick */
+    conn->passing.client_pinged = true;
+    if (nexus__exchange_write(conn->tunnel, &iov, 1, false) == NEXUS_OK)
+        return true;
+    nexus__tunnel_end(conn);
+    return false;
+}
+
+static bool ping_upstream(nexus__uplink *conn)
+{
+    char frame[6] = "\x89\x80";
+    uint64_t mask = nexus__mix64(conn->pool->home->random += 0x9e3779b97f4a7c15u);
+    struct iovec iov = {frame, sizeof frame};
+    if (!nexus__frames_between(&conn->passing.to_upstream) || conn->out.len > 0)
+        return true;
+    memcpy(frame + 2, &mask, 4);
+    conn->passing.upstream_pinged = true;
+    if (nexus__uplink_send(conn, &iov, 1))
+        return true;
+    nexus__tunnel_end(conn);
+    return false;
+}
+
+static uint32_t tick_ms(const nexus__uplink *conn)
+{
+    uint32_t ping = conf_of(conn)->ping_ms, idle = conf_of(conn)->idle_ms;
+    uint32_t least = ping && ping < idle ? ping : idle;
+    return least < 40 ? 10 : least / 4;
+}
+
+void nexus__tunnel_tick(nexus__uplink *conn)
+{
+    const nexus__gw_upstream_conf *conf = conf_of(conn);
+    nexus__gw_loop *home = conn->pool->home;
+    int64_t now = now_of(conn), ping = conf->ping_ms * NEXUS__NS_PER_MS;
+    int64_t client = now - conn->passing.client_heard, upstream = now - conn->passing.upstream_heard;
+    int64_t silence = ping ? (client > upstream ? client : upstream) : (client < upstream ? client : upstream);
+    if (silence >= conf->idle_ms * NEXUS__NS_PER_MS) { /* who was asked and did not answer, or both have nothing to say */
+        nexus__tunnel_end(conn);
+        return;
+    }
+    nexus__timeout_set(&conn->timeout, home->loop, tick_ms(conn));
+    if (ping && client >= ping && !conn->passing.client_pinged && !ping_client(conn))
+        return;
+    if (ping && upstream >= ping && !conn->passing.upstream_pinged)
+        (void)ping_upstream(conn);
 }
 
 void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const char *base, nexus_slice rest)
@@ -110,7 +176,8 @@ void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const 
     call->conn = NULL;
     nexus__call_release(call, false); /* the view goes, the conn stays */
     nexus_request_on_close(request, on_client_gone, conn);
-    nexus__timeout_set(&conn->timeout, conn->pool->home->loop, idle_ms(conn));
+    conn->passing.client_heard = conn->passing.upstream_heard = now_of(conn);
+    nexus__timeout_set(&conn->timeout, conn->pool->home->loop, tick_ms(conn));
     if (nexus__exchange_tunnel(request, 101, fields, n)) {
         nexus__tunnel_end(conn);
         return;

@@ -43,7 +43,7 @@ static void on_timeout(nexus__timeout *timeout)
     if (c->state == NEXUS__UPLINK_IDLE)
         nexus__uplink_close(c);
     else if (c->state == NEXUS__UPLINK_TUNNEL)
-        nexus__tunnel_end(c);
+        nexus__tunnel_tick(c);
     else
         nexus__call_lost(c, NEXUS__LOST_TIMEOUT);
 }

@@ -89,6 +89,7 @@ static nexus_status load_timeouts(nexus__loader *l, uint32_t value, void *out)
         ROW("first_byte", U32, nexus__gw_upstream_conf, first_byte_ms, 1, NEXUS__GW_MS_MAX),
         ROW("total", U32, nexus__gw_upstream_conf, total_ms, 1, NEXUS__GW_MS_MAX),
         ROW("idle", U32, nexus__gw_upstream_conf, idle_ms, 1, NEXUS__GW_MS_MAX),
+        ROW("ping", U32, nexus__gw_upstream_conf, ping_ms, 0, NEXUS__GW_MS_MAX),
     };
     return nexus__loader_object(l, value, rows, COUNT(rows), NEXUS__CONTAINER(out, nexus__gw_upstream_conf, connect_ms));
 }
@@ -135,6 +136,7 @@ static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_up
     u->first_byte_ms = 5000;
     u->total_ms = 15000;
     u->idle_ms = 60000;
+    u->ping_ms = 25000;
     u->retries = 1;
     u->max_connections = 1024;
     u->pool_idle_max = 100;
