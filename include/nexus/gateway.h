@@ -35,6 +35,8 @@ typedef struct nexus_gateway_opts {
     nexus_metrics *metrics;          /**< borrowed until close; NULL = counts nothing */
     nexus_gateway_health_fn *on_health; /**< NULL = nobody wants to know */
     void *user_data;
+    bool security_headers;   /**< what the gateway and its server answer themselves carries the fields that the filter
+                                  of this name adds to upstream's answers */
     uint64_t body_max_bytes; /**< of a request, where the route sets none; 0 = 64 MiB */
     uint32_t watch_ms;       /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up to a power of two; 0 = 262,144 */

@@ -98,7 +98,8 @@ typedef struct nexus_server_opts {
     uint32_t stream_high_bytes;  /**< unsent bytes of a streamed reply at which NEXUS_EAGAIN is given; 0 = 262144 */
     const char *trusted_proxies; /**< CIDRs, comma separated: peers whose X-Request-Id, X-Forwarded-For and Forwarded
                                       (RFC 7239) are believed; NULL = nobody */
-    const nexus_pair *headers;   /**< added to every reply, errors included; copied */
+    const nexus_pair *headers;   /**< added to every reply of this server itself, errors included, not to what a gateway
+                                      passes on; copied */
     size_t header_count;
 } nexus_server_opts;
 

@@ -9,6 +9,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "gateway/change.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 
@@ -144,7 +145,8 @@ static void write_head(nexus__call *call, nexus__buf *out)
                         .framing = call->whole && call->body.n > 0 ? NEXUS__HTTP_LENGTH_FIXED : head->framing,
                         .length = call->whole && call->body.n > 0 ? call->body.n : head->length,
                         .change = &call->route->conf->request,
-                        .fields = call->fields};
+                        .fields = call->fields,
+                        .own = call->request_own};
     if (call->whole && call->body.n == 0 && head->framing == NEXUS__HTTP_LENGTH_CHUNKED) {
         f.framing = NEXUS__HTTP_LENGTH_FIXED;
         f.length = 0;
@@ -233,6 +235,8 @@ void nexus__call_start(nexus__call *call)
         nexus__call_problem(call, 413, "body-too-big", "The body is over the limit of this route.");
         return;
     }
+    if (!nexus__change_fill(call))
+        return;
     call->deadline = nexus_loop_now_ns(home_of(call)->loop) + total * NEXUS__NS_PER_MS;
     call->chunked = head->framing == NEXUS__HTTP_LENGTH_CHUNKED;
     call->whole = head->framing == NEXUS__HTTP_LENGTH_NONE || nexus__exchange_body_ready(request, &call->body);

@@ -3,6 +3,7 @@
 #include "gateway/filters/cors.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
+#include "gateway/problem.h"
 
 /* --- ending ------------------------------------------------------------------------------------------------------- */
 
@@ -34,10 +35,11 @@ void nexus__call_release(nexus__call *call, bool reuse)
 void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, const char *detail)
 {
     nexus_request *request = call->request;
+    int fault = call->fault;
     nexus__call_count(call, status);
     nexus__call_release(call, false);
     nexus_request_on_close(request, NULL, NULL);
-    nexus_request_problem_text(request, status, code, detail);
+    nexus__problem_reply(request, status, code, detail, fault);
 }
 
 bool nexus__call_add_field(nexus__call *call, nexus_slice name, nexus_slice value)
@@ -175,6 +177,17 @@ static void no_route(nexus__call *call, nexus_status status, const nexus_router_
     }
 }
 
+static bool keep_captures(nexus__call *call, const nexus_router_match *m)
+{
+    nexus_pair *kept = nexus_request_alloc(call->request, (m->capture_count + 1) * sizeof *kept);
+    if (!kept)
+        return false;
+    memcpy(kept, m->captures, m->capture_count * sizeof *kept);
+    call->captures = kept;
+    call->capture_count = m->capture_count;
+    return true;
+}
+
 static void route(nexus__call *call, bool ambiguous)
 {
     nexus_request *request = call->request;
@@ -210,6 +223,10 @@ static void route(nexus__call *call, bool ambiguous)
         return;
     }
     call->pool = call->view->pools[found->upstream];
+    if (found->conf->keeps_captures && !keep_captures(call, &m)) {
+        nexus__call_problem(call, 500, "out-of-memory", NULL);
+        return;
+    }
     if (!rewrite(call)) {
         nexus__call_problem(call, 500, "rewrite", "The rewritten path is not valid.");
         return;

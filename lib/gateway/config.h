@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "gateway/loader.h"
+#include "gateway/pattern.h"
 
 enum { NEXUS__BALANCE_P2C = 0, NEXUS__BALANCE_WRR = 1 };
 
@@ -34,9 +35,21 @@ typedef struct nexus__gw_upstream_conf {
     nexus__gw_health health;
 } nexus__gw_upstream_conf;
 
+/* A field whose value is put together for each call. */
+typedef struct nexus__gw_filled {
+    nexus_slice name;
+    nexus__pattern value;
+    bool add;
+} nexus__gw_filled;
+
+/* Fields that are set (in place of what is there), added and removed. */
 typedef struct nexus__gw_headers_conf {
-    nexus__pair_list set;
+    nexus__pair_list set, add;
     nexus__text_list remove;
+    struct {
+        nexus__gw_filled *items;
+        uint32_t count;
+    } filled;
 } nexus__gw_headers_conf;
 
 typedef struct nexus__gw_filter nexus__gw_filter; /* gateway/filter.h */
@@ -52,6 +65,7 @@ typedef struct nexus__gw_route_conf {
     int32_t priority;
     bool ambiguous_pass;
     bool get_body;                     /* GET and HEAD may have one */
+    bool keeps_captures; /* something of the route fills in {path.x} */
     uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
     struct {
         nexus__gw_filter_use *items; /* in the order in which they run */

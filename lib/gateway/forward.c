@@ -59,7 +59,7 @@ static bool nominated(const nexus__http_head *head, const char *base, nexus_slic
     return false;
 }
 
-static bool changed(const nexus__gw_headers_conf *change, nexus_slice name)
+bool nexus__forward_changes(const nexus__gw_headers_conf *change, nexus_slice name)
 {
     for (uint32_t i = 0; i < change->set.count; i++)
         if (nexus__slice_ieq(name, change->set.items[i].name))
@@ -90,6 +90,14 @@ static bool is_added(const nexus__gw_field *fields, nexus_slice name)
     return false;
 }
 
+/* What the route says, and what this call alone says. */
+static bool changed(const nexus__gw_headers_conf *change, const nexus__gw_headers_conf *own, nexus_slice name)
+{
+    if (change->set.count + change->remove.count > 0 && nexus__forward_changes(change, name))
+        return true;
+    return own && nexus__forward_changes(own, name);
+}
+
 static uint32_t line_end(const nexus__http_head *head, uint32_t i)
 {
     return i + 1 < head->field_count ? head->fields[i + 1].name : head->bytes - 2;
@@ -108,7 +116,7 @@ static bool request_keeps(const nexus__http_head *head, const char *base, uint32
         return false;
     if (f->fields && is_added(f->fields, name))
         return false;
-    return (f->change->set.count + f->change->remove.count == 0) || !changed(f->change, name);
+    return !changed(f->change, f->own, name);
 }
 
 static void line(nexus__buf *out, nexus_slice name_and_colon, nexus_slice value)
@@ -127,6 +135,14 @@ static void pair_line(nexus__buf *out, const nexus_pair *pair)
 {
     nexus__buf_slice_append(out, pair->name);
     line(out, NEXUS_S(": "), pair->value);
+}
+
+static void change_lines(nexus__buf *out, const nexus__gw_headers_conf *change)
+{
+    for (uint32_t i = 0; i < change->set.count; i++)
+        pair_line(out, &change->set.items[i]);
+    for (uint32_t i = 0; i < change->add.count; i++)
+        pair_line(out, &change->add.items[i]);
 }
 
 static void request_line(nexus__buf *out, const nexus__forward *f)
@@ -176,8 +192,9 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
         line(out, NEXUS_S("X-Nexus-User: "), f->user);
         line(out, NEXUS_S("X-Nexus-Roles: "), f->roles);
     }
-    for (uint32_t i = 0; i < f->change->set.count; i++)
-        pair_line(out, &f->change->set.items[i]);
+    change_lines(out, f->change);
+    if (f->own)
+        change_lines(out, f->own);
     for (const nexus__gw_field *field = f->fields; field; field = field->next)
         if (field->value.p)
             pair_line(out, &(nexus_pair){field->name, field->value});
@@ -194,36 +211,38 @@ void nexus__forward_trailers(nexus__buf *out, nexus_slice lines)
     }
 }
 
-static bool reply_keeps(const nexus__http_head *head, const char *base, uint32_t i, const nexus__gw_headers_conf *change)
+static bool reply_keeps(const nexus__http_head *head, const char *base, uint32_t i, const nexus__gw_headers_conf *change,
+                        const nexus__gw_headers_conf *own)
 {
     const nexus__http_field *field = &head->fields[i];
     if (hop_by_hop(field->id) || field->id == NEXUS__HTTP_SERVER)
         return false;
     if (head->connection_names && nominated(head, base, nexus__http_field_name(field, base)))
         return false;
-    return (change->set.count + change->remove.count == 0) || !changed(change, nexus__http_field_name(field, base));
+    return !changed(change, own, nexus__http_field_name(field, base));
 }
 
 size_t nexus__forward_reply(struct iovec iov[static NEXUS__FORWARD_IOVS], nexus__buf *space,
                             const nexus__http_head *head, const char *base, const nexus__gw_headers_conf *change,
-                            bool *has_date)
+                            const nexus__gw_headers_conf *own, bool *has_date)
 {
     size_t n = 0;
     *has_date = false;
     for (uint32_t i = 0; i < head->field_count;) {
-        if (!reply_keeps(head, base, i, change)) {
+        if (!reply_keeps(head, base, i, change, own)) {
             i++;
             continue;
         }
         uint32_t start = head->fields[i].name;
         do
             *has_date |= head->fields[i].id == NEXUS__HTTP_DATE;
-        while (++i < head->field_count && reply_keeps(head, base, i, change));
+        while (++i < head->field_count && reply_keeps(head, base, i, change, own));
         iov[n++] = (struct iovec){(char *)(uintptr_t)base + start, line_end(head, i - 1) - start};
     }
     size_t before = space->len;
-    for (uint32_t i = 0; i < change->set.count; i++)
-        pair_line(space, &change->set.items[i]);
+    change_lines(space, change);
+    if (own)
+        change_lines(space, own);
     if (space->len > before)
         iov[n++] = (struct iovec){space->p + before, space->len - before};
     return n;

@@ -20,8 +20,9 @@ typedef struct nexus__forward {
     bool has_query, tls, upgrade;
     uint8_t framing; /* NEXUS__HTTP_LENGTH_… of the body as it will be sent */
     uint64_t length;
-    const nexus__gw_headers_conf *change;
     const nexus__gw_field *fields;
+    const nexus__gw_headers_conf *change; /* the route's */
+    const nexus__gw_headers_conf *own;    /* this call's, or NULL */
 } nexus__forward;
 
 /* The head of the request as upstream gets it. Hop-by-hop fields, what a client may not say (X-Forwarded-…, X-Nexus-…,
@@ -31,11 +32,13 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
 /* The request's trailers as upstream gets them: without what a client may not say. */
 void nexus__forward_trailers(nexus__buf *out, nexus_slice lines);
 
-/* The fields of a reply that go to the client, as pieces of the head itself and of `change`. At most
+/* The fields of a reply that go to the client, as pieces of the head itself, of `change` and of `own` (NULL = none). At most
  * NEXUS__FORWARD_IOVS; `has_date` says whether a Date is among them. Returns how many. */
 enum { NEXUS__FORWARD_IOVS = NEXUS__HTTP_FIELDS_MAX / 2 + 2 };
 size_t nexus__forward_reply(struct iovec iov[static NEXUS__FORWARD_IOVS], nexus__buf *space,
                             const nexus__http_head *head, const char *base, const nexus__gw_headers_conf *change,
-                            bool *has_date);
+                            const nexus__gw_headers_conf *own, bool *has_date);
+/* Whether the change sets or removes the field. */
+bool nexus__forward_changes(const nexus__gw_headers_conf *change, nexus_slice name);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "gateway/filters/security.h"
 #include "gateway/gateway.h"
 
 void nexus_gateway_opts_init(nexus_gateway_opts *opts)
@@ -184,6 +185,11 @@ nexus_status nexus_gateway_mount(nexus_gateway *g, nexus_server *server)
     route.flags = NEXUS_ROUTE_ON_LOOP | NEXUS_ROUTE_STREAM_BODY | NEXUS_ROUTE_GET_BODY | NEXUS_ROUTE_FALLBACK;
     route.body_max = g->opts.body_max_bytes ? g->opts.body_max_bytes : 64ULL * 1024 * 1024;
     route.roles = "public";
+    if (g->opts.security_headers) {
+        nexus_status status = nexus__server_add_headers(server, nexus__security_headers, NEXUS__SECURITY_HEADERS);
+        if (status)
+            return status;
+    }
     return nexus_server_route(server, &route, 1);
 }
 

@@ -264,6 +264,9 @@ struct nexus__call {
     nexus_principal *principal;
     struct nexus__gw_auth *auth;          /* what the authenticators said; NULL = they were not asked */
     const struct nexus__gw_field *fields; /* that filters add for upstream */
+    nexus__gw_headers_conf *request_own, *reply_own; /* what this call changes beyond its route; NULL = nothing */
+    const nexus_pair *captures;                      /* of the route's path, when it asks for them; still escaped */
+    uint32_t capture_count;
     nexus_slice path;                     /* canonical, as upstream gets it */
     nexus_slice body;                     /* when it was there at once */
     int64_t deadline;                     /* of the head of the reply */
@@ -280,6 +283,7 @@ struct nexus__call {
     bool waiting; /* a filter does, for something that is not of this loop */
     bool gone;    /* the client went while waiting */
     uint16_t status;
+    int fault; /* errno of the last connection that did not come about */
     nexus__http_body reply_body;
     bool reusable;
 };

@@ -134,7 +134,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     if (call->route->replies_pass)
         pass_filters(call, head, base);
     nexus__buf_clear(space);
-    size_t count = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, &has_date);
+    size_t count = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, call->reply_own, &has_date);
     nexus__exchange_reply reply = {.status = head->status,
                                    .reason = nexus__slice(base + head->reason, head->reason_len),
                                    .length = length_of(head, base),
@@ -182,7 +182,7 @@ static bool interim(nexus__call *call, const nexus__http_head *head, const char 
         return true;
     nexus__buf *space = &home_of(call)->head;
     nexus__buf_clear(space);
-    size_t n = nexus__forward_reply(fields, space, head, base, &nothing, &has_date);
+    size_t n = nexus__forward_reply(fields, space, head, base, &nothing, NULL, &has_date);
     (void)nexus__exchange_interim(call->request, head->status, fields, n);
     return true;
 }

@@ -167,7 +167,7 @@ void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const 
     }
     nexus__buf *space = &conn->pool->home->head;
     nexus__buf_clear(space);
-    size_t n = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, &has_date);
+    size_t n = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, call->reply_own, &has_date);
     fields[n++] = (struct iovec){(char *)(uintptr_t) "Upgrade: websocket\r\n", 20};
     nexus__call_count(call, 101);
     conn->state = NEXUS__UPLINK_TUNNEL;

@@ -44,15 +44,20 @@ static void on_timeout(nexus__timeout *timeout)
         nexus__uplink_close(c);
     else if (c->state == NEXUS__UPLINK_TUNNEL)
         nexus__tunnel_tick(c);
-    else
+    else {
+        if (c->state == NEXUS__UPLINK_CONNECTING)
+            c->call->fault = ETIMEDOUT;
         nexus__call_lost(c, NEXUS__LOST_TIMEOUT);
+    }
 }
 
 static void on_connected(nexus__uplink *c)
 {
     int error = 0;
     socklen_t n = sizeof error;
-    if (getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &error, &n) || error) {
+    bool failed = getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &error, &n) || error;
+    c->call->fault = error;
+    if (failed) {
         nexus__call_lost(c, NEXUS__LOST_CONNECT);
         return;
     }

@@ -118,6 +118,7 @@ nexus_status nexus__exchange_begin(nexus_request *r, const nexus__exchange_reply
     bool ok = alive(r);
     if (ok) {
         nexus__reply_head h = {.status = reply->status,
+                               .passed = true,
                                .reason = reply->reason,
                                .length = reply->length,
                                .close = reply->close,

@@ -55,6 +55,10 @@ nexus_slice nexus__exchange_trailers(const nexus_request *request);
 
 /* --- the reply --------------------------------------------------------------------------------------------------- */
 
+/* Fields of this server's own answers, beyond those that it has; before it listens. What is passed on by
+ * nexus__exchange_begin does not get them, nor the server's others. */
+nexus_status nexus__server_add_headers(nexus_server *server, const nexus_pair *headers, size_t n) NEXUS_MUST_CHECK;
+
 #define NEXUS__LENGTH_UNKNOWN UINT64_MAX
 
 typedef struct nexus__exchange_reply {
@@ -88,6 +92,11 @@ size_t nexus__exchange_unsent(const nexus_request *request);
 /* … and go on when fn is called: once, when none are left (or the peer is gone: then on_close is called instead, if set).
  * false = none are unsent now, fn will not be called. */
 bool nexus__exchange_on_drained(nexus_request *request, nexus_handler_fn *fn, void *user_data);
+/* The usual reason phrase; NUL-terminated. */
+nexus_slice nexus__reason(uint16_t status);
+/* A whole answer in place of a problem document: code is what loggers see of it. */
+void nexus__exchange_page(nexus_request *request, uint16_t status, const char *code, const char *content_type,
+                          nexus_slice body);
 /* 103 and the like: fields as above. */
 nexus_status nexus__exchange_interim(nexus_request *request, uint16_t status, const struct iovec *fields, size_t n);
 /* Ends the exchange without (the rest of) a reply: the connection is reset. */

@@ -286,8 +286,11 @@ typedef struct nexus__reply_head {
     size_t field_iovs;
     uint64_t length; /* or NEXUS__LENGTH_UNKNOWN */
     bool close, has_date, tunnel;
+    bool passed; /* somebody else's answer: the server's own header lines are not for it */
 } nexus__reply_head;
 
+/* Whether one of the lines is of that name. */
+bool nexus__reply_has_line(nexus_slice lines, nexus_slice name);
 /* On the loop. The head goes to r->head_out; the body (of `length`) is the caller's to write with nexus__reply_write. */
 void nexus__reply_begin(nexus_request *r, const nexus__reply_head *head);
 /* Frames and writes; with `first` the head goes before it. */
@@ -296,7 +299,6 @@ void nexus__reply_write(nexus_request *r, bool first, const struct iovec *body, 
 void nexus__reply_now(nexus_request *r, uint16_t status, nexus_slice content_type, nexus_slice body);
 /* A problem on the loop, by this server itself. */
 void nexus__reply_refuse(nexus_request *r, uint16_t status, const char *code, const char *detail);
-nexus_slice nexus__reason(uint16_t status);
 
 /* --- stream.c ---------------------------------------------------------------------------------------------------- */
 

@@ -157,7 +157,7 @@ static char *put_u64(char *at, uint64_t v)
     return at + sizeof digits - n;
 }
 
-static bool has_line(nexus_slice lines, nexus_slice name)
+bool nexus__reply_has_line(nexus_slice lines, nexus_slice name)
 {
     while (lines.n) {
         nexus_slice line = nexus__slice_cut(&lines, '\n');
@@ -167,14 +167,14 @@ static bool has_line(nexus_slice lines, nexus_slice name)
     return false;
 }
 
-/* The server's own header lines, but for those that set_header replaced or that a proxied reply brings itself. */
-static char *put_defaults(char *at, nexus_slice lines, nexus_slice extra, nexus_slice fields)
+/* The server's own header lines, but for those that set_header replaced. */
+static char *put_defaults(char *at, nexus_slice lines, nexus_slice extra)
 {
-    if (!extra.n && !fields.n)
+    if (!extra.n)
         return put(at, lines);
     while (lines.n) {
         nexus_slice line = nexus__slice_cut(&lines, '\n'), name = {line.p, nexus__slice_find(line, ':')};
-        if (!has_line(extra, name) && !has_line(fields, name))
+        if (!nexus__reply_has_line(extra, name))
             at = put(at, (nexus_slice){line.p, line.n + 1});
     }
     return at;
@@ -209,11 +209,10 @@ void nexus__reply_begin(nexus_request *r, const nexus__reply_head *h)
         at = put(at, date_line(r->shard));
     if (h->content_type.n)
         at = put(put(put(at, NEXUS_S("Content-Type: ")), h->content_type), NEXUS_S("\r\n"));
-    const char *passed = at;
     for (size_t i = 0; i < h->field_iovs; i++)
         at = put(at, (nexus_slice){h->fields[i].iov_base, h->fields[i].iov_len});
-    if (s->header_lines.n)
-        at = put_defaults(at, s->header_lines, extra, (nexus_slice){passed, (size_t)(at - passed)});
+    if (s->header_lines.n && !h->passed)
+        at = put_defaults(at, s->header_lines, extra);
     at = put(at, extra);
     if (r->id_len)
         at = put(put(put(at, NEXUS_S("X-Request-Id: ")), (nexus_slice){r->id, r->id_len}), NEXUS_S("\r\n"));
@@ -377,11 +376,25 @@ static void write_problem(nexus_request *r, uint16_t status, const char *code, c
     nexus__json_close(&w, '}');
 }
 
-static void answer_problem(nexus_request *r, uint16_t status, const char *code, const char *detail,
-                           const nexus_problem_error *errors, size_t n)
+static void keep_code(nexus_request *r, const char *code)
 {
     nexus_slice copy = nexus__arena_copy(&r->arena, nexus__slice_c(code));
     r->problem_code = copy.p;
+}
+
+void nexus__exchange_page(nexus_request *r, uint16_t status, const char *code, const char *content_type,
+                          nexus_slice body)
+{
+    if (atomic_exchange(&r->answered, true))
+        return;
+    keep_code(r, code);
+    answer(r, status, nexus__slice_c(content_type), body);
+}
+
+static void answer_problem(nexus_request *r, uint16_t status, const char *code, const char *detail,
+                           const nexus_problem_error *errors, size_t n)
+{
+    keep_code(r, code);
     write_problem(r, status, code, detail, errors, n);
     answer(r, status, NEXUS_S("application/problem+json"), nexus__buf_slice(&r->reply_body));
 }

@@ -97,10 +97,12 @@ static void set_defaults(nexus_server_opts *o)
         o->body_max_bytes = 1024 * 1024;
 }
 
+/* Behind those that are there already. */
 static nexus_status copy_headers(nexus_server *s, const nexus_pair *headers, size_t n)
 {
     nexus__buf lines;
     nexus__buf_init(&lines, s->alloc, 0);
+    nexus__buf_slice_append(&lines, s->header_lines);
     nexus_status status = NEXUS_OK;
     for (size_t i = 0; i < n && !status; i++) {
         if (!nexus__http_is_token(headers[i].name) || !nexus__http_is_value(headers[i].value))
@@ -115,6 +117,17 @@ static nexus_status copy_headers(nexus_server *s, const nexus_pair *headers, siz
         status = s->header_lines.p && !lines.status ? NEXUS_OK : nexus__nomem();
     }
     nexus__buf_free(&lines);
+    return status;
+}
+
+nexus_status nexus__server_add_headers(nexus_server *s, const nexus_pair *headers, size_t n)
+{
+    if (s->fixed)
+        return nexus__fail(NEXUS_ECONFLICT, "the server listens already: its headers are fixed");
+    nexus_status status = NEXUS_OK;
+    for (size_t i = 0; i < n && !status; i++)
+        if (!nexus__reply_has_line(s->header_lines, headers[i].name))
+            status = copy_headers(s, &headers[i], 1);
     return status;
 }
 

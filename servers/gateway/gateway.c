@@ -10,6 +10,8 @@ static const nexus_setting settings[] = {
     {"gateway_watch_ms", NEXUS_SETTING_INT, "1000", 50, 3600000, NULL, "How often the routes file is looked at."},
     {"gateway_body_max", NEXUS_SETTING_INT, "67108864", 1, 0x7fffffff, NULL,
      "Bytes of a request's body that are passed on, where a route sets no limit of its own."},
+    {"gateway_security_headers", NEXUS_SETTING_BOOL, "true", 0, 0, NULL,
+     "Security headers on what the gateway answers itself; upstreams' answers get them where a route says so."},
 };
 
 static nexus_status load_routes(gateway *g)
@@ -59,6 +61,7 @@ static nexus_status open_gateway(gateway *g)
     opts.on_health = gateway_on_health;
     opts.user_data = g;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
+    opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
     opts.body_max_bytes = (uint64_t)nexus_settings_int(s, "gateway_body_max");
     nexus_status status = nexus_gateway_open(&g->gateway, nexus_service_runtime(g->service), &opts);
     if (!status)

@@ -36,6 +36,8 @@ static nexus_status check_route(nexus__loader *l, uint32_t value, nexus__gw_rout
         r->id = r->path.n ? r->path : r->prefix;
     if ((r->strip_prefix.n && r->strip_prefix.p[0] != '/') || (r->add_prefix.n && r->add_prefix.p[0] != '/'))
         return nexus__loader_fail(l, value, "prefixes must start with \"/\"");
+    if (nexus__gw_check_headers(l, value, r, &r->request) || nexus__gw_check_headers(l, value, r, &r->response))
+        return NEXUS_EINVAL;
     for (uint32_t i = 0; i < r->filters.count; i++) {
         const nexus__gw_filter_use *use = &r->filters.items[i];
         nexus_status status = use->filter->check ? use->filter->check(l, value, r, use->conf) : NEXUS_OK;

@@ -8,6 +8,7 @@ const nexus__gw_filter *const nexus__gw_filters[] = {
     &nexus__gw_filter_require,
     &nexus__gw_filter_ext,
     &nexus__gw_filter_limits,
+    &nexus__gw_filter_security,
     NULL,
 };
 

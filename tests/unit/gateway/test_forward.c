@@ -93,7 +93,7 @@ Test(reply, passes_runs_of_lines)
     nexus__buf_init(&space, NULL, 0);
     nexus_pair set[] = {{NEXUS_S("X-Via"), NEXUS_S("g")}};
     nexus__gw_headers_conf change = {.set = {set, 1}};
-    size_t n = nexus__forward_reply(iov, &space, &head, text, &change, &has_date);
+    size_t n = nexus__forward_reply(iov, &space, &head, text, &change, NULL, &has_date);
     for (size_t i = 0; i < n; i++)
         strncat(out, iov[i].iov_base, iov[i].iov_len);
     cr_assert_str_eq(out, "Date: x\r\nContent-Type: text/plain\r\nETag:\"a\"  \r\nX-Via: g\r\n");
