@@ -156,6 +156,8 @@ NEXUS_API struct nexus_server *nexus_service_server(nexus_service *service);
 NEXUS_API nexus_log *nexus_service_log(nexus_service *service);
 NEXUS_API nexus_metrics *nexus_service_metrics(nexus_service *service);
 NEXUS_API const nexus_settings *nexus_service_settings(const nexus_service *service);
+/** Where spans are recorded; NULL without otlp_url. */
+NEXUS_API struct nexus_tracer *nexus_service_tracer(nexus_service *service);
 /** The outbound client, with outbound_allow applied to guarded addresses. */
 NEXUS_API struct nexus_client *nexus_service_client(nexus_service *service);
 /** database_url, else sqlite:$STATE/<service>.db; on PostgreSQL a schema named after the service. */

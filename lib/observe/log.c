@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "base/thread.h"
 #include "base/time.h"
+#include "observe/access.h"
 #include "observe/log_level.h"
 #include "observe/log_line.h"
 #include "observe/log_ring.h"
@@ -58,6 +59,7 @@ typedef struct core {
         uint64_t written; /* lines that left the ring */
     } locked;
     char batch[BATCH_BYTES]; /* the writer thread's */
+    char line[BATCH_BYTES];  /* the same */
 } core;
 
 struct nexus_log {
@@ -131,6 +133,19 @@ static void note_dropped(core *c, uint64_t *known)
     *known = now;
 }
 
+/* The line of a slot. What cannot be made into one is left out. */
+static nexus_slice line_of(core *c, const nexus__log_slot *slot, nexus_slice text)
+{
+    nexus__access a;
+    nexus__buf line = {.p = c->line, .cap = sizeof c->line, .max = sizeof c->line};
+    if (slot->kind == NEXUS__LOG_LINE)
+        return text;
+    if (!nexus__access_unpack(&a, text))
+        return (nexus_slice){0};
+    nexus__access_line(&line, &(nexus__log_style){.logfmt = c->logfmt, .show_secrets = c->show_secrets}, &a);
+    return line.status == NEXUS_OK ? nexus__buf_slice(&line) : (nexus_slice){0};
+}
+
 /* Writes what the ring holds (so much at a time, that flush hears of it), several lines to a write where that cannot tear them; returns how many there were. */
 static uint64_t drain(core *c)
 {
@@ -138,7 +153,8 @@ static uint64_t drain(core *c)
     size_t len = 0, limit = batch_limit(c);
     nexus_slice text;
     for (nexus__log_slot *slot; lines < DRAIN_MAX && (slot = nexus__log_ring_peek(&c->ring, &text)); lines++) {
-        if (c->line_fn)
+        text = line_of(c, slot, text);
+        if (c->line_fn && text.n > 0)
             c->line_fn(slot->level, text, c->line_user_data);
         if (len + text.n > limit) {
             fds_write(c, nexus__slice(c->batch, len));
@@ -146,7 +162,7 @@ static uint64_t drain(core *c)
         }
         if (text.n > limit) {
             fds_write(c, text);
-        } else {
+        } else if (text.n > 0) {
             memcpy(c->batch + len, text.p, text.n);
             len += text.n;
         }
@@ -352,15 +368,20 @@ void nexus_log_flush(nexus_log *log)
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
+static void push(core *c, int32_t level, uint16_t kind, nexus_slice text)
+{
+    if (nexus__log_ring_push(&c->ring, level, kind, text)) {
+        atomic_fetch_add_explicit(&c->pushed, 1, memory_order_relaxed);
+        wake_writer(c);
+    } else {
+        atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+    }
+}
+
 static void emit(core *c, int32_t level, nexus_slice line)
 {
     if (c->threaded) {
-        if (nexus__log_ring_push(&c->ring, level, line)) {
-            atomic_fetch_add_explicit(&c->pushed, 1, memory_order_relaxed);
-            wake_writer(c);
-        } else {
-            atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
-        }
+        push(c, level, NEXUS__LOG_LINE, line);
         return;
     }
     pthread_mutex_lock(&c->locked.mutex);
@@ -393,6 +414,28 @@ void nexus_log_write(nexus_log *log, const nexus_log_record *record)
     else
         atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
     nexus__buf_free(&large);
+}
+
+/* What a head of a request can bring fits; what is over all the same is dropped and counted. */
+void nexus__log_access(nexus_log *log, const nexus__access *access)
+{
+    if (!log)
+        return;
+    core *c = log->core;
+    nexus__access a = *access;
+    char memory[LINE_MAX_BYTES / 8];
+    nexus__buf out = {.p = memory, .cap = sizeof memory, .max = sizeof memory};
+    a.text[NEXUS__ACCESS_SERVICE] = nexus__slice_c(log->service);
+    if (c->threaded)
+        nexus__access_pack(&out, &a);
+    else
+        nexus__access_line(&out, &(nexus__log_style){.logfmt = c->logfmt, .show_secrets = c->show_secrets}, &a);
+    if (out.status != NEXUS_OK)
+        atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+    else if (c->threaded)
+        push(c, a.n.level, NEXUS__LOG_ACCESS, nexus__buf_slice(&out));
+    else
+        emit(c, a.n.level, nexus__buf_slice(&out));
 }
 
 void nexus_log_text(nexus_log *log, int32_t level, const char *module, const nexus_log_context *context,

@@ -49,7 +49,7 @@ static nexus__log_slot *claim(nexus__log_ring *r, uint64_t *at)
     }
 }
 
-bool nexus__log_ring_push(nexus__log_ring *r, int32_t level, nexus_slice text)
+bool nexus__log_ring_push(nexus__log_ring *r, int32_t level, uint16_t kind, nexus_slice text)
 {
     char *large = NULL;
     if (text.n > NEXUS__LOG_SLOT_BYTES && !(large = nexus__malloc(r->alloc, text.n)))
@@ -63,7 +63,8 @@ bool nexus__log_ring_push(nexus__log_ring *r, int32_t level, nexus_slice text)
     memcpy(large ? large : slot->text, text.p, text.n);
     slot->large = large;
     slot->n = (uint32_t)text.n;
-    slot->level = level;
+    slot->level = (int16_t)level;
+    slot->kind = kind;
     atomic_store_explicit(&slot->turn, at + 1, memory_order_release);
     return true;
 }

@@ -11,11 +11,14 @@
 
 enum { NEXUS__LOG_SLOT_BYTES = 488 }; /* a slot is eight cache lines; longer lines are allocated */
 
+enum { NEXUS__LOG_LINE, NEXUS__LOG_ACCESS /* packed, see observe/access.h: the reader makes the line */ };
+
 typedef struct nexus__log_slot {
     _Atomic uint64_t turn;
     char *large; /* NULL: the line is in `text` */
     uint32_t n;
-    int32_t level;
+    int16_t level;
+    uint16_t kind; /* NEXUS__LOG_… */
     char text[NEXUS__LOG_SLOT_BYTES];
 } nexus__log_slot;
 
@@ -29,7 +32,8 @@ typedef struct nexus__log_ring {
 
 nexus_status nexus__log_ring_open(nexus__log_ring *r, const nexus_alloc *alloc, uint32_t records); /* rounded up to 2^n */
 void nexus__log_ring_close(nexus__log_ring *r);
-bool nexus__log_ring_push(nexus__log_ring *r, int32_t level, nexus_slice text); /* false: full or out of memory */
+/* false: full or out of memory. kind: the reader's business */
+bool nexus__log_ring_push(nexus__log_ring *r, int32_t level, uint16_t kind, nexus_slice text);
 
 /* The oldest line, or NULL; it stays until nexus__log_ring_pop. One thread. */
 nexus__log_slot *nexus__log_ring_peek(nexus__log_ring *r, nexus_slice *text);

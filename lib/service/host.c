@@ -49,7 +49,7 @@ static char *text_or_url(const nexus__host *h, const char *name, uint16_t offset
 /* A setting that nothing reads would be a promise: it is refused until its exporter exists. */
 static nexus_status refuse_unbuilt(const nexus_settings *settings)
 {
-    static const char *const names[] = {"otlp_url", "sentry_dsn"};
+    static const char *const names[] = {"sentry_dsn"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (*nexus_settings_text(settings, names[i]))
             return nexus__fail(NEXUS_ENOTSUP, "%s is set, but this exporter is not built yet; unset it", names[i]);

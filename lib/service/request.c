@@ -4,13 +4,14 @@
  * The token check is two filters, because a filter that suspends is not called again: the first one asks the verifier
  * and, when keys must be fetched, resumes when they are there; the second one decides.
  */
-#include <math.h>
 #include <stdio.h>
 
 #include "base/hash.h"
 #include "base/status.h"
 #include "base/time.h"
 #include "crypto/wipe.h"
+#include "http/exchange.h"
+#include "observe/access.h"
 #include "service/service.h"
 
 static const char context_key[] = "nexus.service";
@@ -18,6 +19,7 @@ static const char context_key[] = "nexus.service";
 typedef struct context {
     nexus_service *service;
     nexus_trace trace;
+    uint8_t parent[8]; /* span id of who called; all zero: the trace begins here */
     char trace_id[33], span_id[17];
     nexus_log_context log;
     nexus_principal *principal; /* NULL: nobody, or not yet checked */
@@ -32,6 +34,20 @@ static context *context_of(const nexus_request *request)
 
 /* --- context ------------------------------------------------------------------------------------------------------ */
 
+static void begin_trace(context *c, const nexus_request *request)
+{
+    nexus_slice given;
+    nexus_tracer *tracer = c->service->trace.tracer;
+    if (nexus_request_header(request, "traceparent", &given) && nexus_trace_parse(&c->trace, given) == NEXUS_OK) {
+        memcpy(c->parent, c->trace.span_id, sizeof c->parent);
+        nexus_trace_child(&c->trace, &c->trace);
+        return;
+    }
+    nexus_trace_start(&c->trace, true);
+    if (tracer && !nexus_tracer_samples(tracer, &c->trace))
+        c->trace.flags = 0;
+}
+
 static int32_t context_filter(nexus_request *request, void *user_data)
 {
     context *c = nexus_request_alloc(request, sizeof *c);
@@ -40,11 +56,7 @@ static int32_t context_filter(nexus_request *request, void *user_data)
         return NEXUS_FILTER_DONE;
     }
     *c = (context){.service = user_data, .checked = NEXUS_ENOTFOUND};
-    nexus_slice parent;
-    if (nexus_request_header(request, "traceparent", &parent) && nexus_trace_parse(&c->trace, parent) == NEXUS_OK)
-        nexus_trace_child(&c->trace, &c->trace);
-    else
-        nexus_trace_start(&c->trace, true);
+    begin_trace(c, request);
     nexus_trace_hex(&c->trace, c->trace_id, c->span_id);
     c->log.trace_id = nexus__slice(c->trace_id, 32);
     c->log.span_id = nexus__slice(c->span_id, 16);
@@ -225,49 +237,96 @@ static bool is_probe(nexus_slice path)
            nexus__slice_eq_c(path, "/livez") || nexus__slice_eq_c(path, "/readyz");
 }
 
-static void access_log(nexus_service *s, const nexus_request *request, double seconds)
+/* What went well is logged for a share of the traces; each trace whole or not at all. */
+static bool is_logged(const nexus_service *s, const context *c, uint16_t status)
 {
-    context *c = context_of(request);
-    nexus_slice method, path, ip, subject = {0};
-    nexus_request_method(request, &method);
-    nexus_request_path(request, &path);
-    nexus_request_remote_ip(request, &ip);
-    if (c && c->principal)
-        nexus_principal_subject(c->principal, &subject);
-    uint16_t status = nexus_request_status(request);
-    int32_t level = status >= 500 ? NEXUS_LOG_WARN : is_probe(path) ? NEXUS_LOG_DEBUG : NEXUS_LOG_INFO;
-    if (!nexus_log_enabled(s->log, level, "access"))
+    if (s->access.share >= 10000 || status >= 400 || status == 0 || !c)
+        return true;
+    const uint8_t *id = c->trace.trace_id;
+    uint32_t random = (uint32_t)id[12] << 24 | (uint32_t)id[13] << 16 | (uint32_t)id[14] << 8 | id[15];
+    return (uint64_t)random * 10000 >> 32 < s->access.share;
+}
+
+static void access_log(nexus_service *s, const nexus_request *request, int64_t took_ns)
+{
+    const context *c = context_of(request);
+    nexus_slice *text;
+    nexus__access a = {.n = {.took_ns = took_ns, .upstream_ns = -1, .status = nexus_request_status(request)}};
+    text = a.text;
+    nexus_request_path(request, &text[NEXUS__ACCESS_PATH]);
+    a.n.level = a.n.status >= 500                          ? NEXUS_LOG_WARN
+                : is_probe(text[NEXUS__ACCESS_PATH]) ? NEXUS_LOG_DEBUG
+                                                           : NEXUS_LOG_INFO;
+    if (!is_logged(s, c, a.n.status) || !nexus_log_enabled(s->access.log, a.n.level, "access"))
         return;
-    nexus_slice problem = nexus__slice_c(nexus_request_problem_code(request));
-    nexus_log_field fields[8] = {NEXUS_LOG_S("method", method),
-                                 NEXUS_LOG_S("path", path),
-                                 NEXUS_LOG_I("status", status),
-                                 NEXUS_LOG_D("ms", round(seconds * 1e6) / 1e3),
-                                 NEXUS_LOG_I("bytes", nexus_request_bytes_out(request)),
-                                 NEXUS_LOG_S("ip", ip)};
-    size_t count = 6;
-    if (subject.n > 0)
-        fields[count++] = NEXUS_LOG_S("user", subject);
-    if (problem.n > 0)
-        fields[count++] = NEXUS_LOG_S("problem", problem);
-    const nexus_log_record record = {.size = sizeof record,
-                                     .level = level,
-                                     .module = "access",
-                                     .message = NEXUS_S("request"),
-                                     .context = c ? &c->log : NULL,
-                                     .fields = fields,
-                                     .field_count = count};
-    nexus_log_write(s->log, &record);
+    nexus_request_id(request, &text[NEXUS__ACCESS_ID]);
+    nexus_request_remote_ip(request, &text[NEXUS__ACCESS_IP]);
+    nexus_request_method(request, &text[NEXUS__ACCESS_METHOD]);
+    nexus_request_host(request, &text[NEXUS__ACCESS_HOST]);
+    text[NEXUS__ACCESS_PROBLEM] = nexus__slice_c(nexus_request_problem_code(request));
+    if (c && c->principal)
+        nexus_principal_subject(c->principal, &text[NEXUS__ACCESS_USER]);
+    a.n.real_ns = nexus__real_ns();
+    a.n.bytes_out = nexus_request_bytes_out(request);
+    a.n.minor = nexus__exchange_head(request)->minor;
+    a.n.traced = c != NULL;
+    if (c) {
+        memcpy(a.n.trace_id, c->trace.trace_id, sizeof a.n.trace_id);
+        memcpy(a.n.span_id, c->trace.span_id, sizeof a.n.span_id);
+    }
+    nexus__log_access(s->access.log, &a);
+}
+
+static void record_span(nexus_service *s, const nexus_request *request, int64_t took_ns)
+{
+    const context *c = context_of(request);
+    char name[160];
+    nexus_slice method, path, host, ip, route = route_label(nexus_request_route(request));
+    if (!c || !(c->trace.flags & NEXUS_TRACE_SAMPLED))
+        return;
+    uint32_t known = method_index(request);
+    uint16_t status = nexus_request_status(request);
+    method = nexus__slice_c(known < METHOD_COUNT ? methods[known] : "_OTHER");
+    nexus_request_path(request, &path);
+    nexus_request_host(request, &host);
+    nexus_request_remote_ip(request, &ip);
+    const nexus_log_field attrs[] = {
+        NEXUS_LOG_S("http.request.method", method),
+        NEXUS_LOG_S("url.scheme", nexus_request_is_tls(request) ? NEXUS_S("https") : NEXUS_S("http")),
+        NEXUS_LOG_S("url.path", path),
+        NEXUS_LOG_S("http.route", route),
+        NEXUS_LOG_S("server.address", host),
+        NEXUS_LOG_S("client.address", ip),
+        NEXUS_LOG_I("http.response.status_code", status),
+        NEXUS_LOG_I("http.response.body.size", nexus_request_bytes_out(request)),
+        NEXUS_LOG_S("nexus.request_id", c->log.correlation_id),
+        NEXUS_LOG_S("error.type", nexus__slice_c(nexus_request_problem_code(request)))};
+    int n = snprintf(name, sizeof name, "%.*s %.*s", (int)method.n, method.p, route.n > 128 ? 128 : (int)route.n, route.p);
+    nexus_span span = NEXUS_SPAN_INIT;
+    span.trace = c->trace;
+    memcpy(span.parent, c->parent, sizeof span.parent);
+    span.kind = NEXUS_SPAN_SERVER;
+    span.name = nexus__slice(name, (size_t)n);
+    span.end_ns = nexus__real_ns();
+    span.start_ns = span.end_ns - took_ns;
+    span.error = status >= 500 || status == 0;
+    span.attrs = attrs;
+    span.attr_count = sizeof attrs / sizeof attrs[0] - (*nexus_request_problem_code(request) == 0);
+    nexus_tracer_record(s->trace.tracer, &span);
 }
 
 static void request_logger(const nexus_request *request, void *user_data)
 {
     nexus_service *s = user_data;
     context *c = context_of(request);
-    double seconds = (double)(nexus__mono_ns() - nexus_request_start_ns(request)) / 1e9;
-    nexus_metric_observe(series_of(s, request), seconds < 0 ? 0 : seconds);
-    if (s->access_log)
-        access_log(s, request, seconds);
+    int64_t took_ns = nexus__mono_ns() - nexus_request_start_ns(request);
+    if (took_ns < 0 || nexus_request_start_ns(request) == 0) /* the head was never whole */
+        took_ns = 0;
+    nexus_metric_observe(series_of(s, request), (double)took_ns / 1e9);
+    if (s->access.log)
+        access_log(s, request, took_ns);
+    if (s->trace.tracer)
+        record_span(s, request, took_ns);
     if (c) {
         nexus_principal_free(c->principal);
         c->principal = NULL;

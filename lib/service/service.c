@@ -62,6 +62,8 @@ static nexus_status fill(nexus_service *s)
     if (status == NEXUS_OK)
         status = nexus_metrics_open(&s->metrics, &metrics);
     if (status == NEXUS_OK)
+        status = nexus__observe_open(s);
+    if (status == NEXUS_OK)
         status = open_server(s);
     if (status == NEXUS_OK)
         status = nexus__request_hooks(s);
@@ -83,7 +85,6 @@ static nexus_service *service_new(const nexus_service_opts *o)
     s->module = o->module;
     s->lock_fd = -1;
     s->opened_ns = nexus__mono_ns();
-    s->access_log = true;
     nexus__list_init(&s->node);
     nexus__list_init(&s->jobs);
     nexus__list_init(&s->reloads);
@@ -292,6 +293,7 @@ void nexus_service_close(nexus_service *s)
     nexus__jobs_free(s);
     nexus_cache_close(s->cache);
     nexus_db_close(s->db);
+    nexus__observe_close(s);
     nexus_metrics_close(s->metrics);
     nexus_log_close(s->log);
     if (s->lock_fd >= 0)

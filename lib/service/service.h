@@ -12,6 +12,7 @@
 #include <nexus/http.h>
 #include <nexus/openapi.h>
 #include <nexus/service.h>
+#include <nexus/trace.h>
 #include <nexus/verifier.h>
 
 #include <pthread.h>
@@ -79,7 +80,19 @@ struct nexus_service {
     nexus_server *server;
     int lock_fd;
     int64_t opened_ns;
-    bool access_log;
+    struct {
+        nexus_log *log;  /* NULL: none */
+        nexus_log *own;  /* the same, when it is a file of its own */
+        uint32_t share;  /* of the requests that went well, how many of 10,000 */
+    } access;
+    struct {
+        nexus_tracer *tracer; /* NULL: spans stay here */
+        char url[512];
+        bool failing; /* the tracer's thread */
+    } trace;
+    struct {
+        nexus_metric *log_dropped, *access_dropped, *spans[3];
+    } observed;
     bool needs_keys; /* a route of the module wants a token */
     _Atomic bool ready, draining;
     _Atomic uint16_t port;
@@ -108,6 +121,10 @@ nexus_status nexus__state_secret(char **out, const char *state_dir, const char *
 /* request.c: filters and the logger that every request passes */
 nexus_status nexus__request_hooks(nexus_service *service);
 bool nexus__request_is_operator(const nexus_service *service, const nexus_request *request); /* holds admin.token */
+
+/* observe.c: access log and spans. Before anything serves; closed after it. */
+nexus_status nexus__observe_open(nexus_service *service);
+void nexus__observe_close(nexus_service *service);
 
 /* endpoint.c, docs.c: the routes that every service has */
 nexus_status nexus__endpoint_mount(nexus_service *service);

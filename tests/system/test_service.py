@@ -12,6 +12,7 @@ import time
 
 import pytest
 from harness import BUILD, SLOW, Server, free_port_base, problem, request, wait_for
+from otlp_receiver import Receiver
 
 PROGRAM = BUILD / "examples" / "service"
 
@@ -123,6 +124,70 @@ def test_the_log_level_is_changed_with_the_operators_token_and_reverts(hello):
         before = len([r for r in hello.lines() if r.get("path") == "/health/live"])
         return len(probes()) == before
     wait_for(quiet, 5, "the level reverting")
+
+
+def test_access_lines_go_to_a_file_of_their_own_or_nowhere(tmp_path):
+    target = tmp_path / "access.log"
+    with Hello(tmp_path, f"--access-log={target}", "--access-log-sample=0") as h:
+        for i in range(20):
+            h.call("GET", f"/api/v1/hello?name={i}")
+        problem(h.call("GET", "/nowhere"), 404)
+        lines = wait_for(lambda: [json.loads(line) for line in target.read_text().splitlines()], 5, "the access line")
+    assert [line["path"] for line in lines] == ["/nowhere"], "what went well is left out, errors are not"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert not [r for r in h.lines() if r.get("module") == "access"]
+    other = tmp_path / "other"
+    other.mkdir()
+    with Hello(other, "--access-log=off") as h:
+        h.call("GET", "/nowhere")
+    assert not [r for r in h.lines() if r.get("module") == "access"]
+
+
+def test_a_share_of_the_access_lines_goes_by_trace(tmp_path):
+    with Hello(tmp_path, "--access-log-sample=0.5") as h:
+        for first in "08":  # the last four bytes of the trace id decide
+            for _ in range(3):
+                h.call("GET", "/api/v1/hello", headers={"traceparent": f"00-{'1' * 24}{first}0000000-{'2' * 16}-01"})
+        problem(h.call("GET", "/nowhere"), 404)
+        wait_for(lambda: [r for r in h.lines() if r.get("path") == "/nowhere"], 5, "the last line")
+    lines = [r for r in h.lines() if r.get("path") == "/api/v1/hello"]
+    assert [r["trace_id"][-8] for r in lines] == ["0", "0", "0"]
+
+
+# --- spans --------------------------------------------------------------------------------------
+
+def test_spans_are_sent_with_the_caller_as_parent(tmp_path):
+    receiver = Receiver(statuses=[503])  # the first message has to be sent again
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with Hello(tmp_path, f"--otlp-url={receiver.url}") as h:
+        h.call("GET", "/api/v1/hello?name=x", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "X-Request-Id": "req-12345678"})
+        h.call("GET", "/api/v1/hello", headers={"traceparent": f"00-{trace[::-1]}-00f067aa0ba902b7-00"})
+        problem(h.call("GET", "/nowhere"), 404)
+        span = wait_for(lambda: receiver.spans(trace), 20, "the span")[0]
+        line = wait_for(lambda: [r for r in h.lines() if r.get("correlation_id") == "req-12345678"], 5, "the line")[0]
+        text = wait_for(lambda: b'nexus_spans_total{outcome="sent"}' in (m := h.call("GET", "/metrics").body) and m, 5)
+    assert b'nexus_spans_total{outcome="dropped"} 0' in text
+    assert span["parentSpanId"] == "00f067aa0ba902b7" and span["spanId"] == line["span_id"] and span["kind"] == 2
+    assert span["name"] == "GET /api/v1/hello" and span["service"] == "hello" and span["status"] == {}
+    assert span["attrs"]["http.response.status_code"] == 200 and span["attrs"]["url.path"] == "/api/v1/hello"
+    assert 0 <= int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]) < 60e9
+    assert not receiver.spans(trace[::-1]), "the caller did not sample it"
+    root = [s for s in receiver.spans() if s["attrs"].get("error.type") == "no-route"]
+    assert root and "parentSpanId" not in root[0], "sent at the end at the latest"
+    assert set(receiver.paths) == {("/v1/traces", "application/json")}
+    receiver.close()
+
+
+def test_a_receiver_that_is_away_holds_up_neither_requests_nor_the_end(tmp_path):
+    with Hello(tmp_path, "--otlp-url=http://127.0.0.1:1/v1/traces") as h:
+        assert h.call("GET", "/api/v1/hello").status == 200
+        wait_for(lambda: [r for r in h.lines() if r.get("module") == "trace"], 10, "the warning")
+    assert len([r for r in h.lines() if r.get("module") == "trace"]) == 1, "told once"
+
+
+def test_spans_go_nowhere_in_clear_text(tmp_path):
+    run = once("--dev", "--otlp-url=http://collector.example:4318", NEXUS_STATE_DIR=str(tmp_path))
+    assert run.returncode == 1 and "https only" in run.stderr
 
 
 # --- metrics ------------------------------------------------------------------------------------
