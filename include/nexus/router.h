@@ -66,14 +66,17 @@ NEXUS_API size_t nexus_method_allow(uint32_t methods, char *out, size_t size);
  * once.
  *
  * Of the rules that a request meets in full (host, path, method, and `accept`) the first in this order wins:
- * host exact, then longest "*.suffix", then any; path exact, then template ({x:int} before {x:uuid} before
- * {x} before {x...}, decided at the leftmost segment that differs), then longest prefix; then higher
- * priority, more predicates, lesser id.
+ * host exact, then longest "*.suffix", then any; path exact, then template, then longest prefix, then regular
+ * expression; then higher priority, more predicates, the more specific template ({x:int} before {x:uuid} before
+ * {x:version} before {x} before {x...}, decided at the leftmost segment that differs), lesser id.
  */
 typedef struct nexus_router nexus_router;
 
 enum {
-    NEXUS_ROUTER_PREFIX = 1 /**< the path is a segment-safe prefix: "/api" meets "/api" and "/api/x", not "/apix" */
+    NEXUS_ROUTER_PREFIX = 1, /**< the path is a segment-safe prefix: "/api" meets "/api" and "/api/x", not "/apix" */
+    NEXUS_ROUTER_REGEX = 2   /**< the path is a regular expression that the whole canonical path must match: ECMA-262's
+                                  without look-around and back-references, at most 1 KiB and 10,000 states. Its groups are
+                                  the captures, by name or by number */
 };
 
 /** One rule. Texts are copied. */
@@ -81,7 +84,7 @@ typedef struct nexus_router_rule {
     size_t size;            /**< sizeof(nexus_router_rule) */
     const char *id;         /**< names the rule in errors; NULL = its path */
     const char *host;       /**< "api.example.com", "*.example.com"; NULL or "*" = any */
-    const char *path;       /**< template: "/orders/{id}", {id:int}, {id:uuid}, {rest...} as last segment */
+    const char *path;       /**< template: "/orders/{id}", {id:int}, {id:uuid}, {v:version} ("v1"), {rest...} as last segment */
     uint32_t methods;       /**< NEXUS_METHOD_… bits; 0 = NEXUS_METHOD_ANY */
     uint32_t flags;         /**< NEXUS_ROUTER_… */
     int32_t priority;       /**< 0 unless set; higher wins */
@@ -100,7 +103,7 @@ NEXUS_API void nexus_router_free(nexus_router *router);
 
 /**
  * Adds a rule.
- * @return NEXUS_EINVAL for a template or host that is none, NEXUS_ECONFLICT when an equal rule stands (the
+ * @return NEXUS_EINVAL for a template, pattern or host that is none, NEXUS_ENOTSUP or NEXUS_ETOOBIG for a pattern, NEXUS_ECONFLICT when an equal rule stands (the
  * message names both; parameter names do not make a difference)
  */
 NEXUS_API nexus_status nexus_router_add(nexus_router *router, const nexus_router_rule *rule) NEXUS_MUST_CHECK;

@@ -9,6 +9,7 @@ typedef struct parser {
     nexus_slice text;
     size_t at;
     uint32_t depth;
+    nexus__regex_groups *groups;
     nexus_status status;
 } parser;
 
@@ -239,13 +240,36 @@ static nexus__regex_node *escape(parser *p) /* behind '\' */
     return n;
 }
 
-static bool group_name(parser *p) /* behind "(?<" */
+static bool group_name(parser *p, nexus_slice *name) /* behind "(?<" */
 {
     size_t start = p->at;
     while (more(p) && (peek(p) == '_' || peek(p) == '$' || (peek(p) >= '0' && peek(p) <= '9') ||
                        ((peek(p) | 0x20) >= 'a' && (peek(p) | 0x20) <= 'z')))
         p->at++;
+    *name = nexus__slice(p->text.p + start, p->at - start);
     return p->at > start && accept(p, ">");
+}
+
+/* Numbers the group; UINT32_MAX: failed. */
+static uint32_t number_group(parser *p, nexus_slice name)
+{
+    nexus__regex_groups *g = p->groups;
+    if (g->count == NEXUS__REGEX_GROUPS_MAX) {
+        fail(p, NEXUS_ETOOBIG, "too many groups: write (?:…) where nobody asks what a group took");
+        return UINT32_MAX;
+    }
+    for (uint32_t i = 0; i < g->count && name.n; i++)
+        if (nexus__slice_eq(g->names[i], name)) {
+            fail(p, NEXUS_EINVAL, "two groups have the same name");
+            return UINT32_MAX;
+        }
+    static const char numbers[] = "12345678910111213141516";
+    uint32_t n = g->count++;
+    nexus_slice number = {numbers + (n < 9 ? n : 9 + 2 * (n - 9)), n < 9 ? 1 : 2};
+    g->names[n] = nexus__arena_copy(p->arena, name.n ? name : number);
+    if (!g->names[n].p)
+        fail(p, NEXUS_ENOMEM, "out of memory");
+    return n;
 }
 
 static nexus__regex_node *group(parser *p) /* behind '(' */
@@ -254,16 +278,25 @@ static nexus__regex_node *group(parser *p) /* behind '(' */
     for (size_t i = 0; i < 4; i++)
         if (accept(p, around[i]))
             return fail(p, NEXUS_ENOTSUP, "look-around is not supported: it cannot be matched in linear time");
-    if (accept(p, "?<") ? !group_name(p) : (!accept(p, "?:") && peek(p) == '?'))
+    nexus_slice name = {0};
+    bool named = accept(p, "?<"), silent = !named && accept(p, "?:");
+    if (named ? !group_name(p, &name) : (!silent && peek(p) == '?'))
         return fail(p, NEXUS_EINVAL, "unknown kind of group");
     if (p->depth == NEXUS__REGEX_NESTING_MAX)
         return fail(p, NEXUS_ETOOBIG, "groups are nested too deep");
+    bool wanted = p->groups && !silent;
+    uint32_t number = wanted ? number_group(p, name) : 0;
+    if (number == UINT32_MAX)
+        return NULL;
     p->depth++;
     nexus__regex_node *inner = either(p);
     p->depth--;
     if (inner && !accept(p, ")"))
         return fail(p, NEXUS_EINVAL, "a group is not closed: ')' is missing");
-    return inner;
+    nexus__regex_node *n = inner && wanted ? node(p, NEXUS__REGEX_GROUP, inner, NULL) : inner;
+    if (n && wanted)
+        n->c = number;
+    return n;
 }
 
 static nexus__regex_node *dot(parser *p)
@@ -357,13 +390,14 @@ static nexus__regex_node *repeated(parser *p)
     uint32_t min, max;
     if (!inner || !quantifier(p, &min, &max) || p->status != NEXUS_OK)
         return p->status == NEXUS_OK ? inner : NULL;
-    accept(p, "?"); /* lazy: the same to a match that is yes or no */
+    bool lazy = accept(p, "?"); /* the same to a match that is yes or no */
     if (inner->kind >= NEXUS__REGEX_START && inner->kind <= NEXUS__REGEX_NOT_WORD)
         return fail(p, NEXUS_EINVAL, "an anchor cannot be repeated");
     nexus__regex_node *n = node(p, NEXUS__REGEX_REPEAT, inner, NULL);
     if (n) {
         n->min = min;
         n->max = max;
+        n->lazy = lazy;
     }
     return n;
 }
@@ -392,9 +426,10 @@ static nexus__regex_node *either(parser *p)
     return left;
 }
 
-nexus_status nexus__regex_parse(nexus__arena *arena, nexus_slice pattern, nexus__regex_node **out)
+nexus_status nexus__regex_parse(nexus__arena *arena, nexus_slice pattern, nexus__regex_groups *groups,
+                                nexus__regex_node **out)
 {
-    parser p = {.arena = arena, .text = pattern};
+    parser p = {.arena = arena, .text = pattern, .groups = groups};
     if (pattern.n > NEXUS__REGEX_PATTERN_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "a regular expression has at most %d bytes", NEXUS__REGEX_PATTERN_MAX);
     if (nexus__utf8_valid_prefix(pattern) != pattern.n)

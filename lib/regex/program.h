@@ -28,6 +28,8 @@ typedef enum nexus__regex_kind {
     NEXUS__REGEX_CONCAT,   /* left, right */
     NEXUS__REGEX_EITHER,   /* left, right */
     NEXUS__REGEX_REPEAT,   /* left, min..max; max UINT32_MAX = no end */
+    NEXUS__REGEX_GROUP,    /* left, c: its number; only where groups are wanted */
+    NEXUS__REGEX_SAVE,     /* of the program only: where we are goes to slot x */
     NEXUS__REGEX_SPLIT,    /* of the program only: go on at x and at y */
     NEXUS__REGEX_JUMP,     /* of the program only: go on at x */
     NEXUS__REGEX_MATCH,    /* of the program only */
@@ -39,6 +41,7 @@ typedef struct nexus__regex_node {
     const nexus__regex_class *set;
     struct nexus__regex_node *left, *right;
     uint32_t min, max;
+    bool lazy;
 } nexus__regex_node;
 
 typedef struct nexus__regex_op {
@@ -50,16 +53,34 @@ typedef struct nexus__regex_op {
     };
 } nexus__regex_op;
 
+/* Group n of the pattern, counted from 1, is names[n - 1]; without a name it is called by its number. */
+typedef struct nexus__regex_groups {
+    nexus_slice names[NEXUS__REGEX_GROUPS_MAX];
+    uint32_t count;
+} nexus__regex_groups;
+
 struct nexus__regex {
     nexus__regex_op *ops;
     uint32_t count;
     bool anchored; /* can only match at the start */
+    nexus__regex_groups groups;
     nexus__arena arena;
     const nexus_alloc *alloc;
 };
 
-/* pattern to tree, in the arena. */
-nexus_status nexus__regex_parse(nexus__arena *arena, nexus_slice pattern, nexus__regex_node **out);
+/* pattern to tree, in the arena. groups NULL: nobody wants to know what they took. */
+nexus_status nexus__regex_parse(nexus__arena *arena, nexus_slice pattern, nexus__regex_groups *groups,
+                                nexus__regex_node **out);
+
+/* What a simulation knows of the place in the text. */
+typedef struct nexus__regex_place {
+    bool at_start, at_end, word_before, word_after;
+} nexus__regex_place;
+
+/* The character at `at` and where the next one stands; UINT32_MAX at the end. */
+uint32_t nexus__regex_character(nexus_slice text, size_t at, size_t *next);
+bool nexus__regex_is_word(uint32_t c);
+bool nexus__regex_passes(const nexus__regex_place *place, uint32_t kind);
 
 /* A growing set of ranges. */
 typedef struct nexus__regex_set {
@@ -90,6 +111,12 @@ static inline bool nexus__regex_in(const nexus__regex_class *set, uint32_t c)
             high = middle;
     }
     return low < set->count && c >= set->ranges[low].low;
+}
+
+static inline bool nexus__regex_takes(const nexus__regex_op *op, uint32_t c)
+{
+    return (op->kind == NEXUS__REGEX_CHAR && op->x == c) ||
+           (op->kind == NEXUS__REGEX_CLASS && nexus__regex_in(op->set, c));
 }
 
 /* Unicode's general categories: a run begins at (entry >> 5) and has category (entry & 31). */

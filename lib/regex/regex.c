@@ -35,6 +35,12 @@ static void patch(emitter *e, uint32_t at, uint32_t x, uint32_t y)
     e->ops[at].y = y;
 }
 
+/* Into the repeated, or past it; a lazy repetition would rather go past. */
+static void patch_choice(emitter *e, uint32_t at, uint32_t past, bool lazy)
+{
+    patch(e, at, lazy ? past : at + 1, lazy ? at + 1 : past);
+}
+
 static void generate(emitter *e, const nexus__regex_node *n);
 
 static void generate_repeat(emitter *e, const nexus__regex_node *n)
@@ -49,7 +55,7 @@ static void generate_repeat(emitter *e, const nexus__regex_node *n)
         uint32_t split = emit(e, (nexus__regex_op){.kind = NEXUS__REGEX_SPLIT});
         generate(e, n->left);
         emit(e, (nexus__regex_op){.kind = NEXUS__REGEX_JUMP, .x = split});
-        patch(e, split, split + 1, e->count);
+        patch_choice(e, split, e->count, n->lazy);
         return;
     }
     /* x{0,3} = (x(x(x)?)?)?: every split leaves to the same place, known at the end; chained through y till then */
@@ -62,7 +68,7 @@ static void generate_repeat(emitter *e, const nexus__regex_node *n)
     }
     for (uint32_t at = last; e->ops && !e->over && at != UINT32_MAX;) {
         uint32_t before = e->ops[at].y;
-        e->ops[at].y = e->count;
+        patch_choice(e, at, e->count, n->lazy);
         at = before;
     }
 }
@@ -90,6 +96,11 @@ static void generate(emitter *e, const nexus__regex_node *n)
     }
     case NEXUS__REGEX_REPEAT:
         generate_repeat(e, n);
+        return;
+    case NEXUS__REGEX_GROUP:
+        emit(e, (nexus__regex_op){.kind = NEXUS__REGEX_SAVE, .x = 2 * n->c});
+        generate(e, n->left);
+        emit(e, (nexus__regex_op){.kind = NEXUS__REGEX_SAVE, .x = 2 * n->c + 1});
         return;
     case NEXUS__REGEX_CLASS:
         emit(e, (nexus__regex_op){.kind = n->kind, .set = n->set});
@@ -127,7 +138,20 @@ static nexus_status build(nexus__regex *re, const nexus__regex_node *tree)
     return NEXUS_OK;
 }
 
-nexus_status nexus__regex_compile(nexus__regex **out, nexus_slice pattern, const nexus_alloc *alloc)
+/* ^(?:tree)$ */
+static nexus__regex_node *enclosed(nexus__arena *arena, nexus__regex_node *tree)
+{
+    nexus__regex_node *n = nexus__arena_get(arena, 4 * sizeof *n);
+    if (!n)
+        return NULL;
+    n[0] = (nexus__regex_node){.kind = NEXUS__REGEX_START};
+    n[1] = (nexus__regex_node){.kind = NEXUS__REGEX_END};
+    n[2] = (nexus__regex_node){.kind = NEXUS__REGEX_CONCAT, .left = &n[0], .right = tree};
+    n[3] = (nexus__regex_node){.kind = NEXUS__REGEX_CONCAT, .left = &n[2], .right = &n[1]};
+    return &n[3];
+}
+
+static nexus_status compile(nexus__regex **out, nexus_slice pattern, bool whole, const nexus_alloc *alloc)
 {
     nexus__regex *re = nexus__calloc(alloc, 1, sizeof *re);
     if (!re)
@@ -135,7 +159,9 @@ nexus_status nexus__regex_compile(nexus__regex **out, nexus_slice pattern, const
     re->alloc = alloc;
     nexus__arena_init(&re->arena, alloc, 1024);
     nexus__regex_node *tree;
-    nexus_status status = nexus__regex_parse(&re->arena, pattern, &tree);
+    nexus_status status = nexus__regex_parse(&re->arena, pattern, whole ? &re->groups : NULL, &tree);
+    if (status == NEXUS_OK && whole && !(tree = enclosed(&re->arena, tree)))
+        status = nexus__nomem();
     if (status == NEXUS_OK)
         status = build(re, tree);
     if (status == NEXUS_OK)
@@ -143,6 +169,16 @@ nexus_status nexus__regex_compile(nexus__regex **out, nexus_slice pattern, const
     else
         nexus__regex_free(re);
     return status;
+}
+
+nexus_status nexus__regex_compile(nexus__regex **out, nexus_slice pattern, const nexus_alloc *alloc)
+{
+    return compile(out, pattern, false, alloc);
+}
+
+nexus_status nexus__regex_compile_whole(nexus__regex **out, nexus_slice pattern, const nexus_alloc *alloc)
+{
+    return compile(out, pattern, true, alloc);
 }
 
 void nexus__regex_free(nexus__regex *re)
@@ -163,7 +199,7 @@ typedef struct search {
     const nexus__regex *re;
     states now, next;
     uint32_t *stack;
-    bool at_start, at_end, word_before, word_after;
+    nexus__regex_place place;
 } search;
 
 static bool holds(const states *s, uint32_t state)
@@ -177,17 +213,17 @@ static void put(states *s, uint32_t state)
     s->member[s->count++] = state;
 }
 
-static bool passes(const search *s, uint32_t kind)
+bool nexus__regex_passes(const nexus__regex_place *place, uint32_t kind)
 {
     switch (kind) {
     case NEXUS__REGEX_START:
-        return s->at_start;
+        return place->at_start;
     case NEXUS__REGEX_END:
-        return s->at_end;
+        return place->at_end;
     case NEXUS__REGEX_WORD:
-        return s->word_before != s->word_after;
+        return place->word_before != place->word_after;
     default:
-        return s->word_before == s->word_after;
+        return place->word_before == place->word_after;
     }
 }
 
@@ -209,7 +245,9 @@ static bool enter(search *s, states *to, uint32_t state)
             follow[n++] = op->y;
         } else if (op->kind == NEXUS__REGEX_JUMP) {
             follow[n++] = op->x;
-        } else if (op->kind >= NEXUS__REGEX_START && op->kind <= NEXUS__REGEX_NOT_WORD && passes(s, op->kind)) {
+        } else if (op->kind == NEXUS__REGEX_SAVE) {
+            follow[n++] = at + 1;
+        } else if (op->kind >= NEXUS__REGEX_START && op->kind <= NEXUS__REGEX_NOT_WORD && nexus__regex_passes(&s->place, op->kind)) {
             follow[n++] = at + 1;
         }
         for (uint32_t i = 0; i < n; i++)
@@ -221,13 +259,12 @@ static bool enter(search *s, states *to, uint32_t state)
     return false;
 }
 
-static bool word(uint32_t c)
+bool nexus__regex_is_word(uint32_t c)
 {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
 }
 
-/* UINT32_MAX at the end. */
-static uint32_t character(nexus_slice text, size_t at, size_t *next)
+uint32_t nexus__regex_character(nexus_slice text, size_t at, size_t *next)
 {
     *next = at;
     if (at >= text.n)
@@ -244,33 +281,27 @@ static uint32_t character(nexus_slice text, size_t at, size_t *next)
     return nexus__utf8_next(text, next);
 }
 
-static bool takes(const nexus__regex_op *op, uint32_t c)
-{
-    return (op->kind == NEXUS__REGEX_CHAR && op->x == c) ||
-           (op->kind == NEXUS__REGEX_CLASS && nexus__regex_in(op->set, c));
-}
-
 static bool run(search *s, nexus_slice text)
 {
     size_t at = 0, next;
-    uint32_t c = character(text, 0, &next);
-    s->at_start = true;
-    s->word_before = false;
-    s->at_end = c == UINT32_MAX;
-    s->word_after = !s->at_end && word(c);
+    uint32_t c = nexus__regex_character(text, 0, &next);
+    s->place.at_start = true;
+    s->place.word_before = false;
+    s->place.at_end = c == UINT32_MAX;
+    s->place.word_after = !s->place.at_end && nexus__regex_is_word(c);
     if (enter(s, &s->now, 0))
         return true;
     while (c != UINT32_MAX && (s->now.count || !s->re->anchored)) {
         at = next;
-        uint32_t following = character(text, at, &next);
-        s->at_start = false;
-        s->at_end = following == UINT32_MAX;
-        s->word_before = word(c);
-        s->word_after = !s->at_end && word(following);
+        uint32_t following = nexus__regex_character(text, at, &next);
+        s->place.at_start = false;
+        s->place.at_end = following == UINT32_MAX;
+        s->place.word_before = nexus__regex_is_word(c);
+        s->place.word_after = !s->place.at_end && nexus__regex_is_word(following);
         s->next.count = 0;
         for (uint32_t i = 0; i < s->now.count; i++) {
             uint32_t state = s->now.member[i];
-            if (takes(&s->re->ops[state], c) && enter(s, &s->next, state + 1))
+            if (nexus__regex_takes(&s->re->ops[state], c) && enter(s, &s->next, state + 1))
                 return true;
         }
         if (!s->re->anchored && enter(s, &s->next, 0))

@@ -26,7 +26,8 @@ static nexus_status parse_param(const char *path, nexus_slice inner, bool last, 
     static const struct {
         const char *suffix;
         enum nexus__segment_kind kind;
-    } types[] = {{":int", NEXUS__SEGMENT_INT}, {":uuid", NEXUS__SEGMENT_UUID}, {"...", NEXUS__SEGMENT_REST}};
+    } types[] = {{":int", NEXUS__SEGMENT_INT}, {":uuid", NEXUS__SEGMENT_UUID}, {":version", NEXUS__SEGMENT_VERSION},
+                 {"...", NEXUS__SEGMENT_REST}};
     out->kind = NEXUS__SEGMENT_ANY;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         nexus_slice suffix = nexus__slice_c(types[i].suffix);
@@ -38,8 +39,8 @@ static nexus_status parse_param(const char *path, nexus_slice inner, bool last, 
     }
     if (!name_ok(inner))
         return nexus__fail(NEXUS_EINVAL,
-                           "route %s: \"{%.*s}\" is no parameter; write {name}, {name:int}, {name:uuid} or "
-                           "{name...}",
+                           "route %s: \"{%.*s}\" is no parameter; write {name}, {name:int}, {name:uuid}, "
+                           "{name:version} or {name...}",
                            path, (int)inner.n, inner.p);
     if (out->kind == NEXUS__SEGMENT_REST && !last)
         return nexus__fail(NEXUS_EINVAL, "route %s: {%.*s...} must be the last segment", path, (int)inner.n, inner.p);
@@ -170,12 +171,8 @@ static const char *copy_text(nexus__arena *arena, const char *text, bool *failed
     return copy;
 }
 
-static nexus__router_leaf *leaf_new(nexus__arena *arena, const nexus_router_rule *rule, const segment *segments,
-                                    uint32_t count, uint32_t captures)
+nexus_status nexus__router_leaf_init(nexus__arena *arena, nexus__router_leaf *leaf, const nexus_router_rule *rule)
 {
-    nexus__router_leaf *leaf = nexus__arena_get(arena, sizeof *leaf + captures * sizeof leaf->captures[0]);
-    if (!leaf)
-        return NULL;
     bool failed = false;
     *leaf = (nexus__router_leaf){.rule = *rule};
     leaf->rule.path = copy_text(arena, rule->path, &failed);
@@ -184,19 +181,27 @@ static nexus__router_leaf *leaf_new(nexus__arena *arena, const nexus_router_rule
     leaf->rule.host = NULL; /* the tree's */
     if (!rule->methods)
         leaf->rule.methods = NEXUS_METHOD_ANY;
-    for (uint32_t i = 0; i < count; i++) {
+    return failed ? nexus__nomem() : NEXUS_OK;
+}
+
+static nexus__router_leaf *leaf_new(nexus__arena *arena, const nexus_router_rule *rule, const segment *segments,
+                                    uint32_t count, uint32_t captures)
+{
+    nexus__router_leaf *leaf = nexus__arena_get(arena, sizeof *leaf + captures * sizeof leaf->captures[0]);
+    bool failed = !leaf || nexus__router_leaf_init(arena, leaf, rule);
+    for (uint32_t i = 0; !failed && i < count; i++) {
         if (segments[i].kind == NEXUS__SEGMENT_TEXT)
             continue;
         uint32_t c = leaf->capture_count++;
         leaf->captures[c].name = nexus__arena_copy(arena, segments[i].text);
         leaf->captures[c].segment = i;
         leaf->captures[c].rest = segments[i].kind == NEXUS__SEGMENT_REST;
-        failed |= !leaf->captures[c].name.p;
+        failed = !leaf->captures[c].name.p;
     }
     return failed ? NULL : leaf;
 }
 
-static bool before(const nexus_router_rule *a, const nexus_router_rule *b)
+bool nexus__router_before(const nexus_router_rule *a, const nexus_router_rule *b)
 {
     if (a->priority != b->priority)
         return a->priority > b->priority;
@@ -205,21 +210,26 @@ static bool before(const nexus_router_rule *a, const nexus_router_rule *b)
     return strcmp(a->id, b->id) < 0;
 }
 
-static bool equal(const nexus_router_rule *a, const nexus_router_rule *b)
+bool nexus__router_equal(const nexus_router_rule *a, const nexus_router_rule *b)
 {
     return a->methods & b->methods && a->priority == b->priority && a->predicates == b->predicates &&
            strcmp(a->conditions ? a->conditions : "", b->conditions ? b->conditions : "") == 0;
 }
 
+nexus_status nexus__router_conflict(const nexus_router_rule *a, const nexus_router_rule *b)
+{
+    return nexus__fail(NEXUS_ECONFLICT,
+                       "routes %s (%s) and %s (%s) are equal; change one's path, methods, "
+                       "priority or conditions",
+                       a->id, a->path, b->id, b->path);
+}
+
 static nexus_status leaf_place(nexus__router_leaf **list, nexus__router_leaf *leaf)
 {
     for (nexus__router_leaf *other = *list; other; other = other->next)
-        if (equal(&other->rule, &leaf->rule))
-            return nexus__fail(NEXUS_ECONFLICT,
-                               "routes %s (%s) and %s (%s) are equal; change one's path, methods, "
-                               "priority or conditions",
-                               other->rule.id, other->rule.path, leaf->rule.id, leaf->rule.path);
-    while (*list && before(&(*list)->rule, &leaf->rule))
+        if (nexus__router_equal(&other->rule, &leaf->rule))
+            return nexus__router_conflict(&other->rule, &leaf->rule);
+    while (*list && nexus__router_before(&(*list)->rule, &leaf->rule))
         list = &(*list)->next;
     leaf->next = *list;
     *list = leaf;
@@ -242,34 +252,44 @@ static nexus_status check_names(const char *path, const segment *segments, uint3
     return NEXUS_OK;
 }
 
-nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_node *root, const nexus_router_rule *rule,
+nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_tree *tree, const nexus_router_rule *rule,
                                   const nexus_alloc *alloc)
 {
     segment segments[NEXUS__ROUTER_SEGMENTS_MAX];
     uint32_t count = 0, captures;
+    if (rule->flags & NEXUS_ROUTER_REGEX)
+        return nexus__router_pattern_insert(arena, tree, rule, alloc);
     bool prefix = rule->flags & NEXUS_ROUTER_PREFIX;
     nexus_status status = parse_template(arena, rule->path, prefix, segments, &count);
     if (status || (status = check_names(rule->path, segments, count, &captures)))
         return status;
     bool rest = count > 0 && segments[count - 1].kind == NEXUS__SEGMENT_REST;
-    nexus__router_node *node = root;
+    nexus__router_node *node = &tree->root;
     for (uint32_t i = 0; i + rest < count; i++)
         if ((status = child_of(arena, node, &segments[i], alloc, &node)))
             return status;
     nexus__router_leaf *leaf = leaf_new(arena, rule, segments, count, captures);
     if (!leaf)
         return nexus__nomem();
+    tree->ranked |= captures > 0 && (rule->priority || rule->predicates);
     return leaf_place(rest ? &node->rest : prefix ? &node->prefix : &node->exact, leaf);
 }
 
-void nexus__router_node_free(nexus__router_node *node, const nexus_alloc *alloc)
+static void node_free(nexus__router_node *node, const nexus_alloc *alloc)
 {
     if (!node)
         return;
     if (node->index)
         nexus__map_free(node->index);
     for (nexus__router_node *child = node->texts; child; child = child->sibling)
-        nexus__router_node_free(child, alloc);
+        node_free(child, alloc);
     for (int kind = 0; kind < NEXUS__SEGMENT_KINDS; kind++)
-        nexus__router_node_free(node->typed[kind], alloc);
+        node_free(node->typed[kind], alloc);
+}
+
+void nexus__router_tree_free(nexus__router_tree *tree, const nexus_alloc *alloc)
+{
+    node_free(&tree->root, alloc);
+    for (nexus__router_pattern *p = tree->patterns; p; p = p->next)
+        nexus__regex_free(p->re);
 }

@@ -7,7 +7,7 @@ enum { HOST_MAX = 255 };
 
 typedef struct host_tree {
     nexus_slice host; /* "api.example.com" or ".example.com" */
-    nexus__router_node root;
+    nexus__router_tree tree;
     struct host_tree *next;
 } host_tree;
 
@@ -41,9 +41,9 @@ void nexus_router_free(nexus_router *r)
 {
     if (!r)
         return;
-    nexus__router_node_free(&r->any.root, r->alloc);
+    nexus__router_tree_free(&r->any.tree, r->alloc);
     for (host_tree *t = r->hosts; t; t = t->next)
-        nexus__router_node_free(&t->root, r->alloc);
+        nexus__router_tree_free(&t->tree, r->alloc);
     nexus__map_free(&r->exact);
     nexus__map_free(&r->suffix);
     nexus__arena_free(&r->arena);
@@ -71,11 +71,11 @@ static nexus_slice host_normal(nexus_slice host, char out[static HOST_MAX])
     return nexus__slice(out, n > 0 && out[n - 1] == '.' ? n - 1 : n);
 }
 
-static nexus_status tree_for(nexus_router *r, const char *pattern, nexus__router_node **out)
+static nexus_status tree_for(nexus_router *r, const char *pattern, nexus__router_tree **out)
 {
     nexus_slice host = nexus__slice_c(pattern);
     if (host.n == 0 || nexus__slice_eq_c(host, "*")) {
-        *out = &r->any.root;
+        *out = &r->any.tree;
         return NEXUS_OK;
     }
     bool wild = nexus__slice_starts(host, NEXUS_S("*."));
@@ -95,7 +95,7 @@ static nexus_status tree_for(nexus_router *r, const char *pattern, nexus__router
             return nexus__nomem();
         r->hosts = tree;
     }
-    *out = &tree->root;
+    *out = &tree->tree;
     return NEXUS_OK;
 }
 
@@ -103,9 +103,9 @@ nexus_status nexus_router_add(nexus_router *r, const nexus_router_rule *rule)
 {
     nexus_router_rule known = NEXUS_ROUTER_RULE_INIT;
     memcpy(&known, rule, rule->size < sizeof known ? rule->size : sizeof known);
-    nexus__router_node *root = NULL;
-    nexus_status status = tree_for(r, known.host, &root);
-    return status ? status : nexus__router_insert(&r->arena, root, &known, r->alloc);
+    nexus__router_tree *tree = NULL;
+    nexus_status status = tree_for(r, known.host, &tree);
+    return status ? status : nexus__router_insert(&r->arena, tree, &known, r->alloc);
 }
 
 static void fill(nexus_router_match *match, const nexus__router_walk *w, const nexus__router_leaf *leaf)
@@ -113,6 +113,10 @@ static void fill(nexus_router_match *match, const nexus__router_walk *w, const n
     match->value = leaf->rule.value;
     match->id = leaf->rule.id;
     match->path = leaf->rule.path;
+    if (w->pattern) {
+        nexus__router_fill_groups(w->pattern, w->path, match);
+        return;
+    }
     match->capture_count = leaf->capture_count;
     for (uint32_t i = 0; i < leaf->capture_count; i++) {
         uint32_t start = w->starts[leaf->captures[i].segment];
@@ -128,10 +132,10 @@ static const nexus__router_leaf *find_in_hosts(const nexus_router *r, nexus__rou
     const nexus__router_leaf *leaf = NULL;
     const host_tree *tree = nexus__map_get(&r->exact, host);
     if (tree)
-        leaf = nexus__router_walk_tree(w, &tree->root);
+        leaf = nexus__router_walk_tree(w, &tree->tree);
     for (size_t i = 1; !leaf && i < host.n && r->suffix.count; i++) /* the longest suffix stands first */
         if (host.p[i] == '.' && (tree = nexus__map_get(&r->suffix, nexus__slice_from(host, i))))
-            leaf = nexus__router_walk_tree(w, &tree->root);
+            leaf = nexus__router_walk_tree(w, &tree->tree);
     return leaf;
 }
 
@@ -152,7 +156,7 @@ nexus_status nexus_router_find(const nexus_router *r, nexus_slice host, nexus_sl
     nexus__router_split(&w, path);
     const nexus__router_leaf *leaf = r->hosts && host.n > 0 ? find_in_hosts(r, &w, host) : NULL;
     if (!leaf)
-        leaf = nexus__router_walk_tree(&w, &r->any.root);
+        leaf = nexus__router_walk_tree(&w, &r->any.tree);
     if (leaf) {
         fill(match, &w, leaf);
         return NEXUS_OK;

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/map.h"
+#include "regex/regex.h"
 
 enum {
     NEXUS__ROUTER_SEGMENTS_MAX = 64, /* of one template */
@@ -17,6 +18,7 @@ enum nexus__segment_kind {
     NEXUS__SEGMENT_TEXT,
     NEXUS__SEGMENT_INT,
     NEXUS__SEGMENT_UUID,
+    NEXUS__SEGMENT_VERSION,
     NEXUS__SEGMENT_ANY,
     NEXUS__SEGMENT_REST,
     NEXUS__SEGMENT_KINDS
@@ -39,10 +41,24 @@ struct nexus__router_node {
     nexus__router_node *texts;                       /* children by text: a short chain … */
     nexus__map *index;                               /* … or, when many, a map */
     nexus__router_node *sibling;                     /* in the parent's chain */
-    nexus__router_node *typed[NEXUS__SEGMENT_KINDS]; /* [INT], [UUID], [ANY]; [TEXT] and [REST] unused */
+    nexus__router_node *typed[NEXUS__SEGMENT_KINDS]; /* [INT] to [ANY]; [TEXT] and [REST] unused */
     nexus__router_leaf *exact, *rest, *prefix;       /* rules that end here, best first */
     uint32_t depth, text_count;
 };
+
+/* A rule whose path is a regular expression. */
+typedef struct nexus__router_pattern {
+    nexus__router_leaf *leaf;
+    nexus__regex *re;
+    struct nexus__router_pattern *next; /* the next best */
+} nexus__router_pattern;
+
+/* All rules of one host pattern. */
+typedef struct nexus__router_tree {
+    nexus__router_node root;
+    nexus__router_pattern *patterns; /* best first */
+    bool ranked;                     /* some template has a priority or conditions: the first that fits may not be the best */
+} nexus__router_tree;
 
 /* What a walk is looking for, and what it has seen. */
 typedef struct nexus__router_walk {
@@ -58,12 +74,26 @@ typedef struct nexus__router_walk {
     const nexus__router_node *prefixes[NEXUS__ROUTER_SEGMENTS_MAX + 1]; /* by depth; valid where the bit is set */
     uint64_t prefix_depths, prefix_again;                               /* bit per depth: some node; more than one */
     bool prefix_root;
+    const nexus__router_pattern *pattern; /* what the winner is, if it is one */
 } nexus__router_walk;
 
 void nexus__router_split(nexus__router_walk *w, nexus_slice path);
-nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_node *root, const nexus_router_rule *rule,
+nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_tree *tree, const nexus_router_rule *rule,
                                   const nexus_alloc *alloc) NEXUS_MUST_CHECK;
-const nexus__router_leaf *nexus__router_walk_tree(nexus__router_walk *w, const nexus__router_node *root);
-void nexus__router_node_free(nexus__router_node *node, const nexus_alloc *alloc); /* the maps; nodes are the arena's */
+const nexus__router_leaf *nexus__router_walk_tree(nexus__router_walk *w, const nexus__router_tree *tree);
+/* The first rule of the list that takes the request; what lacks only the method is noted for Allow. */
+const nexus__router_leaf *nexus__router_try(nexus__router_walk *w, const nexus__router_leaf *leaf);
+bool nexus__router_before(const nexus_router_rule *a, const nexus_router_rule *b); /* in rank, then in id */
+void nexus__router_tree_free(nexus__router_tree *tree, const nexus_alloc *alloc); /* maps and patterns; nodes are the arena's */
+
+/* pattern.c */
+nexus_status nexus__router_pattern_insert(nexus__arena *arena, nexus__router_tree *tree, const nexus_router_rule *rule,
+                                          const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+const nexus__router_leaf *nexus__router_walk_patterns(nexus__router_walk *w, const nexus__router_tree *tree);
+void nexus__router_fill_groups(const nexus__router_pattern *pattern, nexus_slice path, nexus_router_match *match);
+/* insert.c: what is the same for both kinds. */
+nexus_status nexus__router_leaf_init(nexus__arena *arena, nexus__router_leaf *leaf, const nexus_router_rule *rule);
+bool nexus__router_equal(const nexus_router_rule *a, const nexus_router_rule *b);
+nexus_status nexus__router_conflict(const nexus_router_rule *a, const nexus_router_rule *b);
 
 #endif

@@ -1,5 +1,6 @@
 /* regex/: language, refusals, and time linear in the text. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -151,4 +152,48 @@ Test(regex, evil_patterns_take_linear_time)
         nexus__regex_free(re);
     }
     free(text);
+}
+
+static void groups_are(const char *pattern, const char *text, const char *expected)
+{
+    nexus__regex *re;
+    nexus_slice groups[NEXUS__REGEX_GROUPS_MAX];
+    bool matched;
+    char all[256] = "";
+    cr_assert_eq(nexus__regex_compile_whole(&re, nexus__slice_c(pattern), NULL), NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(nexus__regex_groups_of(re, nexus__slice_c(text), groups, &matched), NEXUS_OK);
+    for (uint32_t i = 0; matched && i < nexus__regex_group_count(re); i++) {
+        nexus_slice name = nexus__regex_group_name(re, i);
+        size_t n = strlen(all);
+        snprintf(all + n, sizeof all - n, "%s%.*s=%.*s", n ? " " : "", (int)name.n, name.p, (int)groups[i].n,
+                 groups[i].p ? groups[i].p : "");
+    }
+    cr_assert_str_eq(matched ? all : "no", expected, "%s on %s gave %s", pattern, text, all);
+    nexus__regex_free(re);
+}
+
+Test(regex, groups_take_what_a_backtracking_matcher_gives_them)
+{
+    groups_are("/a/(.*)/b/(.*)", "/a/x/b/y/b/z", "1=x/b/y 2=z");
+    groups_are("/a/(.*?)/b/(.*)", "/a/x/b/y/b/z", "1=x 2=y/b/z");
+    groups_are("(?<year>[0-9]{4})-(?<month>[0-9]{2})(?:-.*)?", "2026-11-28", "year=2026 month=11");
+    groups_are("(a|ab)(c|bcd)(d*)", "abcd", "1=a 2=bcd 3=");
+    groups_are("(a)|(b)", "b", "1= 2=b");
+    groups_are("(a*)*", "aaa", "1=aaa");
+    groups_are("((x)y)+", "xyxy", "1=xy 2=x");
+    groups_are("(x{1,2}?)(x*)", "xxx", "1=x 2=xx");
+    groups_are("a", "ab", "no");
+    groups_are("b", "ab", "no");
+    groups_are("(\\bfoo\\b) (.)", "foo \xc3\xa9", "1=foo 2=\xc3\xa9");
+    groups_are("(a){0,600}(b)", "aaab", "1=a 2=b");
+}
+
+Test(regex, groups_have_limits_and_names)
+{
+    nexus__regex *re;
+    cr_assert_eq(nexus__regex_compile_whole(&re, NEXUS_S("()()()()()()()()()()()()()()()()()"), NULL), NEXUS_ETOOBIG);
+    cr_assert_eq(nexus__regex_compile_whole(&re, NEXUS_S("(?<a>x)(?<a>y)"), NULL), NEXUS_EINVAL);
+    cr_assert_eq(nexus__regex_compile_whole(&re, NEXUS_S("()()()()()()()()()()()"), NULL), NEXUS_OK);
+    cr_assert(nexus__slice_eq_c(nexus__regex_group_name(re, 10), "11"));
+    nexus__regex_free(re);
 }

@@ -173,6 +173,68 @@ Test(find, conditions_and_priority)
     nexus_router_free(r);
 }
 
+Test(find, rank_goes_before_what_is_more_specific)
+{
+    static const struct {
+        const char *id, *path;
+        uint32_t flags;
+        int32_t priority;
+        uint32_t predicates;
+    } rules[] = {
+        {"int", "/u/{id:int}", 0, 0, 0},    {"any", "/u/{id}", 0, 1, 0},      {"exact", "/u/7", 0, -5, 0},
+        {"rest", "/u/{r...}", 0, 0, 0},     {"cond", "/w/{a}", 0, 0, 1},      {"int2", "/w/{a:int}", 0, 0, 0},
+        {"px", "/p/{a}", 1, 0, 0},          {"py", "/{b}/q", 1, 3, 0},        {"re-b", "/z/.*", 2, 0, 0},
+        {"re-a", "/z/[a-z]+", 2, 0, 0},     {"re-high", "/z/high.*", 2, 2, 0}, {"z-prefix", "/z/pre", 1, -9, 0},
+        {"ver", "/{v:version}/x", 0, 0, 0},
+    };
+    static const struct {
+        const char *path, *id;
+    } rows[] = {
+        {"/u/7", "exact"}, {"/u/8", "any"},     {"/u/8/9", "rest"}, {"/w/5", "cond"},         {"/p/q", "py"},
+        {"/p/r", "px"},    {"/z/a", "re-a"},    {"/z/1", "re-b"},   {"/z/highest", "re-high"}, {"/z/pre", "z-prefix"},
+        {"/v1/x", "ver"},  {"/v1.2-b/x", "ver"}, {"/vx/x", "404"},   {"/v/x", "404"},           {"/zz/a", "404"},
+    };
+    nexus_router *r;
+    nexus_router_match m;
+    cr_assert_eq(nexus_router_new(&r, NULL), 0);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        nexus_router_rule rule = NEXUS_ROUTER_RULE_INIT;
+        rule.id = rules[i].id;
+        rule.path = rules[i].path;
+        rule.flags = rules[i].flags;
+        rule.priority = rules[i].priority;
+        rule.predicates = rules[i].predicates;
+        cr_assert_eq(nexus_router_add(r, &rule), 0, "%s", nexus_error_message());
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        cr_assert_str_eq(find(r, "", NEXUS_METHOD_GET, rows[i].path, &m), rows[i].id, "%s", rows[i].path);
+    nexus_router_free(r);
+}
+
+Test(find, patterns_capture_and_are_refused_when_not_linear)
+{
+    static const struct {
+        const char *pattern;
+        nexus_status status;
+    } bad[] = {{"(a)\\1", NEXUS_ENOTSUP}, {"(?=a)", NEXUS_ENOTSUP}, {"(?<!a)b", NEXUS_ENOTSUP}, {"(", NEXUS_EINVAL},
+               {"(a{1000}){20}", NEXUS_ETOOBIG}};
+    nexus_router *r;
+    nexus_router_match m;
+    cr_assert_eq(nexus_router_new(&r, NULL), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        cr_assert_eq(add(r, NULL, NULL, 0, bad[i].pattern, NEXUS_ROUTER_REGEX), bad[i].status, "%s", bad[i].pattern);
+    cr_assert_eq(add(r, "one", "h", NEXUS_METHOD_GET, "/(?<a>[^/]+)/(.*)", NEXUS_ROUTER_REGEX), 0);
+    cr_assert_eq(add(r, "two", "h", NEXUS_METHOD_GET, "/(?<a>[^/]+)/(.*)", NEXUS_ROUTER_REGEX), NEXUS_ECONFLICT);
+    cr_assert(strstr(nexus_error_message(), "one") && strstr(nexus_error_message(), "two"));
+    cr_assert_str_eq(find(r, "h", NEXUS_METHOD_GET, "/x/y/z", &m), "one");
+    cr_assert_eq(m.capture_count, 2);
+    cr_assert(nexus__slice_eq_c(m.captures[0].name, "a") && nexus__slice_eq_c(m.captures[0].value, "x"));
+    cr_assert(nexus__slice_eq_c(m.captures[1].name, "2") && nexus__slice_eq_c(m.captures[1].value, "y/z"));
+    cr_assert_str_eq(find(r, "h", NEXUS_METHOD_POST, "/x/y", &m), "405");
+    cr_assert_str_eq(find(r, "h", NEXUS_METHOD_GET, "/x", &m), "404");
+    nexus_router_free(r);
+}
+
 static int64_t cost_ns(size_t routes)
 {
     nexus_router *r;
