@@ -20,6 +20,7 @@
 #include <nexus/limit.h>
 #include <nexus/log.h>
 #include <nexus/metrics.h>
+#include <nexus/middleware.h>
 #include <nexus/notify.h>
 #include <nexus/openapi.h>
 #include <nexus/rbac.h>

@@ -12,6 +12,8 @@ void nexus__call_count(nexus__call *call, uint16_t status)
     unsigned class = status / 100 <= 5 ? status / 100 : 0;
     if (call->route)
         nexus_metric_add(call->route->replies[class], 1);
+    if (call->mw)
+        nexus__mw_end(call, status);
 }
 
 void nexus__call_release(nexus__call *call, bool reuse)
@@ -73,16 +75,37 @@ void nexus__call_client_gone(nexus_request *request, void *user_data)
 
 /* --- filters ------------------------------------------------------------------------------------------------------ */
 
+static void start(nexus__call *call)
+{
+    if (!call->mw)
+        nexus__call_start(call);
+    else if (nexus__mw_pass(call, NEXUS__MW_UPSTREAM))
+        nexus__mw_around(call);
+}
+
+/* Before the first filter behind those that say who may pass. */
+static bool pass_on_auth(nexus__call *call, const nexus__gw_filter *next)
+{
+    if (!call->mw || call->mw->auth_passed || (next && nexus__gw_filter_is_access(next)))
+        return true;
+    call->mw->auth_passed = true;
+    return nexus__mw_pass(call, NEXUS__MW_AUTH);
+}
+
 static void run_filters(nexus__call *call)
 {
     const nexus__gw_route *route = call->route;
     while (call->filter_at < route->conf->filters.count) {
-        uint32_t i = call->filter_at++;
+        uint32_t i = call->filter_at;
         const nexus__gw_filter_use *use = &route->conf->filters.items[i];
+        if (!pass_on_auth(call, use->filter))
+            return;
+        call->filter_at++;
         if (use->filter->request && use->filter->request(call, use->conf, route->states[i]) != NEXUS__GW_NEXT)
             return;
     }
-    nexus__call_start(call);
+    if (pass_on_auth(call, NULL))
+        start(call);
 }
 
 void nexus__call_go_on(nexus__call *call, nexus__gw_verdict verdict)
@@ -154,6 +177,7 @@ static bool preflight(nexus__call *call, const nexus__gw_route *route, uint32_t 
         size_t n = nexus_method_allow(methods, allow, sizeof allow);
         (void)nexus_request_set_header(request, "Allow", nexus__slice(allow, n));
     }
+    nexus__call_count(call, 204);
     nexus__call_release(call, false);
     nexus_request_reply(request, 204, NULL, (nexus_slice){0});
     return false;
@@ -188,7 +212,7 @@ static bool keep_captures(nexus__call *call, const nexus_router_match *m)
     return true;
 }
 
-static void route(nexus__call *call, bool ambiguous)
+static void route(nexus__call *call)
 {
     nexus_request *request = call->request;
     const nexus__snapshot *s = call->view->snapshot;
@@ -197,7 +221,7 @@ static void route(nexus__call *call, bool ambiguous)
     nexus_request_host(request, &host);
     nexus_status status = nexus_router_find(s->router, host, call->path, call->method, NULL, NULL, &m);
     nexus__gw_route *found = m.value;
-    if (ambiguous && (status || !found->conf->ambiguous_pass)) {
+    if (call->ambiguous && (status || !found->conf->ambiguous_pass)) {
         nexus__call_problem(call, 400, "ambiguous-path", "The path holds an escape that servers read differently.");
         return;
     }
@@ -233,7 +257,24 @@ static void route(nexus__call *call, bool ambiguous)
     }
     if (nexus__exchange_head(request)->upgrade && !nexus__call_check_upgrade(call))
         return;
-    run_filters(call);
+    if (!call->mw || nexus__mw_pass(call, NEXUS__MW_ROUTE))
+        run_filters(call);
+}
+
+void nexus__call_passed(nexus__call *call, nexus__mw_phase phase)
+{
+    switch (phase) {
+    case NEXUS__MW_REQUEST:
+        route(call);
+        break;
+    case NEXUS__MW_ROUTE:
+    case NEXUS__MW_AUTH:
+        run_filters(call);
+        break;
+    default: /* the only other one that suspends: on_upstream */
+        nexus__mw_around(call);
+        break;
+    }
 }
 
 void nexus__call_handle(nexus_request *request, void *user_data)
@@ -257,11 +298,13 @@ void nexus__call_handle(nexus_request *request, void *user_data)
     *call = (nexus__call){.request = request, .view = home->view, .method = nexus__exchange_method(request)};
     call->view->refs++;
     nexus_status status = nexus_path_canonical(raw, 0, space, &call->path);
-    bool ambiguous = status == NEXUS_EPERM;
-    if (ambiguous)
+    call->ambiguous = status == NEXUS_EPERM;
+    if (call->ambiguous)
         status = nexus_path_canonical(raw, NEXUS_PATH_AMBIGUOUS_PASS, space, &call->path);
-    if (status)
+    if (g->middlewares && !nexus__mw_begin(call))
+        nexus__call_problem(call, 500, "out-of-memory", NULL);
+    else if (status)
         nexus__call_problem(call, 400, "bad-path", "The path is not valid.");
-    else
-        route(call, ambiguous);
+    else if (!call->mw || nexus__mw_pass(call, NEXUS__MW_REQUEST))
+        route(call);
 }

@@ -174,6 +174,8 @@ nexus_status nexus_gateway_explain(nexus_gateway *g, const char *method, nexus_s
         nexus__json_put_text_c(&w, "detail", nexus_error_message());
     } else {
         put_outcome(&w, s, host, path, nexus_method_parse(nexus__slice_c(method)), ambiguous);
+        if (g->middlewares)
+            nexus__mw_explain(g->middlewares, &w);
     }
     nexus__json_close(&w, '}');
     nexus__buf_free(&space);

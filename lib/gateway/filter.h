@@ -56,6 +56,9 @@ extern const nexus__gw_filter nexus__gw_filter_cors, nexus__gw_filter_ip, nexus_
 /* What the routes file says of a filter on this route, or NULL. */
 const void *nexus__gw_filter_conf(const nexus__gw_route_conf *route, const nexus__gw_filter *filter);
 
+/* Whether it is one of those that say who may pass: up to ext. */
+bool nexus__gw_filter_is_access(const nexus__gw_filter *filter);
+
 /* Runs the filters from call->filter_at on; after the last one the first try begins. */
 void nexus__call_go_on(struct nexus__call *call, nexus__gw_verdict verdict);
 /* Before something that answers later is started; from now on the client's going is only noted. */

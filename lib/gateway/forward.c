@@ -49,6 +49,13 @@ static bool hop_by_hop(uint16_t id)
     }
 }
 
+bool nexus__forward_is_ours(nexus_slice name)
+{
+    uint16_t id = nexus__http_name_find(name);
+    return hop_by_hop(id) || id == NEXUS__HTTP_HOST || id == NEXUS__HTTP_EXPECT || id == NEXUS__HTTP_FORWARDED ||
+           id == NEXUS__HTTP_X_FORWARDED_FOR || is_reserved(name);
+}
+
 /* Named in a Connection field, and therefore meant for us alone. */
 static bool nominated(const nexus__http_head *head, const char *base, nexus_slice name)
 {

@@ -32,6 +32,9 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
 /* The request's trailers as upstream gets them: without what a client may not say. */
 void nexus__forward_trailers(nexus__buf *out, nexus_slice lines);
 
+/* Whether the gateway sets the field itself, or it belongs to the connection. */
+bool nexus__forward_is_ours(nexus_slice name);
+
 /* The fields of a reply that go to the client, as pieces of the head itself, of `change` and of `own` (NULL = none). At most
  * NEXUS__FORWARD_IOVS; `has_date` says whether a Date is among them. Returns how many. */
 enum { NEXUS__FORWARD_IOVS = NEXUS__HTTP_FIELDS_MAX / 2 + 2 };

@@ -178,6 +178,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
 nexus_status nexus_gateway_mount(nexus_gateway *g, nexus_server *server)
 {
     nexus_route route = NEXUS_ROUTE_INIT;
+    g->mounted = true;
     route.path = "/";
     route.method = "*";
     route.handler = nexus__call_handle;
@@ -286,6 +287,7 @@ void nexus_gateway_close(nexus_gateway *g)
     nexus__snapshot_unref(g->locked.current);
     nexus__limit_table_free(g->limits);
     nexus_principal_free(g->anonymous);
+    nexus__mw_free(g->middlewares, g->alloc);
     nexus__history_free(&g->locked.history, g->alloc);
     nexus__free(g->alloc, g->locked.path);
     unref(g);

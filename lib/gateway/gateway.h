@@ -28,6 +28,7 @@
 #include "gateway/filters/limit.h"
 #include "gateway/frames.h"
 #include "gateway/history.h"
+#include "gateway/middleware.h"
 #include "gateway/target.h"
 #include "http/exchange.h"
 #include "runtime/loop.h"
@@ -103,7 +104,9 @@ struct nexus_gateway {
     atomic_bool closed;
     nexus_gateway_opts opts;
     nexus__limit_table *limits;
-    nexus_principal *anonymous;      /* once a route takes it */
+    nexus_principal *anonymous;         /* once a route takes it */
+    nexus__gw_middlewares *middlewares; /* NULL = none */
+    bool mounted;
     struct nexus_client *client;     /* health checks */
     struct nexus_client *authorizer; /* questions to authorization services; NULL = no route asks any */
     nexus_metric_family *replies, *failures;
@@ -262,15 +265,16 @@ struct nexus__call {
     nexus__pool *pool;
     nexus__uplink *conn;
     nexus_principal *principal;
-    struct nexus__gw_auth *auth;          /* what the authenticators said; NULL = they were not asked */
-    const struct nexus__gw_field *fields; /* that filters add for upstream */
+    struct nexus__gw_mw *mw;                         /* middlewares; NULL = there are none */
+    struct nexus__gw_auth *auth;                     /* what the authenticators said; NULL = they were not asked */
+    const struct nexus__gw_field *fields;            /* that filters add for upstream */
     nexus__gw_headers_conf *request_own, *reply_own; /* what this call changes beyond its route; NULL = nothing */
     const nexus_pair *captures;                      /* of the route's path, when it asks for them; still escaped */
     uint32_t capture_count;
-    nexus_slice path;                     /* canonical, as upstream gets it */
-    nexus_slice body;                     /* when it was there at once */
-    int64_t deadline;                     /* of the head of the reply */
-    uint64_t sent;                        /* bytes of body given to upstream */
+    nexus_slice path; /* canonical, as upstream gets it */
+    nexus_slice body; /* when it was there at once */
+    int64_t deadline; /* of the head of the reply */
+    uint64_t sent;    /* bytes of body given to upstream */
     uint32_t tries, interims, filter_at;
     uint32_t method;
     bool whole;    /* body is all of it */
@@ -279,9 +283,10 @@ struct nexus__call {
     bool uploaded; /* nothing more to send */
     bool chunked;  /* how it is sent */
     bool upgrade;
-    bool replied; /* the head of the reply has gone out */
-    bool waiting; /* a filter does, for something that is not of this loop */
-    bool gone;    /* the client went while waiting */
+    bool ambiguous; /* the path holds an escape that servers read differently */
+    bool replied;   /* the head of the reply has gone out */
+    bool waiting;   /* a filter does, for something that is not of this loop */
+    bool gone;      /* the client went while waiting */
     uint16_t status;
     int fault; /* errno of the last connection that did not come about */
     nexus__http_body reply_body;
@@ -308,6 +313,9 @@ bool nexus__call_add_field(nexus__call *call, nexus_slice name, nexus_slice valu
 void nexus__auth_release(struct nexus__gw_auth *auth);
 
 void nexus__call_client_gone(nexus_request *request, void *user_data); /* on_close of the request */
+
+/* A phase that had to wait has passed: the call goes on behind it. */
+void nexus__call_passed(nexus__call *call, nexus__mw_phase phase);
 
 /* --- attempt.c ---------------------------------------------------------------------------------------------------- */
 

@@ -133,6 +133,8 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     nexus__buf *space = &home_of(call)->head;
     if (call->route->replies_pass)
         pass_filters(call, head, base);
+    if (call->mw && !nexus__mw_response(call, head, base))
+        return false;
     nexus__buf_clear(space);
     size_t count = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, call->reply_own, &has_date);
     nexus__exchange_reply reply = {.status = head->status,

@@ -21,7 +21,7 @@ ROOMS = {  # room: (floor, public headers)
     "auth": (4, ["auth", "jwt", "verifier", "rbac", "apikey", "oauth", "audit", "secret"]),
     "bus": (4, ["event", "bus", "stream"]),
     "saga": (5, ["saga"]),
-    "gateway": (5, ["gateway"]),
+    "gateway": (5, ["gateway", "middleware"]),
     "ingest": (5, ["ingest", "analytics"]),
     "notify": (5, ["notify", "webhook"]),
     "service": (6, ["service", "settings"]),

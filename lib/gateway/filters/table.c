@@ -19,3 +19,14 @@ const void *nexus__gw_filter_conf(const nexus__gw_route_conf *route, const nexus
             return route->filters.items[i].conf;
     return NULL;
 }
+
+bool nexus__gw_filter_is_access(const nexus__gw_filter *filter)
+{
+    for (uint32_t i = 0; nexus__gw_filters[i]; i++) {
+        if (nexus__gw_filters[i] == filter)
+            return true;
+        if (nexus__gw_filters[i] == &nexus__gw_filter_ext)
+            break;
+    }
+    return false;
+}
