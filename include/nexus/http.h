@@ -33,6 +33,7 @@ enum {
     NEXUS_ROUTE_STREAM_BODY = 2, /**< call it when the head is here, it takes the body by nexus_request_read_body;
                                       needs NEXUS_ROUTE_ON_LOOP */
     NEXUS_ROUTE_GET_BODY = 4,    /**< GET and HEAD may carry a body (else 400) */
+    NEXUS_ROUTE_VITAL = 16,      /**< answered under overload too: whether the process is alive */
     NEXUS_ROUTE_FALLBACK = 8 /**< `path` is ignored: meets every request whose path no other route has, those with an
                                       ambiguous path included (nexus_request_path is then the path as received) */
 };
@@ -101,6 +102,8 @@ typedef struct nexus_server_opts {
     const nexus_pair *headers;   /**< added to every reply of this server itself, errors included, not to what a gateway
                                       passes on; copied */
     size_t header_count;
+    const nexus_memory *memory; /**< borrowed until close; NULL = none. From 80 % of its cap on connections end after their
+                                     answer, from 90 % new requests are 503 with Retry-After, from 95 % nothing is accepted */
 } nexus_server_opts;
 
 #define NEXUS_SERVER_OPTS_INIT NEXUS_SIZED(nexus_server_opts)

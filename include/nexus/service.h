@@ -153,6 +153,8 @@ NEXUS_API void nexus_service_set_verifier(nexus_service *service, struct nexus_v
 NEXUS_API const char *nexus_service_name(const nexus_service *service);
 NEXUS_API struct nexus_runtime *nexus_service_runtime(nexus_service *service);
 NEXUS_API struct nexus_server *nexus_service_server(nexus_service *service);
+/** The counted memory (setting memory_max_mib) that the server works with, for whatever else grows with traffic. */
+NEXUS_API nexus_memory *nexus_service_memory(nexus_service *service);
 NEXUS_API nexus_log *nexus_service_log(nexus_service *service);
 NEXUS_API nexus_metrics *nexus_service_metrics(nexus_service *service);
 NEXUS_API const nexus_settings *nexus_service_settings(const nexus_service *service);

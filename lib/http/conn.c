@@ -12,6 +12,11 @@ static void on_ready(nexus__watch *watch, uint32_t ready);
 
 /* --- accepting --------------------------------------------------------------------------------------------------- */
 
+static bool is_full(nexus_server *s)
+{
+    return atomic_load(&s->connections) >= s->opts.connections_max || nexus__server_load(s) >= NEXUS__LOAD_DEAF;
+}
+
 static void pause_accepting(nexus__shard *shard)
 {
     shard->paused = true;
@@ -25,7 +30,7 @@ void nexus__shard_retry_accept(nexus__timeout *timeout)
     nexus__shard *shard = NEXUS__CONTAINER(timeout, nexus__shard, retry);
     if (!shard->paused)
         return;
-    if (atomic_load(&shard->server->connections) >= shard->server->opts.connections_max) {
+    if (is_full(shard->server)) {
         nexus__timeout_set(timeout, shard->loop, ACCEPT_RETRY_MS);
         return;
     }
@@ -82,7 +87,7 @@ void nexus__conn_accept(nexus__watch *watch, uint32_t ready)
     nexus__shard *shard = NEXUS__CONTAINER(watch, nexus__listener, watch)->shard;
     nexus_server *s = shard->server;
     for (int i = 0; i < ACCEPT_MAX; i++) {
-        if (atomic_load(&s->connections) >= s->opts.connections_max) {
+        if (is_full(s)) {
             pause_accepting(shard);
             return;
         }
@@ -115,7 +120,8 @@ void nexus__shard_release_buf(nexus__shard *shard, char *buf, uint32_t cap)
 {
     if (!buf)
         return;
-    if (cap != NEXUS__IN_BYTES || shard->free_buf_count >= NEXUS__FREE_MAX) {
+    if (cap != NEXUS__IN_BYTES || shard->free_buf_count >= NEXUS__FREE_MAX ||
+        nexus__server_load(shard->server) >= NEXUS__LOAD_CLOSE) {
         nexus__free(shard->server->alloc, buf);
         return;
     }

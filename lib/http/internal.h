@@ -244,6 +244,14 @@ struct nexus_server {
     } locked;
 };
 
+/* How much of the server's memory is in use, in percent; 0 when nobody counts. */
+static inline uint32_t nexus__server_load(const nexus_server *s)
+{
+    const nexus_memory *m = s->opts.memory;
+    return m ? (uint32_t)(nexus_memory_used(m) * 100 / (nexus_memory_cap(m) | 1)) : 0;
+}
+enum { NEXUS__LOAD_CLOSE = 80, NEXUS__LOAD_REFUSE = 90, NEXUS__LOAD_DEAF = 95 };
+
 /* --- conn.c: sockets --------------------------------------------------------------------------------------------- */
 
 void nexus__conn_accept(nexus__watch *watch, uint32_t ready);

@@ -133,7 +133,7 @@ static bool decide_close(nexus_request *r, const nexus__reply_head *h)
         return false;
     bool close = h->close || r->conn->close || !r->head.keep_alive || r->reply_framing == NEXUS__REPLY_CLOSE ||
                  atomic_load_explicit(&r->shard->server->draining, memory_order_relaxed) || !body_will_end(r) ||
-                 refuses_body(r, h->status);
+                 refuses_body(r, h->status) || nexus__server_load(r->shard->server) >= NEXUS__LOAD_CLOSE;
     if (close)
         r->conn->close = true;
     return close;

@@ -60,7 +60,8 @@ void nexus__request_release(nexus_request *r)
     nexus__shard *shard = r->shard;
     nexus__shard_release_buf(shard, r->kept, r->kept_cap);
     shard->requests--;
-    if (shard->free_request_count >= NEXUS__FREE_MAX || shard->closing) {
+    if (shard->free_request_count >= NEXUS__FREE_MAX || shard->closing ||
+        nexus__server_load(shard->server) >= NEXUS__LOAD_CLOSE) {
         nexus__request_free(r);
         nexus__shard_changed(shard);
         return;

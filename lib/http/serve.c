@@ -91,10 +91,22 @@ static void check_body(nexus_request *r)
         verdict(r, 413, "body-too-large", "The body is larger than this path takes.");
 }
 
+/* Better a clear refusal of the next than trouble for those that are under way. */
+static void check_load(nexus_request *r)
+{
+    if (nexus__server_load(r->shard->server) < NEXUS__LOAD_REFUSE || (r->route && r->route->flags & NEXUS_ROUTE_VITAL))
+        return;
+    verdict(r, 503, "overloaded", "The server is out of memory for more requests; try again.");
+}
+
 static void answer_verdict(nexus_request *r)
 {
     if (atomic_exchange(&r->answered, true))
         return;
+    if (r->verdict == 503) {
+        nexus_status status = nexus_request_set_header(r, "Retry-After", NEXUS_S("1"));
+        (void)status;
+    }
     if (r->verdict == 405 || r->verdict == 204) {
         char allow[160];
         size_t n = nexus_method_allow(r->match.methods, allow, sizeof allow);
@@ -221,6 +233,7 @@ static void start_request(nexus__conn *c, nexus_request *r)
     nexus__timeout_clear(&c->timeout);
     find_path(r);
     check_body(r);
+    check_load(r);
     run_filters(c, r);
 }
 

@@ -197,9 +197,10 @@ nexus_status nexus__endpoint_mount(nexus_service *service)
     } rows[] = {
         {"GET", "/health", "health", "Whether the service can do its work, and what it depends on", ready, 0},
         {"GET", "/health/ready", "healthReady", "The same: for load balancers", ready, 0},
-        {"GET", "/health/live", "healthLive", "Whether the process answers at all", live, NEXUS_ROUTE_ON_LOOP},
+        {"GET", "/health/live", "healthLive", "Whether the process answers at all", live,
+         NEXUS_ROUTE_ON_LOOP | NEXUS_ROUTE_VITAL},
         {"GET", "/readyz", NULL, NULL, ready, 0},
-        {"GET", "/livez", NULL, NULL, live, NEXUS_ROUTE_ON_LOOP},
+        {"GET", "/livez", NULL, NULL, live, NEXUS_ROUTE_ON_LOOP | NEXUS_ROUTE_VITAL},
         {"GET", "/startupz", NULL, NULL, ready, 0},
         {"GET", "/metrics", "metrics", "Prometheus text, or OpenMetrics when asked for", metrics, 0},
         {"PUT", "/admin/v1/loglevel", "setLogLevel", "Changes what is logged, for a while or for good", put_level, 0},

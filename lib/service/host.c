@@ -77,6 +77,8 @@ static nexus_status fill(nexus__host *h, const nexus_service_opts *o)
     if (status == NEXUS_OK)
         status = open_log(h, o->module);
     if (status == NEXUS_OK)
+        status = nexus_memory_new(&h->memory, (uint64_t)nexus_settings_int(h->settings, "memory_max_mib") * 1024 * 1024);
+    if (status == NEXUS_OK)
         status = open_runtime(h);
     return status;
 }
@@ -119,6 +121,7 @@ void nexus__host_unref(nexus__host *h)
     nexus_bus_close(h->bus);
     nexus_client_close(h->client);
     nexus_runtime_close(h->runtime);
+    nexus_memory_free(h->memory); /* after the loops: they may have held the last of it */
     nexus_log_close(h->log);
     if (h->lock_fd >= 0)
         close(h->lock_fd);

@@ -38,7 +38,8 @@ static nexus_status open_server(nexus_service *s)
     nexus_server_opts opts = NEXUS_SERVER_OPTS_INIT;
     const char *cert = nexus_settings_text(s->host->settings, "tls_cert");
     const char *key = nexus_settings_text(s->host->settings, "tls_key");
-    opts.alloc = s->alloc;
+    opts.alloc = nexus_memory_alloc(s->host->memory);
+    opts.memory = s->host->memory;
     opts.tls_cert_file = *cert ? cert : NULL;
     opts.tls_key_file = *key ? key : NULL;
     opts.trusted_proxies = trusted_proxies(s);
@@ -315,6 +316,11 @@ const char *nexus_service_name(const nexus_service *service)
 nexus_runtime *nexus_service_runtime(nexus_service *service)
 {
     return service->host->runtime;
+}
+
+nexus_memory *nexus_service_memory(nexus_service *service)
+{
+    return service->host->memory;
 }
 
 nexus_server *nexus_service_server(nexus_service *service)

@@ -32,6 +32,7 @@ typedef struct nexus__host {
     int lock_fd, wake; /* $STATE/lock; an eventfd that run waits on */
     nexus_log *log;
     nexus_runtime *runtime;
+    nexus_memory *memory;            /* of connections and requests of all services */
     _Atomic int stop, reload, cycle; /* set by signal handlers */
     pthread_mutex_t lock;            /* guards what follows */
     uint32_t refs;

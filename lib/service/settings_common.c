@@ -53,6 +53,9 @@ static const nexus_setting rows[] = {
      "Time that a connection may rest between requests, or a reply may make no progress."},
     {"connections_max", NEXUS_SETTING_INT, "10000", 1, 10000000, NULL,
      "Connections at a time; further ones wait in the listen queue."},
+    {"memory_max_mib", NEXUS_SETTING_INT, "1024", 16, 1048576, NULL,
+     "Memory of a process for connections, requests and what is buffered of them. From 80 % on connections end after "
+     "their answer, from 90 % requests are 503, from 95 % nothing is accepted."},
     {"loops", NEXUS_SETTING_INT, "0", 0, 256, NULL, "Event loops; 0: one for each core."},
     {"workers", NEXUS_SETTING_INT, "0", 0, 1024, NULL, "Threads for handlers that block; 0: 8."},
     {"tls_cert", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the certificate chain; unset: plain HTTP."},

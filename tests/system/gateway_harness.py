@@ -237,3 +237,8 @@ def start(tmp_path):
 
 
 EVERYTHING = [{"id": "all", "prefix": "/", "upstream": "a"}]
+
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from gateway_harness import EVERYTHING, PROXY, Upstream, start, up, upstream  # noqa: F401
+from gateway_harness import PROXY, resident_kib, start, up, upstream  # noqa: F401
 from harness import SLOW, Server, binary, free_port_base, problem, request, wait_for
 
 pytestmark = pytest.mark.skipif(PROXY, reason="needs nexus-gateway, not the example proxy")
@@ -223,11 +223,6 @@ def accept_of(key):
 
 
 ACCEPT = accept_of(base64.b64encode(b"0123456789abcdef"))
-
-
-def resident_kib(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
 
 
 def test_a_thousand_reloads_with_a_thousand_websockets(start, upstream):
