@@ -1,8 +1,9 @@
 /*
  * A try: a target, a connection, the request's bytes, and what may follow when it is lost.
  *
- * A try may be repeated while nothing of the request can have had an effect: no connection came about, or the kept
- * connection turned out closed before the first byte of an answer and the method is idempotent (or nothing was sent).
+ * A try may be repeated while the client has nothing of an answer and repeating it does no harm: no connection came about,
+ * nothing of the request was taken, or the method (or an Idempotency-Key) says that twice is as good as once; then up to
+ * the first byte of an answer, or when the answer is a status that asks for it. Its body must be at hand once more.
  */
 #include <nexus/trace.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 #include "gateway/change.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
+#include "gateway/retry.h"
+#include "gateway/waiting.h"
 
 enum {
     IDEMPOTENT = NEXUS_METHOD_GET | NEXUS_METHOD_HEAD | NEXUS_METHOD_OPTIONS | NEXUS_METHOD_PUT | NEXUS_METHOD_DELETE
@@ -27,34 +30,131 @@ static nexus__gw_loop *home_of(const nexus__call *call)
     return call->pool->home;
 }
 
-/* --- a try -------------------------------------------------------------------------------------------------------- */
+static int64_t now_of(const nexus__call *call)
+{
+    return nexus_loop_now_ns(home_of(call)->loop);
+}
 
-static void try_target(nexus__call *call, const nexus__target *avoid);
+/* --- what a try teaches ------------------------------------------------------------------------------------------- */
+
+static void breaker_turned(nexus__target *t, int32_t state)
+{
+    nexus_metric_set(t->metrics.breaker, state == NEXUS_BREAKER_CLOSED ? 0 : 1);
+    if (state == NEXUS_BREAKER_OPEN)
+        nexus_metric_add(t->metrics.breaker_opened, 1);
+}
+
+/* Gives back the pass of the target's breaker. */
+static void give_pass(nexus__call *call, nexus__target *t, int32_t outcome)
+{
+    if (!call->pass)
+        return;
+    int32_t state =
+        nexus__breaker_done(&t->load.breaker, &conf_of(call)->balance.breaker.rule, call->pass, outcome, now_of(call));
+    call->pass = 0;
+    if (state >= 0)
+        breaker_turned(t, state);
+}
+
+void nexus__call_judge(nexus__call *call, nexus__target *t, int32_t outcome)
+{
+    call->outcome = outcome;
+    give_pass(call, t, outcome);
+    if (outcome != NEXUS_BREAKER_IGNORED)
+        nexus__target_learn(t, outcome == NEXUS_BREAKER_FAILED, call->began, now_of(call));
+}
+
+/* --- the end of all tries ----------------------------------------------------------------------------------------- */
+
+static void give_budget(nexus__call *call)
+{
+    if (call->budgeted)
+        nexus_retry_budget_put(&call->pool->upstream->budget);
+    call->budgeted = false;
+}
+
+static void count_active(nexus__pool *pool, int by)
+{
+    uint32_t active = atomic_load_explicit(&pool->shared->shared.active, memory_order_relaxed);
+    atomic_store_explicit(&pool->shared->shared.active, active + (uint32_t)by, memory_order_relaxed);
+}
+
+void nexus__call_end_try(nexus__call *call, bool reuse)
+{
+    nexus__uplink *conn = call->conn;
+    give_pass(call, conn->at->target, NEXUS_BREAKER_IGNORED);
+    nexus__load_end(&conn->at->target->load);
+    call->conn = NULL;
+    if (reuse && conn->out.len == 0)
+        nexus__uplink_release(conn);
+    else
+        nexus__uplink_close(conn);
+}
+
+void nexus__call_leave(nexus__call *call)
+{
+    if (!call->started)
+        return;
+    call->started = false;
+    nexus__call_unwait(call);
+    give_budget(call);
+    count_active(call->pool, -1);
+    if (conf_of(call)->max_requests)
+        nexus_semaphore_put(&call->pool->upstream->requests);
+    if (call->route_pass)
+        (void)nexus__breaker_done(&call->route->breaker->breaker, &call->route->conf->breaker.rule, call->route_pass,
+                                  call->outcome, now_of(call));
+}
+
+/* --- after a failure ---------------------------------------------------------------------------------------------- */
 
 static bool replayable(const nexus__call *call)
 {
     return call->whole || call->sent == 0;
 }
 
-static bool may_retry(nexus__call *call)
+static bool idempotent(const nexus__call *call)
 {
-    nexus__upstream *u = call->pool->upstream;
-    if (call->tries > conf_of(call)->retries || nexus_loop_now_ns(home_of(call)->loop) >= call->deadline)
-        return false;
-    uint32_t active = 0;
-    const nexus__target_set *set = call->pool->set;
-    for (uint32_t i = 0; i < set->count; i++)
-        active += atomic_load_explicit(&set->members[i].target->shared.active, memory_order_relaxed);
-    __atomic_store_n(&u->budget.active, active, __ATOMIC_RELAXED);
-    return nexus_retry_budget_take(&u->budget);
+    nexus_slice key;
+    return call->method & IDEMPOTENT || nexus_request_header(call->request, "idempotency-key", &key);
 }
 
-static void drop_conn(nexus__call *call)
+static uint64_t draw(nexus__gw_loop *home)
 {
-    nexus__uplink *conn = call->conn;
-    atomic_fetch_sub_explicit(&conn->at->target->shared.active, 1, memory_order_relaxed);
-    call->conn = NULL;
-    nexus__uplink_close(conn);
+    home->random = home->random * 6364136223846793005u + 1442695040888963407u;
+    return nexus__mix64(home->random);
+}
+
+static bool take_budget(nexus__call *call)
+{
+    nexus__upstream *u = call->pool->upstream;
+    give_budget(call);
+    if (conf_of(call)->retries.budget_percent == UINT32_MAX)
+        return true;
+    __atomic_store_n(&u->budget.active, nexus__upstream_active(u), __ATOMIC_RELAXED);
+    call->budgeted = nexus_retry_budget_take(&u->budget);
+    if (!call->budgeted)
+        nexus_metric_add(u->metrics.retries_refused, 1);
+    return call->budgeted;
+}
+
+/* Whether rule and budget allow another try, and in how many ms. after_ns: what upstream asked for, 0 = nothing. */
+static bool may_retry(nexus__call *call, int64_t after_ns, uint32_t *ms)
+{
+    const nexus__gw_retries *rule = &conf_of(call)->retries;
+    uint32_t own = call->route->conf->retries;
+    nexus__retry_ask ask = {.tries = call->tries,
+                            .max = own == UINT32_MAX ? rule->max : own,
+                            .now = now_of(call),
+                            .deadline = call->deadline,
+                            .after_ns = after_ns,
+                            .random = draw(home_of(call))};
+    int64_t wait = nexus__retry_wait_ms(rule, &ask);
+    if (wait < 0 || !take_budget(call))
+        return false;
+    nexus_metric_add(call->pool->upstream->metrics.retries, 1);
+    *ms = (uint32_t)wait;
+    return true;
 }
 
 static void failed(nexus__call *call, enum nexus__lost how)
@@ -67,39 +167,59 @@ static void failed(nexus__call *call, enum nexus__lost how)
         nexus__call_problem(call, 502, "upstream-closed", "The upstream closed the connection before it answered.");
 }
 
+/* The client has half an answer: only a broken connection tells it so. */
+static void break_off(nexus__call *call)
+{
+    nexus_request *request = call->request;
+    nexus__call_count(call, 0);
+    nexus__call_release(call, false);
+    nexus_request_on_close(request, NULL, NULL);
+    nexus__exchange_abort(request);
+}
+
 void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
 {
     nexus__call *call = conn->call;
-    nexus__upstream *u = call->pool->upstream;
-    int64_t now = nexus_loop_now_ns(home_of(call)->loop);
-    nexus__target *target = nexus__target_ref(conn->at->target);
-    bool connecting = conn->state == NEXUS__UPLINK_CONNECTING;
-    bool stale = conn->used && how == NEXUS__LOST_CLOSED;
-    if (call->replied) { /* the client has half an answer: only a broken connection tells it so */
-        nexus_request *request = call->request;
-        nexus__call_count(call, 0);
-        nexus__call_release(call, false);
-        nexus_request_on_close(request, NULL, NULL);
-        nexus__exchange_abort(request);
+    if (call->replied) {
+        break_off(call);
         return;
     }
-    drop_conn(call);
+    bool connecting = conn->state == NEXUS__UPLINK_CONNECTING, answered = conn->in.len > 0 || call->interims > 0;
+    bool stale = conn->used && how != NEXUS__LOST_TIMEOUT && !answered;
+    bool unsent = connecting || how == NEXUS__LOST_UNSENT;
     if (!stale)
-        nexus__upstream_report(target, true, now);
-    bool safe = connecting || (replayable(call) && call->method & IDEMPOTENT && how == NEXUS__LOST_CLOSED);
-    if (safe && stale && now < call->deadline) { /* the kept connection was closed while it rested: no retry of ours */
+        nexus__call_judge(call, conn->at->target, NEXUS_BREAKER_FAILED);
+    nexus__call_end_try(call, false);
+    bool safe = replayable(call) && !answered && (unsent || idempotent(call));
+    uint32_t ms;
+    if (safe && stale && !call->fresh) { /* closed while it rested: once on a fresh one, which is no retry */
+        call->fresh = true;
         call->tries--;
-        try_target(call, NULL);
-    } else if (safe && may_retry(call)) {
-        try_target(call, target);
-        nexus_retry_budget_put(&u->budget);
+        nexus__call_try(call);
+    } else if (safe && may_retry(call, 0, &ms)) {
+        nexus__call_sleep(call, ms);
     } else {
-        failed(call, connecting && how == NEXUS__LOST_TIMEOUT ? NEXUS__LOST_TIMEOUT
-                     : connecting                             ? NEXUS__LOST_CONNECT
-                                                              : how);
+        failed(call, connecting && how != NEXUS__LOST_TIMEOUT ? NEXUS__LOST_CONNECT : how);
     }
-    nexus__target_unref(target);
 }
+
+bool nexus__call_retry_status(nexus__call *call, const nexus__http_head *head, const char *base, bool whole)
+{
+    uint32_t ms;
+    if (!nexus__retry_status(&conf_of(call)->retries, head->status) || !replayable(call) || call->interims > 0 ||
+        !idempotent(call))
+        return false;
+    const nexus__http_field *f = nexus__http_find(head, base, NEXUS_S("retry-after"));
+    int64_t after = f ? nexus__retry_after_ns(nexus__http_field_value(f, base), nexus__real_ns()) : 0;
+    if (!may_retry(call, after, &ms))
+        return false;
+    nexus__call_judge(call, call->conn->at->target, NEXUS_BREAKER_FAILED);
+    nexus__call_end_try(call, whole && head->keep_alive && call->uploaded);
+    nexus__call_sleep(call, ms);
+    return true;
+}
+
+/* --- what is sent ------------------------------------------------------------------------------------------------- */
 
 static nexus_slice role_text(nexus__call *call)
 {
@@ -177,7 +297,7 @@ static void send_request(nexus__call *call)
         return;
     }
     if (!nexus__uplink_send(call->conn, iov, call->whole && call->body.n > 0 ? 2 : 1)) {
-        nexus__call_lost(call->conn, NEXUS__LOST_CLOSED);
+        nexus__call_lost(call->conn, NEXUS__LOST_UNSENT);
         return;
     }
     if (call->whole) {
@@ -185,7 +305,7 @@ static void send_request(nexus__call *call)
         nexus__call_uploaded(call);
         return;
     }
-    nexus__call_limit_time(call, conf_of(call)->idle_ms);
+    nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, conf_of(call)->timeouts.idle_ms);
     nexus__call_upload(call);
 }
 
@@ -194,52 +314,164 @@ void nexus__call_connected(nexus__uplink *conn)
     send_request(conn->call);
 }
 
-static void try_target(nexus__call *call, const nexus__target *avoid)
+/* --- a try -------------------------------------------------------------------------------------------------------- */
+
+static void circuit_open(nexus__call *call, int64_t wait_ns)
 {
-    nexus__gw_loop *home = home_of(call);
-    int64_t now = nexus_loop_now_ns(home->loop);
-    home->random = home->random * 6364136223846793005u + 1442695040888963407u;
-    nexus__pool_target *at = nexus__upstream_pick(call->pool, nexus__mix64(home->random), now, avoid);
-    if (!at) {
-        nexus__call_problem(call, 503, "no-healthy-upstream", "The upstream has no targets.");
-        return;
+    char text[24];
+    int64_t s = (wait_ns + NEXUS__NS_PER_S - 1) / NEXUS__NS_PER_S;
+    size_t n = (size_t)snprintf(text, sizeof text, "%lld", (long long)(s < 1 ? 1 : s));
+    (void)nexus_request_set_header(call->request, "Retry-After", nexus__slice(text, n));
+    nexus__call_problem(call, 503, "circuit-open", "Too many requests to this upstream failed; it rests.");
+}
+
+/* Nobody may have it: every circuit is open, or there is nobody. */
+static void refuse(nexus__call *call)
+{
+    const nexus__target_set *set = call->pool->set;
+    int64_t least = INT64_MAX;
+    for (uint32_t i = 0; i < set->count; i++) {
+        int64_t wait = set->hosts[i].weight ? nexus__breaker_retry_after_ns(&set->hosts[i].load->breaker, now_of(call))
+                                            : INT64_MAX;
+        least = wait < least ? wait : least;
     }
+    if (least == INT64_MAX)
+        nexus__call_problem(call, 503, "no-healthy-upstream", "The upstream has no target that takes requests.");
+    else
+        circuit_open(call, least);
+}
+
+/* The try has its target and, unless status says why not, its connection. */
+static void begin_try(nexus__call *call, nexus__pool_target *at, nexus__uplink *conn, int64_t now)
+{
+    nexus__load_begin(&at->target->load);
     call->tries++;
-    call->blocked = false;
-    nexus__uplink *conn = nexus__uplink_take(call->pool, at);
+    call->tried |= at->bit;
+    call->began = now;
+    call->try_until = now + conf_of(call)->timeouts.try_ms * NEXUS__NS_PER_MS;
+    call->blocked = call->uploaded = false;
+    call->fault = 0;
+    call->conn = conn;
+    if (conn)
+        conn->call = call;
+    if (call->wait)
+        nexus__call_unwait(call);
+}
+
+/* NEXUS_OK: under way. NEXUS_ELIMIT: the target has all connections it may have, NEXUS_EAGAIN: its circuit is open; nothing
+ * happened. Else the try is over. */
+static nexus_status connect_to(nexus__call *call, nexus__pool_target *at, int64_t now)
+{
+    const nexus__breaker_conf *breaker = &conf_of(call)->balance.breaker;
+    nexus__target *t = at->target;
+    int64_t wait;
+    uint32_t pass = breaker->on ? nexus__breaker_enter(&t->load.breaker, &breaker->rule, now, &wait) : 0;
+    if (breaker->on && !pass)
+        return NEXUS_EAGAIN;
+    nexus__uplink *conn = call->fresh ? NULL : nexus__uplink_take(call->pool, at);
     bool kept = conn;
     nexus_status status = kept ? NEXUS_OK : nexus__uplink_open(&conn, call->pool, at);
+    call->pass = pass;
     if (status == NEXUS_ELIMIT) {
-        (void)nexus_request_set_header(call->request, "Retry-After", NEXUS_S("1"));
-        nexus__call_problem(call, 503, "upstream-busy", "The upstream has as many connections as it may.");
-        return;
+        give_pass(call, t, NEXUS_BREAKER_IGNORED);
+        return status;
     }
+    begin_try(call, at, conn, now);
     if (status) {
-        nexus__upstream_report(at->target, true, now);
+        nexus__call_judge(call, t, status == NEXUS_EUNREACH ? NEXUS_BREAKER_FAILED : NEXUS_BREAKER_IGNORED);
+        nexus__load_end(&t->load);
+    } else if (kept) {
+        send_request(call);
+    } else {
+        nexus__call_limit_time(call, conf_of(call)->timeouts.connect_ms);
+    }
+    return status;
+}
+
+/* No connection could even be begun. */
+static void not_connected(nexus__call *call, nexus_status status)
+{
+    uint32_t ms;
+    if (status != NEXUS_EUNREACH)
+        nexus__call_busy(call, "The gateway has no room for another connection.");
+    else if (replayable(call) && may_retry(call, 0, &ms))
+        nexus__call_sleep(call, ms);
+    else
         failed(call, NEXUS__LOST_CONNECT);
+}
+
+static nexus__balance_ask ask_of(nexus__call *call, int64_t now)
+{
+    if (conf_of(call)->balance.balancer->keyed && !call->hash_done)
+        nexus__call_hash(call);
+    return (nexus__balance_ask){
+        .now = now, .random = draw(home_of(call)), .keyed = call->hashed, .key = call->hash, .tried = call->tried};
+}
+
+void nexus__call_try(nexus__call *call)
+{
+    nexus__pool *pool = call->pool;
+    int64_t now = now_of(call);
+    bool full = false;
+    if (!nexus__list_empty(&pool->queue) && !nexus__call_is_queued(call)) {
+        nexus__call_queue(call); /* behind those that wait */
         return;
     }
-    atomic_fetch_add_explicit(&at->target->shared.active, 1, memory_order_relaxed);
-    conn->call = call;
-    call->conn = conn;
-    if (kept)
-        send_request(call);
+    nexus__balance_ask ask = ask_of(call, now);
+    for (uint64_t looked = 0;;) {
+        nexus__pool_target *at = nexus__upstream_pick(pool, ask);
+        if (!at || looked & at->bit)
+            break;
+        nexus_status status = connect_to(call, at, now);
+        if (!status)
+            return;
+        if (status != NEXUS_ELIMIT && status != NEXUS_EAGAIN) {
+            not_connected(call, status);
+            return;
+        }
+        full |= status == NEXUS_ELIMIT;
+        looked |= at->bit;
+        ask.tried |= at->bit;
+    }
+    if (full)
+        nexus__call_queue(call);
+    else
+        refuse(call);
+}
+
+/* false: answered. */
+static bool enter(nexus__call *call)
+{
+    int64_t wait;
+    if (conf_of(call)->max_requests && !nexus_semaphore_take(&call->pool->upstream->requests)) {
+        nexus__call_busy(call, "The upstream has as many requests as it may.");
+        return false;
+    }
+    call->started = true;
+    call->outcome = NEXUS_BREAKER_IGNORED;
+    count_active(call->pool, 1);
+    if (!call->route->breaker)
+        return true;
+    call->route_pass =
+        nexus__breaker_enter(&call->route->breaker->breaker, &call->route->conf->breaker.rule, now_of(call), &wait);
+    if (!call->route_pass)
+        circuit_open(call, wait);
+    return call->route_pass;
 }
 
 void nexus__call_start(nexus__call *call)
 {
     nexus_request *request = call->request;
     const nexus__http_head *head = nexus__exchange_head(request);
-    uint32_t total = call->route->conf->total_ms ? call->route->conf->total_ms : conf_of(call)->total_ms;
     if (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length > nexus__call_body_max(call)) {
         nexus__call_problem(call, 413, "body-too-big", "The body is over the limit of this route.");
         return;
     }
-    if (!nexus__change_fill(call))
+    if (!nexus__change_fill(call) || !enter(call))
         return;
-    call->deadline = nexus_loop_now_ns(home_of(call)->loop) + total * NEXUS__NS_PER_MS;
+    call->deadline = now_of(call) + nexus__call_total_ns(call);
     call->chunked = head->framing == NEXUS__HTTP_LENGTH_CHUNKED;
     call->whole = head->framing == NEXUS__HTTP_LENGTH_NONE || nexus__exchange_body_ready(request, &call->body);
     nexus_request_on_close(request, nexus__call_client_gone, call);
-    try_target(call, NULL);
+    nexus__call_try(call);
 }

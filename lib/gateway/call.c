@@ -18,15 +18,9 @@ void nexus__call_count(nexus__call *call, uint16_t status)
 
 void nexus__call_release(nexus__call *call, bool reuse)
 {
-    nexus__uplink *conn = call->conn;
-    if (conn) {
-        atomic_fetch_sub_explicit(&conn->at->target->shared.active, 1, memory_order_relaxed);
-        call->conn = NULL;
-        if (reuse && conn->out.len == 0)
-            nexus__uplink_release(conn);
-        else
-            nexus__uplink_close(conn);
-    }
+    if (call->conn)
+        nexus__call_end_try(call, reuse);
+    nexus__call_leave(call);
     nexus__auth_release(call->auth);
     nexus_principal_free(call->principal);
     call->principal = NULL;
@@ -251,6 +245,7 @@ static void route(nexus__call *call)
         nexus__call_problem(call, 500, "out-of-memory", NULL);
         return;
     }
+    nexus__call_note_param(call, &m);
     if (!rewrite(call)) {
         nexus__call_problem(call, 500, "rewrite", "The rewritten path is not valid.");
         return;

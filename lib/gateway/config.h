@@ -4,10 +4,9 @@
 
 #include <stdatomic.h>
 
+#include "gateway/balance/balance.h"
 #include "gateway/loader.h"
 #include "gateway/pattern.h"
-
-enum { NEXUS__BALANCE_P2C = 0, NEXUS__BALANCE_WRR = 1 };
 
 typedef struct nexus__gw_target {
     nexus_slice url;  /* "http://host:port" */
@@ -16,10 +15,47 @@ typedef struct nexus__gw_target {
     uint32_t weight;
 } nexus__gw_target;
 
+enum { NEXUS__GW_CHECK_NONE = 0, NEXUS__GW_CHECK_HTTP = 1, NEXUS__GW_CHECK_TCP = 2, NEXUS__GW_CHECK_GRPC = 3 };
+
 typedef struct nexus__gw_health {
-    nexus_slice path; /* empty = no active checks */
+    uint32_t kind;
+    nexus_slice path, service; /* of HTTP; of gRPC, empty = the server as a whole */
     uint32_t interval_ms, down_interval_ms, timeout_ms, fails, passes;
+    uint32_t status_min, status_max; /* what HTTP expects */
 } nexus__gw_health;
+
+/* What keyed balancing takes a request's key from. */
+enum {
+    NEXUS__GW_HASH_IP = 0,
+    NEXUS__GW_HASH_PRINCIPAL = 1,
+    NEXUS__GW_HASH_HEADER = 2,
+    NEXUS__GW_HASH_COOKIE = 3,
+    NEXUS__GW_HASH_QUERY = 4,
+    NEXUS__GW_HASH_PARAM = 5
+};
+
+typedef struct nexus__gw_hash_key {
+    uint32_t source;
+    nexus_slice name;   /* of the header, cookie, query or path parameter */
+    nexus_slice secret; /* empty = of this process alone */
+} nexus__gw_hash_key;
+
+typedef struct nexus__gw_timeouts {
+    uint32_t connect_ms, first_byte_ms, try_ms, total_ms, idle_ms;
+    uint32_t ping_ms; /* of silent WebSocket tunnels; 0 = never */
+} nexus__gw_timeouts;
+
+typedef struct nexus__gw_retries {
+    uint32_t max, base_ms, cap_ms;
+    uint32_t budget_percent, budget_min; /* percent UINT32_MAX = no budget */
+    uint64_t statuses[2];                /* bit (status - 500) of those that are tried again */
+} nexus__gw_retries;
+
+typedef struct nexus__gw_ejection {
+    uint32_t failures; /* in a row; 0 = never for these */
+    uint32_t base_ms, max_ms, max_percent, sweep_ms;
+    uint32_t deviations_percent, hosts_min, requests_min; /* success rate: deviations 0 = never for it */
+} nexus__gw_ejection;
 
 typedef struct nexus__gw_upstream_conf {
     nexus_slice name, text; /* text: its JSON, to tell whether a reload changed it */
@@ -27,12 +63,15 @@ typedef struct nexus__gw_upstream_conf {
         nexus__gw_target *items;
         uint32_t count;
     } targets;
-    uint32_t balance;
-    uint32_t connect_ms, first_byte_ms, total_ms, idle_ms, ping_ms;
-    uint32_t retries, max_connections;
-    uint32_t pool_idle_max, pool_idle_ms;
-    uint32_t eject_failures, eject_ms; /* failures 0 = never */
+    nexus__balance_rule balance;
+    nexus__gw_hash_key hash;
+    nexus__gw_timeouts timeouts;
+    nexus__gw_retries retries;
+    nexus__gw_ejection ejection;
     nexus__gw_health health;
+    uint32_t max_connections;           /* of each target */
+    uint32_t max_pending, max_requests; /* of the upstream; requests 0 = any number */
+    uint32_t pool_idle_max, pool_idle_ms;
 } nexus__gw_upstream_conf;
 
 /* A field whose value is put together for each call. */
@@ -67,6 +106,8 @@ typedef struct nexus__gw_route_conf {
     bool get_body;                     /* GET and HEAD may have one */
     bool keeps_captures; /* something of the route fills in {path.x} */
     uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
+    uint32_t retries;                  /* UINT32_MAX = the upstream's */
+    nexus__breaker_conf breaker;
     struct {
         nexus__gw_filter_use *items; /* in the order in which they run */
         uint32_t count;

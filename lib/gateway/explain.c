@@ -5,36 +5,6 @@
 #include "gateway/gateway.h"
 #include "json/write.h"
 
-static void put_target(nexus__json_writer *w, const nexus__member *member, int64_t now)
-{
-    nexus__target *t = member->target;
-    bool down = atomic_load(&t->shared.down), out = atomic_load(&t->shared.ejected_until) > now;
-    nexus__json_open(w, '{');
-    nexus__json_put_text(w, "url", t->url);
-    nexus__json_put_u64(w, "weight", member->weight);
-    nexus__json_put_text_c(w, "state", down ? "down" : out ? "ejected" : "up");
-    nexus__json_put_u64(w, "active", atomic_load(&t->shared.active));
-    nexus__json_put_u64(w, "connections", atomic_load(&t->shared.connections));
-    nexus__json_put_u64(w, "failures", atomic_load(&t->shared.failures));
-    nexus__json_close(w, '}');
-}
-
-static void put_upstream(nexus__json_writer *w, nexus__upstream *u)
-{
-    int64_t now = nexus__mono_ns();
-    nexus__target_set *set = nexus__upstream_set(u);
-    nexus__json_open(w, '{');
-    nexus__json_put_text(w, "name", u->conf->name);
-    nexus__json_put_text_c(w, "balance", u->conf->balance == NEXUS__BALANCE_WRR ? "wrr" : "p2c");
-    nexus__json_key(w, "targets");
-    nexus__json_open(w, '[');
-    for (uint32_t i = 0; i < set->count; i++)
-        put_target(w, &set->members[i], now);
-    nexus__json_close(w, ']');
-    nexus__json_close(w, '}');
-    nexus__target_set_unref(set);
-}
-
 static nexus_status hand_over(nexus__buf *buf, char **out, size_t *n)
 {
     size_t len;
@@ -61,7 +31,7 @@ nexus_status nexus_gateway_status(nexus_gateway *g, char **out, size_t *n)
     nexus__json_key(&w, "upstreams");
     nexus__json_open(&w, '[');
     for (uint32_t i = 0; s && i < s->config->upstreams.count; i++)
-        put_upstream(&w, s->upstreams[i]);
+        nexus__upstream_put(&w, s->upstreams[i], nexus__mono_ns());
     nexus__json_close(&w, ']');
     nexus__json_close(&w, '}');
     nexus__snapshot_unref(s);
@@ -108,7 +78,7 @@ static void put_route(nexus__json_writer *w, nexus__snapshot *s, const nexus_rou
     nexus__json_close(w, '}');
     put_chain(w, route);
     nexus__json_key(w, "upstream");
-    put_upstream(w, s->upstreams[route->upstream]);
+    nexus__upstream_put(w, s->upstreams[route->upstream], nexus__mono_ns());
 }
 
 /* "http://host/path?query" or "/path?query" into host and path. */

@@ -117,7 +117,8 @@ static nexus_status open_metrics(nexus_gateway *g)
     desc.help = "Requests by route and class of the answer; none: the client went, or got half of one.";
     desc.type = NEXUS_METRIC_COUNTER;
     desc.labels = "route,class";
-    return nexus_metrics_family(&g->replies, g->opts.metrics, &desc);
+    nexus_status status = nexus_metrics_family(&g->replies, g->opts.metrics, &desc);
+    return status ? status : nexus__upstream_families_open(&g->families, g->opts.metrics);
 }
 
 static void start_timer(void *user_data)

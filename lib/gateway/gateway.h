@@ -29,31 +29,25 @@
 #include "gateway/frames.h"
 #include "gateway/history.h"
 #include "gateway/middleware.h"
-#include "gateway/target.h"
+#include "gateway/upstream.h"
 #include "http/exchange.h"
 #include "runtime/loop.h"
 
-typedef struct nexus__upstream {
+/* Of a route; outlives reloads that do not change its rule. */
+typedef struct nexus__route_breaker {
     const nexus_alloc *alloc;
-    nexus_gateway *gateway;
     atomic_uint refs;
-    nexus__gw_config *config; /* keeps conf alive */
-    const nexus__gw_upstream_conf *conf;
-    nexus_retry_budget budget;
-    atomic_ullong generation; /* of the set in force: loops look whether theirs is still it */
-    struct {
-        pthread_mutex_t mutex;
-        nexus__target_set *set;
-    } locked;
-} nexus__upstream;
+    nexus__breaker breaker;
+} nexus__route_breaker;
 
 typedef struct nexus__gw_route {
     const nexus__gw_route_conf *conf;
     uint32_t upstream; /* index */
     uint32_t body_max_set;
-    void **states;            /* one for each filter; NULL = stateless */
-    bool replies_pass;        /* a filter looks at answers */
-    nexus_metric *replies[6]; /* by status class, [0] = none */
+    void **states;                 /* one for each filter; NULL = stateless */
+    bool replies_pass;             /* a filter looks at answers */
+    nexus__route_breaker *breaker; /* NULL = none */
+    nexus_metric *replies[6];      /* by status class, [0] = none */
 } nexus__gw_route;
 
 typedef struct nexus__snapshot {
@@ -110,6 +104,7 @@ struct nexus_gateway {
     struct nexus_client *client;     /* health checks */
     struct nexus_client *authorizer; /* questions to authorization services; NULL = no route asks any */
     nexus_metric_family *replies, *failures;
+    nexus__upstream_families families;
     struct {
         pthread_mutex_t mutex;
         pthread_cond_t idle;
@@ -157,25 +152,6 @@ void nexus__routes_file_unwatch(nexus_gateway *g);
  * the file was changed by somebody else and is not in force. */
 nexus_status nexus__routes_file_save(nexus_gateway *g, nexus_slice text) NEXUS_MUST_CHECK;
 
-/* --- upstream.c --------------------------------------------------------------------------------------------------- */
-
-nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus__gw_config *config,
-                                 const nexus__gw_upstream_conf *conf) NEXUS_MUST_CHECK;
-nexus__upstream *nexus__upstream_ref(nexus__upstream *u);
-void nexus__upstream_unref(nexus__upstream *u);
-/* The set in force, a reference to it. Any thread. */
-nexus__target_set *nexus__upstream_set(nexus__upstream *u);
-/* Puts other targets in force. Any thread; loops take the new set up with their next request, connections to targets that
- * left it end with what they carry. */
-nexus_status nexus__upstream_set_targets(nexus__upstream *u, const nexus__target_spec *specs,
-                                         uint32_t n) NEXUS_MUST_CHECK;
-/* The target for the next request, not `avoid` when there is another. With every target down all are tried; NULL only
- * when there is none. */
-nexus__pool_target *nexus__upstream_pick(nexus__pool *pool, uint64_t random, int64_t now, const nexus__target *avoid);
-bool nexus__target_usable(const nexus__target *t, int64_t now);
-/* What became of a request: a failure is a connection error or a 5xx. */
-void nexus__upstream_report(nexus__target *t, bool failed, int64_t now);
-
 /* --- health.c ----------------------------------------------------------------------------------------------------- */
 
 /* Runs the checks that are due, on loop 0; returns in how many ms to come again. */
@@ -190,7 +166,7 @@ struct nexus__pool_target {
     uint32_t refs; /* the pool, and connections */
     uint32_t idle_count;
     nexus__list idle;
-    int64_t turn; /* of smooth weighted round robin */
+    uint64_t bit; /* among the tries of a call */
     bool retired; /* in the pool's set no more */
 };
 
@@ -198,8 +174,12 @@ struct nexus__pool {
     uint32_t refs; /* views and connections in use */
     nexus__gw_loop *home;
     nexus__upstream *upstream;
+    nexus__upstream_loop *shared; /* what other loops see of it */
     nexus__target_set *set;
-    nexus__pool_target **targets; /* one for each member of the set */
+    nexus__pool_target **targets; /* one for each of the set */
+    int64_t *turns;               /* the same, of balancing in turns */
+    nexus__list queue;            /* nexus__wait: calls for which no connection is free */
+    nexus__timeout queue_timer;
 };
 
 nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__upstream *u) NEXUS_MUST_CHECK;
@@ -254,7 +234,12 @@ void nexus__uplink_resume(nexus__uplink *conn);
 
 /* --- call.c, attempt.c, reply.c: what a conn tells its call ------------------------------------------------------------------ */
 
-enum nexus__lost { NEXUS__LOST_CONNECT, NEXUS__LOST_CLOSED, NEXUS__LOST_TIMEOUT };
+enum nexus__lost {
+    NEXUS__LOST_CONNECT,
+    NEXUS__LOST_CLOSED,
+    NEXUS__LOST_UNSENT, /* closed, and nothing of the request was taken */
+    NEXUS__LOST_TIMEOUT
+};
 
 struct nexus__gw_auth;
 
@@ -271,10 +256,21 @@ struct nexus__call {
     nexus__gw_headers_conf *request_own, *reply_own; /* what this call changes beyond its route; NULL = nothing */
     const nexus_pair *captures;                      /* of the route's path, when it asks for them; still escaped */
     uint32_t capture_count;
-    nexus_slice path; /* canonical, as upstream gets it */
-    nexus_slice body; /* when it was there at once */
-    int64_t deadline; /* of the head of the reply */
-    uint64_t sent;    /* bytes of body given to upstream */
+    nexus_slice path;         /* canonical, as upstream gets it */
+    nexus_slice body;         /* when it was there at once */
+    int64_t deadline;         /* of the head of the reply */
+    int64_t began, try_until; /* of this try */
+    uint64_t tried;           /* bits of targets that had it */
+    nexus_slice hash_param;   /* the path parameter that keyed balancing goes by */
+    uint64_t hash;
+    struct nexus__wait *wait;  /* once it had to, see waiting.h */
+    uint32_t pass, route_pass; /* of breakers: to be given back; 0 = none */
+    int32_t outcome;           /* of the last try */
+    bool hash_done, hashed;
+    bool started;  /* counted by its upstream */
+    bool budgeted; /* holds a place of the retry budget */
+    bool fresh;    /* a kept connection was stale: new ones only */
+    uint64_t sent; /* bytes of body given to upstream */
     uint32_t tries, interims, filter_at;
     uint32_t method;
     bool whole;    /* body is all of it */
@@ -321,6 +317,32 @@ void nexus__call_passed(nexus__call *call, nexus__mw_phase phase);
 
 /* All filters were passed: the first try begins. */
 void nexus__call_start(nexus__call *call);
+/* The next one; answers when there can be none. */
+void nexus__call_try(nexus__call *call);
+/* The outcome (NEXUS_BREAKER_…) of the try at this target is known. */
+void nexus__call_judge(nexus__call *call, nexus__target *t, int32_t outcome);
+/* The connection goes back, or is closed. */
+void nexus__call_end_try(nexus__call *call, bool reuse);
+/* It is on its way no more. */
+void nexus__call_leave(nexus__call *call);
+/* An answer came with a status that asks for another try. True: it is under way, the connection is not this call's any
+ * more. whole: the bytes of the answer were all there are. */
+bool nexus__call_retry_status(nexus__call *call, const nexus__http_head *head, const char *base, bool whole);
+
+/* --- hash_key.c --------------------------------------------------------------------------------------------------- */
+
+void nexus__call_hash(nexus__call *call);
+/* Keeps the path parameter, if the upstream of the route goes by one. */
+void nexus__call_note_param(nexus__call *call, const nexus_router_match *m);
+
+/* --- waiting.c, see waiting.h -------------------------------------------------------------------------------------- */
+
+void nexus__waiting_turn(nexus__task *task);
+void nexus__waiting_tick(nexus__timeout *timeout);
+/* A connection ended or rests. */
+void nexus__waiting_freed(nexus__pool *pool);
+/* The connection should rather end than rest: another loop needs its place. */
+bool nexus__waiting_elsewhere(const nexus__uplink *conn);
 
 /* --- upload.c ----------------------------------------------------------------------------------------------------- */
 
@@ -331,6 +353,7 @@ void nexus__call_uploaded(nexus__call *call);
 /* ms from now on the conn's timeout, within the call's deadline. */
 void nexus__call_limit_time(nexus__call *call, uint32_t ms);
 uint64_t nexus__call_body_max(const nexus__call *call);
+int64_t nexus__call_total_ns(const nexus__call *call);
 
 /* --- websocket.c -------------------------------------------------------------------------------------------------- */
 

@@ -8,19 +8,6 @@
 #include "base/id.h"
 #include "gateway/gateway.h"
 
-static void turn(nexus__target *t, bool down, const char *reason)
-{
-    nexus__upstream *u = t->upstream;
-    if (atomic_exchange(&t->shared.down, down) == down)
-        return;
-    if (!down) {
-        atomic_store(&t->shared.ejected_until, 0);
-        atomic_store(&t->shared.failures, 0);
-    }
-    if (u->gateway->opts.on_health)
-        u->gateway->opts.on_health(u->conf->name.p, t->url.p, !down, reason, u->gateway->opts.user_data);
-}
-
 /* Lets go of what a running check holds: its target and, for that, the upstream. */
 static void end_check(nexus__target *t)
 {
@@ -36,7 +23,7 @@ static void on_reply(nexus_status status, nexus_reply *reply, void *user_data)
     const nexus__gw_health *rule = &t->upstream->conf->health;
     char reason[200];
     uint16_t code = reply ? nexus_reply_status(reply) : 0;
-    bool good = code >= 200 && code <= 299;
+    bool good = code >= rule->status_min && code <= rule->status_max;
     if (code)
         snprintf(reason, sizeof reason, "answered %u", code);
     else
@@ -46,9 +33,9 @@ static void on_reply(nexus_status status, nexus_reply *reply, void *user_data)
         t->check.fails = good ? 0 : t->check.fails + 1;
         t->check.passes = good ? t->check.passes + 1 : 0;
         if (t->check.fails >= rule->fails)
-            turn(t, true, reason);
+            nexus__target_turn(t, true, reason, nexus__mono_ns());
         else if (t->check.passes >= rule->passes)
-            turn(t, false, reason);
+            nexus__target_turn(t, false, reason, nexus__mono_ns());
     }
     end_check(t);
 }
@@ -74,7 +61,7 @@ static int64_t look(nexus_gateway *g, nexus__target *t, int64_t now)
 {
     const nexus__gw_health *rule = &t->upstream->conf->health;
     if (t->check.due <= now && !atomic_load(&t->check.running)) {
-        int64_t ms = atomic_load(&t->shared.down) ? rule->down_interval_ms : rule->interval_ms;
+        int64_t ms = atomic_load(&t->load.down) ? rule->down_interval_ms : rule->interval_ms;
         int64_t jitter = ms / 5 > 0 ? (int64_t)(nexus__random_u64() % (uint64_t)(ms / 5)) - ms / 10 : 0;
         t->check.due = now + (ms + jitter) * NEXUS__NS_PER_MS;
         start_check(g, t);
@@ -87,11 +74,13 @@ uint32_t nexus__health_tick(nexus_gateway *g, nexus__snapshot *s, int64_t now)
     int64_t next = now + 1000 * NEXUS__NS_PER_MS;
     for (uint32_t i = 0; s && i < s->config->upstreams.count; i++) {
         nexus__upstream *u = s->upstreams[i];
-        if (u->conf->health.path.n == 0)
+        int64_t sweep = nexus__upstream_sweep(u, now);
+        next = sweep < next ? sweep : next;
+        if (u->conf->health.kind == NEXUS__GW_CHECK_NONE)
             continue;
         nexus__target_set *set = nexus__upstream_set(u);
         for (uint32_t k = 0; k < set->count; k++) {
-            int64_t due = look(g, set->members[k].target, now);
+            int64_t due = look(g, set->targets[k], now);
             next = due < next ? due : next;
         }
         nexus__target_set_unref(set);

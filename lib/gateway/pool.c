@@ -4,12 +4,13 @@
 
 /* --- the targets of a pool ---------------------------------------------------------------------------------------- */
 
-static nexus__pool_target *at_new(const nexus_alloc *alloc, nexus__target *t)
+static nexus__pool_target *at_new(const nexus_alloc *alloc, nexus__target *t, uint64_t id)
 {
     nexus__pool_target *at = nexus__calloc(alloc, 1, sizeof *at);
     if (!at)
         return NULL;
-    *at = (nexus__pool_target){.alloc = alloc, .target = nexus__target_ref(t), .refs = 1};
+    *at =
+        (nexus__pool_target){.alloc = alloc, .target = nexus__target_ref(t), .refs = 1, .bit = (uint64_t)1 << (id & 63)};
     nexus__list_init(&at->idle);
     return at;
 }
@@ -40,7 +41,7 @@ static void drop_targets(const nexus_alloc *alloc, nexus__pool_target **list, ui
 }
 
 /* Moves what the pool has for the target out of it, or makes it anew. */
-static nexus__pool_target *take_over(nexus__pool *p, nexus__target *t)
+static nexus__pool_target *take_over(nexus__pool *p, nexus__target *t, uint64_t id)
 {
     for (uint32_t i = 0; p->set && i < p->set->count; i++)
         if (p->targets[i] && p->targets[i]->target == t) {
@@ -48,13 +49,13 @@ static nexus__pool_target *take_over(nexus__pool *p, nexus__target *t)
             p->targets[i] = NULL;
             return at;
         }
-    return at_new(p->upstream->alloc, t);
+    return at_new(p->upstream->alloc, t, id);
 }
 
 static void give_back(nexus__pool *p, nexus__pool_target *at)
 {
     for (uint32_t i = 0; p->set && i < p->set->count; i++)
-        if (!p->targets[i] && p->set->members[i].target == at->target) {
+        if (!p->targets[i] && p->set->targets[i] == at->target) {
             p->targets[i] = at;
             return;
         }
@@ -65,17 +66,21 @@ static nexus_status follow(nexus__pool *p, nexus__target_set *set)
 {
     const nexus_alloc *alloc = p->upstream->alloc;
     nexus__pool_target **list = nexus__calloc(alloc, set->count + 1, sizeof *list);
+    int64_t *turns = nexus__calloc(alloc, set->count + 1, sizeof *turns);
     uint32_t n = 0;
-    while (list && n < set->count && (list[n] = take_over(p, set->members[n].target)))
+    while (list && turns && n < set->count && (list[n] = take_over(p, set->targets[n], set->hosts[n].id)))
         n++;
-    if (!list || n < set->count) {
+    if (!list || !turns || n < set->count) {
         while (n > 0)
             give_back(p, list[--n]);
         nexus__free(alloc, list);
+        nexus__free(alloc, turns);
         return nexus__nomem();
     }
     drop_targets(alloc, p->targets, p->set ? p->set->count : 0);
     nexus__target_set_unref(p->set);
+    nexus__free(alloc, p->turns);
+    p->turns = turns;
     p->targets = list;
     p->set = nexus__target_set_ref(set);
     return NEXUS_OK;
@@ -96,6 +101,10 @@ nexus_status nexus__pool_new(nexus__pool **out, nexus__gw_loop *home, nexus__ups
     if (!p)
         return nexus__nomem();
     *p = (nexus__pool){.refs = 1, .home = home, .upstream = nexus__upstream_ref(u)};
+    p->shared = &u->loops[home - home->gateway->loops];
+    p->shared->pool = p;
+    nexus__list_init(&p->queue);
+    nexus__timeout_init(&p->queue_timer, nexus__waiting_tick);
     nexus__pool_follow(p);
     if (!p->set) {
         nexus__pool_unref(p);
@@ -112,16 +121,28 @@ void nexus__pool_unref(nexus__pool *p)
     nexus__upstream *u = p->upstream;
     drop_targets(u->alloc, p->targets, p->set ? p->set->count : 0);
     nexus__target_set_unref(p->set);
+    nexus__timeout_remove(&p->queue_timer, p->home->loop);
+    if (p->shared->pool == p)
+        p->shared->pool = NULL;
+    nexus__free(u->alloc, p->turns);
     nexus__free(u->alloc, p);
     nexus__upstream_unref(u);
 }
 
 /* --- connections that rest ---------------------------------------------------------------------------------------- */
 
+/* Single writer: a load and a store are enough. */
+static void count_idle(nexus__pool *pool, int by)
+{
+    uint32_t idle = atomic_load_explicit(&pool->shared->shared.idle, memory_order_relaxed);
+    atomic_store_explicit(&pool->shared->shared.idle, idle + (uint32_t)by, memory_order_relaxed);
+}
+
 void nexus__uplink_leave(nexus__uplink *c)
 {
     nexus__list_remove(&c->node);
     c->at->idle_count--;
+    count_idle(c->pool, -1);
 }
 
 nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at)
@@ -135,20 +156,27 @@ nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at)
     return c;
 }
 
+static bool may_rest(const nexus__uplink *c)
+{
+    const nexus__pool *pool = c->pool;
+    return pool->refs > 1 && /* 1: no view wants it any more */
+           !c->at->retired && c->at->idle_count < pool->upstream->conf->pool_idle_max && !nexus__waiting_elsewhere(c);
+}
+
 void nexus__uplink_release(nexus__uplink *c)
 {
     nexus__pool *pool = c->pool;
-    const nexus__gw_upstream_conf *conf = pool->upstream->conf;
     c->call = NULL;
     c->used = true;
-    if (pool->refs == 1 || c->at->retired ||
-        c->at->idle_count >= conf->pool_idle_max) { /* 1: no view wants it any more */
+    if (!may_rest(c)) {
         nexus__uplink_close(c);
         return;
     }
     c->state = NEXUS__UPLINK_IDLE;
     nexus__list_push(&c->at->idle, &c->node);
     c->at->idle_count++;
-    nexus__timeout_set(&c->timeout, pool->home->loop, conf->pool_idle_ms);
+    count_idle(pool, 1);
+    nexus__timeout_set(&c->timeout, pool->home->loop, pool->upstream->conf->pool_idle_ms);
+    nexus__waiting_freed(pool);
     pool->refs--;
 }

@@ -23,7 +23,7 @@ static void abort_call(nexus__call *call)
 
 static void broken(nexus__call *call, const char *detail)
 {
-    nexus__upstream_report(call->conn->at->target, true, nexus_loop_now_ns(home_of(call)->loop));
+    nexus__call_judge(call, call->conn->at->target, NEXUS_BREAKER_FAILED);
     if (call->replied)
         abort_call(call);
     else
@@ -93,7 +93,7 @@ static bool body_bytes(nexus__call *call, const char *p, size_t n, pieces *piece
             return false;
         }
     }
-    nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, call->pool->upstream->conf->idle_ms);
+    nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, call->pool->upstream->conf->timeouts.idle_ms);
     return true;
 }
 
@@ -125,12 +125,21 @@ static void pass_filters(nexus__call *call, const nexus__http_head *head, const 
     }
 }
 
-/* false: the call is over. */
+static bool is_whole(const nexus__http_head *head, size_t n)
+{
+    return head->framing == NEXUS__HTTP_LENGTH_NONE
+               ? n == head->bytes
+               : head->framing == NEXUS__HTTP_LENGTH_FIXED && n - head->bytes == head->length;
+}
+
+/* false: the call is over, or tried again. */
 static bool reply_head(nexus__call *call, const nexus__http_head *head, const char *base, size_t n)
 {
     struct iovec fields[NEXUS__FORWARD_IOVS];
     bool has_date;
     nexus__buf *space = &home_of(call)->head;
+    if (head->status >= 500 && nexus__call_retry_status(call, head, base, is_whole(head, n)))
+        return false;
     if (call->route->replies_pass)
         pass_filters(call, head, base);
     if (call->mw && !nexus__mw_response(call, head, base))
@@ -151,7 +160,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     nexus__http_body_init(&call->reply_body, head->framing, head->length);
     call->reply_body.trailers = nexus__exchange_trailers_out(call->request);
     call->replied = true;
-    nexus__upstream_report(call->conn->at->target, head->status >= 500, nexus_loop_now_ns(home_of(call)->loop));
+    nexus__call_judge(call, call->conn->at->target, head->status >= 500 ? NEXUS_BREAKER_FAILED : NEXUS_BREAKER_OK);
     if (head->framing == NEXUS__HTTP_LENGTH_NONE || (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
         call->reply_body.done = true;
     cut(call, rest, rest_n, &piece);

@@ -82,7 +82,41 @@ static void find_metrics(nexus__gw_route *route, nexus_gateway *g)
         route->replies[i] = nexus_metric_series(g->replies, (nexus_slice[]){route->conf->id, classes[i]}, 2);
 }
 
-static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g)
+static void breaker_unref(nexus__route_breaker *b)
+{
+    if (b && atomic_fetch_sub(&b->refs, 1) == 1)
+        nexus__free(b->alloc, b);
+}
+
+static nexus__route_breaker *old_breaker(const nexus__snapshot *old, const nexus__gw_route_conf *conf)
+{
+    for (uint32_t i = 0; old && i < old->config->routes.count; i++) {
+        const nexus__gw_route *r = &old->routes[i];
+        if (r->breaker && nexus__slice_eq(r->conf->id, conf->id) &&
+            memcmp(&r->conf->breaker.rule, &conf->breaker.rule, sizeof conf->breaker.rule) == 0)
+            return r->breaker;
+    }
+    return NULL;
+}
+
+static nexus_status find_breaker(nexus__snapshot *s, nexus__gw_route *route, const nexus__snapshot *old)
+{
+    if (!route->conf->breaker.on)
+        return NEXUS_OK;
+    route->breaker = old_breaker(old, route->conf);
+    if (route->breaker) {
+        atomic_fetch_add(&route->breaker->refs, 1);
+        return NEXUS_OK;
+    }
+    route->breaker = nexus__calloc(s->alloc, 1, sizeof *route->breaker);
+    if (!route->breaker)
+        return nexus__nomem();
+    route->breaker->alloc = s->alloc;
+    route->breaker->refs = 1;
+    return NEXUS_OK;
+}
+
+static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g, const nexus__snapshot *old)
 {
     nexus_status status = nexus_router_new(&s->router, s->alloc);
     s->routes = status ? NULL : nexus__calloc(s->alloc, s->config->routes.count + 1, sizeof *s->routes);
@@ -93,12 +127,18 @@ static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g)
         route->conf = &s->config->routes.items[i];
         const nexus__gw_upstream_conf *u = nexus__gw_config_upstream(s->config, route->conf->upstream);
         route->upstream = (uint32_t)(u - s->config->upstreams.items);
-        if ((status = open_filters(s, g, route)))
+        if ((status = open_filters(s, g, route)) || (status = find_breaker(s, route, old)))
             return status;
         find_metrics(route, g);
         status = add_rule(s, route);
     }
     return status;
+}
+
+static void close_route(nexus__snapshot *s, nexus__gw_route *route)
+{
+    close_filters(s, route);
+    breaker_unref(route->breaker);
 }
 
 nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name, nexus_slice text,
@@ -120,7 +160,7 @@ nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, cons
     s->text_len = text.n;
     status = s->text ? build_upstreams(s, g, old) : nexus__nomem();
     if (!status)
-        status = build_routes(s, g);
+        status = build_routes(s, g, old);
     if (status)
         nexus__snapshot_unref(s);
     else
@@ -149,7 +189,7 @@ void nexus__snapshot_unref(nexus__snapshot *s)
     for (uint32_t i = 0; s->upstreams && i < s->config->upstreams.count; i++)
         nexus__upstream_unref(s->upstreams[i]);
     for (uint32_t i = 0; s->routes && i < s->config->routes.count; i++)
-        close_filters(s, &s->routes[i]);
+        close_route(s, &s->routes[i]);
     nexus_router_free(s->router);
     nexus__free(s->alloc, s->upstreams);
     nexus__free(s->alloc, s->routes);

@@ -27,6 +27,7 @@ static nexus__target *target_new(nexus__upstream *u, const nexus__target_spec *s
     t->conf = spec->conf;
     t->url = nexus__slice(text, url.n);
     t->address = spec->address;
+    nexus__target_metrics(t);
     return t;
 }
 
@@ -47,31 +48,50 @@ void nexus__target_unref(nexus__target *t)
 static nexus__target *find(const nexus__target_set *set, const nexus__target_spec *spec)
 {
     for (uint32_t i = 0; set && i < set->count; i++)
-        if (is(set->members[i].target, spec))
-            return set->members[i].target;
+        if (is(set->targets[i], spec))
+            return set->targets[i];
     return NULL;
+}
+
+/* The same for the same target, in every process that has the secret. */
+static uint64_t id_of(const nexus__upstream *u, const nexus__target *t)
+{
+    return nexus__siphash(u->hash_key, t->url.p, t->url.n);
+}
+
+static nexus_status add(nexus__target_set *set, nexus__upstream *u, const nexus__target_spec *spec,
+                        const nexus__target_set *old)
+{
+    nexus__target *same = find(old, spec);
+    nexus__target *t = same ? nexus__target_ref(same) : target_new(u, spec);
+    if (!t)
+        return nexus__nomem();
+    set->hosts[set->count] = (nexus__balance_host){.load = &t->load, .weight = spec->weight, .id = id_of(u, t)};
+    set->targets[set->count++] = t;
+    return NEXUS_OK;
 }
 
 nexus_status nexus__target_set_new(nexus__target_set **out, nexus__upstream *u, const nexus__target_spec *specs,
                                    uint32_t n, const nexus__target_set *old)
 {
-    nexus__target_set *set = nexus__calloc(u->alloc, 1, sizeof *set + n * sizeof *set->members);
+    nexus__target_set *set = nexus__calloc(u->alloc, 1, sizeof *set);
     if (!set)
         return nexus__nomem();
     set->alloc = u->alloc;
     set->refs = 1;
     set->generation = old ? old->generation + 1 : 1;
-    for (uint32_t i = 0; i < n; i++) {
-        nexus__target *same = find(old, &specs[i]);
-        nexus__target *t = same ? nexus__target_ref(same) : target_new(u, &specs[i]);
-        if (!t) {
-            nexus__target_set_unref(set);
-            return nexus__nomem();
-        }
-        set->members[set->count++] = (nexus__member){t, specs[i].weight};
-    }
-    *out = set;
-    return NEXUS_OK;
+    set->targets = nexus__calloc(u->alloc, n + 1, sizeof *set->targets);
+    set->hosts = nexus__calloc(u->alloc, n + 1, sizeof *set->hosts);
+    nexus_status status = set->targets && set->hosts ? NEXUS_OK : nexus__nomem();
+    for (uint32_t i = 0; i < n && !status; i++)
+        status = add(set, u, &specs[i], old);
+    if (!status)
+        status = nexus__balance_open(&set->balance, &u->conf->balance, set->hosts, n, u->hash_key, u->alloc);
+    if (status)
+        nexus__target_set_unref(set);
+    else
+        *out = set;
+    return status;
 }
 
 nexus__target_set *nexus__target_set_ref(nexus__target_set *set)
@@ -85,6 +105,9 @@ void nexus__target_set_unref(nexus__target_set *set)
     if (!set || atomic_fetch_sub(&set->refs, 1) != 1)
         return;
     for (uint32_t i = 0; i < set->count; i++)
-        nexus__target_unref(set->members[i].target);
+        nexus__target_unref(set->targets[i]);
+    nexus__balance_close(&set->balance, set->alloc);
+    nexus__free(set->alloc, set->targets);
+    nexus__free(set->alloc, set->hosts);
     nexus__free(set->alloc, set);
 }

@@ -6,8 +6,10 @@
 #ifndef NEXUS_GATEWAY_TARGET_H
 #define NEXUS_GATEWAY_TARGET_H
 
+#include <nexus/metrics.h>
 #include <stdatomic.h>
 
+#include "gateway/balance/balance.h"
 #include "gateway/config.h"
 #include "runtime/resolve.h"
 
@@ -25,15 +27,22 @@ typedef struct nexus__target {
         atomic_bool running; /* what follows is the running check's */
         uint32_t fails, passes;
     } check;
-    char apart[64]; /* the lines that all loops write hold nothing else */
     struct {
-        atomic_uint active; /* requests under way */
+        uint32_t ended, failed; /* at the last sweep; loop 0 only */
+    } sweep;
+    struct {
+        nexus_metric *ejections, *breaker, *breaker_opened;
+    } metrics;
+    char apart[64]; /* the lines that all loops write hold nothing else */
+    nexus__load load;
+    struct {
         atomic_uint connections;
-        atomic_uint failures;       /* in a row */
-        atomic_uint ejections;      /* how often, for the growing pause */
-        atomic_llong ejected_until; /* 0 = not */
-        atomic_bool down;           /* by active checks */
+        atomic_uint failures;    /* in a row */
+        atomic_uint failed;      /* in all, modulo 2^32 */
+        atomic_uint ejections;   /* how often, for the growing pause; less with each sweep without */
+        atomic_llong ejected_at; /* the last time */
     } shared;
+    char apart_too[64];
 } nexus__target;
 
 /* What a target shall be. Two specs of the same conf, url and address are the same target. */
@@ -44,17 +53,14 @@ typedef struct nexus__target_spec {
     uint32_t weight; /* 0 = drained */
 } nexus__target_spec;
 
-typedef struct nexus__member {
-    nexus__target *target;
-    uint32_t weight;
-} nexus__member;
-
 typedef struct nexus__target_set {
     const nexus_alloc *alloc;
     atomic_uint refs;
     uint64_t generation; /* of its upstream, from 1 */
     uint32_t count;
-    nexus__member members[];
+    nexus__target **targets;
+    nexus__balance_host *hosts; /* as the balancer sees them */
+    nexus__balance balance;
 } nexus__target_set;
 
 /* Any thread. `old` may be NULL; its targets that the specs still name are taken over. */

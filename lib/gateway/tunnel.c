@@ -40,7 +40,7 @@ void nexus__tunnel_end(nexus__uplink *conn)
 {
     nexus_request *request = conn->tunnel;
     conn->tunnel = NULL;
-    atomic_fetch_sub_explicit(&conn->at->target->shared.active, 1, memory_order_relaxed);
+    nexus__load_end(&conn->at->target->load);
     nexus__uplink_close(conn);
     if (!request)
         return;
@@ -132,7 +132,7 @@ static bool ping_upstream(nexus__uplink *conn)
 
 static uint32_t tick_ms(const nexus__uplink *conn)
 {
-    uint32_t ping = conf_of(conn)->ping_ms, idle = conf_of(conn)->idle_ms;
+    uint32_t ping = conf_of(conn)->timeouts.ping_ms, idle = conf_of(conn)->timeouts.idle_ms;
     uint32_t least = ping && ping < idle ? ping : idle;
     return least < 40 ? 10 : least / 4;
 }
@@ -141,10 +141,10 @@ void nexus__tunnel_tick(nexus__uplink *conn)
 {
     const nexus__gw_upstream_conf *conf = conf_of(conn);
     nexus__gw_loop *home = conn->pool->home;
-    int64_t now = now_of(conn), ping = conf->ping_ms * NEXUS__NS_PER_MS;
+    int64_t now = now_of(conn), ping = conf->timeouts.ping_ms * NEXUS__NS_PER_MS;
     int64_t client = now - conn->passing.client_heard, upstream = now - conn->passing.upstream_heard;
     int64_t silence = ping ? (client > upstream ? client : upstream) : (client < upstream ? client : upstream);
-    if (silence >= conf->idle_ms * NEXUS__NS_PER_MS) { /* who was asked and did not answer, or both have nothing to say */
+    if (silence >= conf->timeouts.idle_ms * NEXUS__NS_PER_MS) { /* who was asked and did not answer, or both have nothing to say */
         nexus__tunnel_end(conn);
         return;
     }
@@ -170,6 +170,7 @@ void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const 
     size_t n = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, call->reply_own, &has_date);
     fields[n++] = (struct iovec){(char *)(uintptr_t) "Upgrade: websocket\r\n", 20};
     nexus__call_count(call, 101);
+    nexus__call_judge(call, conn->at->target, NEXUS_BREAKER_OK);
     conn->state = NEXUS__UPLINK_TUNNEL;
     conn->tunnel = request;
     conn->call = NULL;

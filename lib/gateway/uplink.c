@@ -19,7 +19,8 @@ static void conn_free(nexus__uplink *c)
     close(c->watch.fd);
     nexus__buf_free(&c->in);
     nexus__buf_free(&c->out);
-    atomic_fetch_sub_explicit(&c->at->target->shared.connections, 1, memory_order_relaxed);
+    atomic_fetch_sub(&c->at->target->shared.connections, 1);
+    nexus__waiting_freed(pool);
     nexus__pool_target_unref(c->at);
     nexus__free(pool->upstream->alloc, c);
 }
@@ -181,6 +182,7 @@ nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__p
         atomic_fetch_sub(&t->shared.connections, 1);
         return NEXUS_ELIMIT;
     }
+    nexus_status status = NEXUS_ENOMEM; /* of ours: says nothing about the target */
     int fd = socket(t->address.sa.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     nexus__uplink *c = fd >= 0 ? nexus__calloc(u->alloc, 1, sizeof *c) : NULL;
     if (!c)
@@ -193,11 +195,13 @@ nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__p
     nexus__timeout_init(&c->timeout, on_timeout);
     nexus__buf_init(&c->in, u->alloc, 0);
     nexus__buf_init(&c->out, u->alloc, 0);
-    if (connect(fd, &t->address.sa.any, t->address.len) != 0 && errno != EINPROGRESS)
+    if (connect(fd, &t->address.sa.any, t->address.len) != 0 && errno != EINPROGRESS) {
+        status = NEXUS_EUNREACH;
         goto failed;
+    }
     if (nexus__watch_start(&c->watch, pool->home->loop, fd, on_ready))
         goto failed;
-    nexus__timeout_set(&c->timeout, pool->home->loop, u->conf->connect_ms);
+    nexus__timeout_set(&c->timeout, pool->home->loop, u->conf->timeouts.connect_ms);
     pool->refs++;
     at->refs++;
     *out = c;
@@ -207,7 +211,7 @@ failed:
         close(fd);
     nexus__free(u->alloc, c);
     atomic_fetch_sub(&t->shared.connections, 1);
-    return NEXUS_EUNREACH;
+    return status;
 }
 
 static void keep_rest(nexus__buf *out, const struct iovec *iov, int n, size_t sent)

@@ -14,19 +14,36 @@ static nexus__gw_loop *home_of(const nexus__call *call)
     return call->pool->home;
 }
 
+int64_t nexus__call_total_ns(const nexus__call *call)
+{
+    uint32_t own = call->route->conf->total_ms;
+    return (own ? own : conf_of(call)->timeouts.total_ms) * NEXUS__NS_PER_MS;
+}
+
 void nexus__call_limit_time(nexus__call *call, uint32_t ms)
 {
-    int64_t left = (call->deadline - nexus_loop_now_ns(home_of(call)->loop)) / NEXUS__NS_PER_MS;
+    int64_t until = call->deadline < call->try_until ? call->deadline : call->try_until;
+    int64_t left = (until - nexus_loop_now_ns(home_of(call)->loop)) / NEXUS__NS_PER_MS;
     if (left < 1)
         left = 1;
     nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, left < ms ? (uint32_t)left : ms);
 }
 
+/* While a body is streamed up its pace is the client's, and only silence counts; from its end on, the clocks run anew. */
+static void restart_clocks(nexus__call *call)
+{
+    int64_t now = nexus_loop_now_ns(home_of(call)->loop);
+    call->deadline = now + nexus__call_total_ns(call);
+    call->try_until = now + conf_of(call)->timeouts.try_ms * NEXUS__NS_PER_MS;
+}
+
 void nexus__call_uploaded(nexus__call *call)
 {
     call->uploaded = true;
+    if (!call->whole)
+        restart_clocks(call);
     if (!call->replied)
-        nexus__call_limit_time(call, conf_of(call)->first_byte_ms);
+        nexus__call_limit_time(call, conf_of(call)->timeouts.first_byte_ms);
 }
 
 static void upload_failed(nexus__call *call, nexus_status status)
@@ -112,7 +129,7 @@ static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_
     if (taken == data.n && end)
         nexus__call_uploaded(call);
     else
-        nexus__call_limit_time(call, conf_of(call)->idle_ms);
+        nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, conf_of(call)->timeouts.idle_ms);
     return taken;
 }
 

@@ -107,11 +107,13 @@ nexus_status nexus__gw_load_route(nexus__loader *l, uint32_t value, void *out)
         ROW("get_body", BOOL, nexus__gw_route_conf, get_body, 0, 0),
         ROW("body_max_bytes", U32, nexus__gw_route_conf, body_max_bytes, 1, 0),
         ROW("total_timeout_ms", U32, nexus__gw_route_conf, total_ms, 1, NEXUS__GW_MS_MAX),
+        ROW("retries", U32, nexus__gw_route_conf, retries, 0, 10),
+        CALL("breaker", nexus__gw_load_breaker, nexus__gw_route_conf, breaker),
         CALL("request_headers", nexus__gw_load_headers, nexus__gw_route_conf, request),
         CALL("response_headers", nexus__gw_load_headers, nexus__gw_route_conf, response),
     };
     nexus__loader_row rows[COUNT(own) + NEXUS__GW_FILTERS_MAX];
-    reading r = {0};
+    reading r = {.route = {.retries = UINT32_MAX, .breaker = {false, nexus__breaker_rule(NULL)}}};
     memcpy(rows, own, sizeof own);
     nexus_status status = nexus__loader_object(l, value, rows, filter_rows(rows, COUNT(own), &r), &r);
     if (!status)

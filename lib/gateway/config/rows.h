@@ -24,9 +24,21 @@ enum { NEXUS__GW_MS_MAX = 86400000 };
 nexus_status nexus__gw_load_array(nexus__loader *l, uint32_t value, size_t size, nexus__loader_fn *fn, void **items,
                                   uint32_t *count) NEXUS_MUST_CHECK;
 /* Readers of members; out is what their name says. */
-nexus__loader_fn nexus__gw_load_upstreams; /* of the config's upstreams */
-nexus__loader_fn nexus__gw_load_route;     /* nexus__gw_route_conf */
-nexus__loader_fn nexus__gw_load_headers;   /* nexus__gw_headers_conf */
+nexus__loader_fn nexus__gw_load_upstreams;  /* of the config's upstreams */
+nexus__loader_fn nexus__gw_load_balance;    /* nexus__gw_upstream_conf: of its balance and hash */
+nexus__loader_fn nexus__gw_load_slow_start; /* nexus__balance_rule */
+nexus__loader_fn nexus__gw_load_timeouts;   /* nexus__gw_timeouts */
+nexus__loader_fn nexus__gw_load_retries;    /* nexus__gw_retries */
+nexus__loader_fn nexus__gw_load_ejection;   /* nexus__gw_ejection */
+nexus__loader_fn nexus__gw_load_breaker;    /* nexus__breaker_conf */
+nexus__loader_fn nexus__gw_load_health;     /* nexus__gw_health */
+nexus__loader_fn nexus__gw_load_route;      /* nexus__gw_route_conf */
+nexus__loader_fn nexus__gw_load_headers;    /* nexus__gw_headers_conf */
+
+/* Of what a routes file leaves out. */
+extern const nexus__gw_retries nexus__gw_retries_default;
+extern const nexus__gw_ejection nexus__gw_ejection_default;
+extern const nexus__gw_health nexus__gw_health_default;
 nexus__loader_fn nexus__gw_load_roles;     /* of the config's policy */
 /* When all routes are read: declares what they require, and ends the filling. */
 nexus_status nexus__gw_compile_policy(nexus__gw_config *config) NEXUS_MUST_CHECK;

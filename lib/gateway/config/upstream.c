@@ -1,4 +1,4 @@
-/* Upstreams of the routes file: targets, balancing, time-outs, health. */
+/* Upstreams of the routes file: their targets and connections; the rest has readers of its own. */
 #include "gateway/config/rows.h"
 
 static nexus_status parse_url(nexus__loader *l, uint32_t value, nexus__gw_target *t)
@@ -49,66 +49,6 @@ static nexus_status load_targets(nexus__loader *l, uint32_t value, void *out)
     return status;
 }
 
-static nexus_status load_balance(nexus__loader *l, uint32_t value, void *out)
-{
-    if (nexus__json_text_is(l->doc, value, NEXUS_S("p2c")))
-        *(uint32_t *)out = NEXUS__BALANCE_P2C;
-    else if (nexus__json_text_is(l->doc, value, NEXUS_S("wrr")))
-        *(uint32_t *)out = NEXUS__BALANCE_WRR;
-    else
-        return nexus__loader_fail(l, value, "must be \"p2c\" or \"wrr\"");
-    return NEXUS_OK;
-}
-
-static nexus_status load_health(nexus__loader *l, uint32_t value, void *out)
-{
-    static const nexus__loader_row rows[] = {
-        ROW("path", TEXT, nexus__gw_health, path, 0, 0),
-        ROW("interval_ms", U32, nexus__gw_health, interval_ms, 10, NEXUS__GW_MS_MAX),
-        ROW("down_interval_ms", U32, nexus__gw_health, down_interval_ms, 10, NEXUS__GW_MS_MAX),
-        ROW("timeout_ms", U32, nexus__gw_health, timeout_ms, 1, NEXUS__GW_MS_MAX),
-        ROW("fails", U32, nexus__gw_health, fails, 1, 1000),
-        ROW("passes", U32, nexus__gw_health, passes, 1, 1000),
-    };
-    nexus__gw_health *h = out;
-    bool on;
-    if (nexus__json_bool(l->doc, value, &on)) {
-        h->path = on ? h->path : (nexus_slice){0};
-        return NEXUS_OK;
-    }
-    nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), h);
-    if (!status && (h->path.n == 0 || h->path.p[0] != '/'))
-        return nexus__loader_fail(l, value, "\"path\" must start with \"/\"");
-    return status;
-}
-
-static nexus_status load_timeouts(nexus__loader *l, uint32_t value, void *out)
-{
-    static const nexus__loader_row rows[] = {
-        ROW("connect", U32, nexus__gw_upstream_conf, connect_ms, 1, NEXUS__GW_MS_MAX),
-        ROW("first_byte", U32, nexus__gw_upstream_conf, first_byte_ms, 1, NEXUS__GW_MS_MAX),
-        ROW("total", U32, nexus__gw_upstream_conf, total_ms, 1, NEXUS__GW_MS_MAX),
-        ROW("idle", U32, nexus__gw_upstream_conf, idle_ms, 1, NEXUS__GW_MS_MAX),
-        ROW("ping", U32, nexus__gw_upstream_conf, ping_ms, 0, NEXUS__GW_MS_MAX),
-    };
-    return nexus__loader_object(l, value, rows, COUNT(rows), NEXUS__CONTAINER(out, nexus__gw_upstream_conf, connect_ms));
-}
-
-static nexus_status load_ejection(nexus__loader *l, uint32_t value, void *out)
-{
-    static const nexus__loader_row rows[] = {
-        ROW("failures", U32, nexus__gw_upstream_conf, eject_failures, 1, 1000),
-        ROW("base_ms", U32, nexus__gw_upstream_conf, eject_ms, 1, NEXUS__GW_MS_MAX),
-    };
-    nexus__gw_upstream_conf *u = NEXUS__CONTAINER(out, nexus__gw_upstream_conf, eject_failures);
-    bool on;
-    if (nexus__json_bool(l->doc, value, &on)) {
-        u->eject_failures = on ? u->eject_failures : 0;
-        return NEXUS_OK;
-    }
-    return nexus__loader_object(l, value, rows, COUNT(rows), u);
-}
-
 static nexus_status load_pool(nexus__loader *l, uint32_t value, void *out)
 {
     static const nexus__loader_row rows[] = {
@@ -123,27 +63,28 @@ static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_up
 {
     static const nexus__loader_row rows[] = {
         {"targets", NEXUS__LOADER_CALL, offsetof(nexus__gw_upstream_conf, targets), 0, 0, load_targets, true},
-        CALL("balance", load_balance, nexus__gw_upstream_conf, balance),
-        CALL("timeouts_ms", load_timeouts, nexus__gw_upstream_conf, connect_ms),
-        CALL("health", load_health, nexus__gw_upstream_conf, health),
-        CALL("ejection", load_ejection, nexus__gw_upstream_conf, eject_failures),
+        CALL("balance", nexus__gw_load_balance, nexus__gw_upstream_conf, balance),
+        CALL("slow_start", nexus__gw_load_slow_start, nexus__gw_upstream_conf, balance),
+        CALL("timeouts_ms", nexus__gw_load_timeouts, nexus__gw_upstream_conf, timeouts),
+        CALL("retries", nexus__gw_load_retries, nexus__gw_upstream_conf, retries),
+        CALL("breaker", nexus__gw_load_breaker, nexus__gw_upstream_conf, balance.breaker),
+        CALL("ejection", nexus__gw_load_ejection, nexus__gw_upstream_conf, ejection),
+        CALL("health", nexus__gw_load_health, nexus__gw_upstream_conf, health),
         CALL("pool", load_pool, nexus__gw_upstream_conf, pool_idle_max),
-        ROW("retries", U32, nexus__gw_upstream_conf, retries, 0, 10),
         ROW("max_connections", U32, nexus__gw_upstream_conf, max_connections, 1, 1000000),
+        ROW("max_pending", U32, nexus__gw_upstream_conf, max_pending, 0, 1000000),
+        ROW("max_requests", U32, nexus__gw_upstream_conf, max_requests, 1, 1000000),
     };
     u->text = nexus__json_raw(l->doc, value);
-    u->connect_ms = 2000;
-    u->first_byte_ms = 5000;
-    u->total_ms = 15000;
-    u->idle_ms = 60000;
-    u->ping_ms = 25000;
-    u->retries = 1;
-    u->max_connections = 1024;
+    u->balance = (nexus__balance_rule){
+        .balancer = nexus__balancers[0], .bound_percent = 125, .breaker = {true, nexus__breaker_rule(NULL)}};
+    u->timeouts = (nexus__gw_timeouts){2000, 5000, 10000, 15000, 60000, 25000};
+    u->retries = nexus__gw_retries_default;
+    u->ejection = nexus__gw_ejection_default;
+    u->health = nexus__gw_health_default;
+    u->max_connections = u->max_pending = 1024;
     u->pool_idle_max = 100;
     u->pool_idle_ms = 60000;
-    u->eject_failures = 5;
-    u->eject_ms = 30000;
-    u->health = (nexus__gw_health){{0}, 10000, 5000, 2000, 3, 2};
     nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), u);
     if (status)
         return status;

@@ -1,35 +1,7 @@
 #include <criterion/criterion.h>
 
 #include "base/time.h"
-#include "gateway/balance.h"
 #include "gateway/filters/limit.h"
-
-Test(wrr, spreads_smoothly_by_weight)
-{
-    nexus__balance_target t[3] = {
-        {.weight = 5, .usable = true}, {.weight = 1, .usable = true}, {.weight = 1, .usable = true}};
-    char order[8] = {0};
-    for (int i = 0; i < 7; i++)
-        order[i] = (char)('a' + nexus__balance_wrr(t, 3));
-    cr_assert_str_eq(order, "aabacaa");
-    t[0].usable = false;
-    t[1].weight = 0;
-    cr_assert_eq(nexus__balance_wrr(t, 3), 2);
-    t[2].usable = false;
-    cr_assert_eq(nexus__balance_wrr(t, 3), NEXUS__BALANCE_NONE);
-}
-
-Test(p2c, prefers_the_less_loaded_and_never_the_unusable)
-{
-    nexus__balance_target t[4] = {{.weight = 1, .active = 9, .usable = true},
-                                  {.weight = 1, .usable = true},
-                                  {.weight = 1, .usable = false},
-                                  {.weight = 0, .usable = true}};
-    for (uint64_t r = 0; r < 1000; r++)
-        cr_assert_eq(nexus__balance_p2c(t, 4, r * 0x9e3779b97f4a7c15u), 1);
-    t[0].weight = 100;
-    cr_assert_eq(nexus__balance_p2c(t, 4, 5), 0, "nine on a hundred is less than none on one");
-}
 
 Test(limits, composite_keys_and_two_phases)
 {

@@ -28,9 +28,9 @@ Test(config, reads_what_is_written_and_defaults_the_rest)
     cr_assert(nexus__slice_eq_c(u->targets.items[1].host, "::1"));
     cr_assert_eq(u->targets.items[1].port, 9);
     cr_assert_eq(u->targets.items[1].weight, 3);
-    cr_assert_eq(u->connect_ms, 7);
-    cr_assert_eq(u->first_byte_ms, 5000);
-    cr_assert_eq(u->balance, NEXUS__BALANCE_WRR);
+    cr_assert_eq(u->timeouts.connect_ms, 7);
+    cr_assert_eq(u->timeouts.first_byte_ms, 5000);
+    cr_assert_eq(u->balance.balancer, &nexus__balancer_wrr);
     cr_assert_eq(u->health.interval_ms, 10000);
     const nexus__gw_route_conf *first = &c->routes.items[0], *second = &c->routes.items[1];
     const nexus__gw_limits_conf *limits = nexus__gw_filter_conf(first, &nexus__gw_filter_limits);

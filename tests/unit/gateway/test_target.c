@@ -40,14 +40,14 @@ Test(target_set, a_target_that_stays_keeps_its_health, .init = open_all, .fini =
 {
     nexus__target_set *first = nexus__upstream_set(upstream);
     cr_assert_eq(first->count, 2);
-    cr_assert_eq(first->members[1].weight, 3);
+    cr_assert_eq(first->hosts[1].weight, 3);
     nexus__target_spec specs[2] = {spec_of(1, "127.0.0.1", 5), spec_of(0, "127.0.0.9", 1)};
     cr_assert_eq(nexus__upstream_set_targets(upstream, specs, 2), 0);
     nexus__target_set *second = nexus__upstream_set(upstream);
     cr_assert_eq(second->generation, first->generation + 1);
-    cr_assert_eq(second->members[0].target, first->members[1].target);
-    cr_assert_eq(second->members[0].weight, 5, "a weight may change alone");
-    cr_assert_neq(second->members[1].target, first->members[0].target, "another address is another target");
+    cr_assert_eq(second->targets[0], first->targets[1]);
+    cr_assert_eq(second->hosts[0].weight, 5, "a weight may change alone");
+    cr_assert_neq(second->targets[1], first->targets[0], "another address is another target");
     nexus__target_set_unref(first);
     nexus__target_set_unref(second);
 }
@@ -59,9 +59,9 @@ Test(target_set, pools_follow_with_the_next_request, .init = open_all, .fini = c
     nexus__pool_target *kept = pool->targets[1];
     nexus__target_spec specs[1] = {spec_of(1, "127.0.0.1", 3)};
     cr_assert_eq(nexus__upstream_set_targets(upstream, specs, 1), 0);
-    cr_assert_eq(nexus__upstream_pick(pool, 1, 1, NULL), kept);
+    cr_assert_eq(nexus__upstream_pick(pool, (nexus__balance_ask){.now = 1, .random = 1}), kept);
     cr_assert_eq(pool->set->count, 1);
     cr_assert_eq(nexus__upstream_set_targets(upstream, NULL, 0), 0);
-    cr_assert_null(nexus__upstream_pick(pool, 1, 1, NULL));
+    cr_assert_null(nexus__upstream_pick(pool, (nexus__balance_ask){.now = 1, .random = 1}));
     nexus__pool_unref(pool);
 }

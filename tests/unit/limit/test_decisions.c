@@ -2,6 +2,8 @@
 
 #include <nexus/limit.h>
 
+#include "limit/breaker.h"
+
 #define MS 1000000LL
 #define S 1000000000LL
 
@@ -90,6 +92,60 @@ Test(breaker, opens_probes_and_closes)
         nexus_breaker_done(b, NEXUS_BREAKER_OK, now);
     cr_assert_eq(nexus_breaker_state(b, now), NEXUS_BREAKER_CLOSED);
     nexus_breaker_free(b);
+}
+
+Test(breaker, a_window_begins_with_a_failure_and_ends)
+{
+    nexus_breaker_rule rule = nexus__breaker_rule(NULL);
+    nexus__breaker b = {0};
+    int64_t now = 7 * S;
+    for (int i = 0; i < 1000; i++)
+        cr_assert_eq(nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_OK, now), -1);
+    cr_assert_eq(atomic_load(&b.window), 0, "successes alone write nothing");
+    for (int i = 0; i < 19; i++)
+        cr_assert_eq(nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_FAILED, now), -1);
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_OK, now + S), -1);
+    cr_assert_eq(nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_FAILED, now + 9 * S),
+                 NEXUS_BREAKER_OPEN, "20 of 40");
+    b = (nexus__breaker){0};
+    for (int i = 0; i < 19; i++)
+        cr_assert_eq(nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_FAILED, now), -1);
+    cr_assert_eq(nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_FAILED, now + 11 * S), -1,
+                 "the first nineteen are forgotten");
+    cr_assert_eq(nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_OK, now + 30 * S), -1);
+    cr_assert_eq(atomic_load(&b.window), 0, "quiet again");
+}
+
+Test(breaker, what_began_before_the_pause_is_no_probe)
+{
+    nexus_breaker_rule rule = nexus__breaker_rule(NULL);
+    nexus__breaker b = {0};
+    int64_t now = 7 * S, wait;
+    uint32_t early = nexus__breaker_enter(&b, &rule, now, &wait);
+    for (int i = 0; i < 20; i++)
+        (void)nexus__breaker_done(&b, &rule, NEXUS__BREAKER_PASS, NEXUS_BREAKER_FAILED, now);
+    cr_assert_not(nexus__breaker_admits(&b, &rule, now));
+    now += 5 * S;
+    cr_assert(nexus__breaker_admits(&b, &rule, now));
+    uint32_t probe = nexus__breaker_enter(&b, &rule, now, &wait);
+    cr_assert_neq(probe, early);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(nexus__breaker_done(&b, &rule, early, NEXUS_BREAKER_OK, now), -1);
+    cr_assert_eq(nexus__breaker_state(&b, now), NEXUS_BREAKER_HALF_OPEN, "late answers close nothing");
+    cr_assert_eq(nexus__breaker_done(&b, &rule, probe, NEXUS_BREAKER_IGNORED, now), -1);
+    uint32_t probes[3];
+    for (int i = 0; i < 3; i++)
+        cr_assert_neq(probes[i] = nexus__breaker_enter(&b, &rule, now, &wait), NEXUS__BREAKER_REFUSED);
+    cr_assert_eq(nexus__breaker_enter(&b, &rule, now, &wait), NEXUS__BREAKER_REFUSED);
+    cr_assert_eq(nexus__breaker_done(&b, &rule, probes[0], NEXUS_BREAKER_FAILED, now), NEXUS_BREAKER_OPEN);
+    cr_assert_eq(nexus__breaker_done(&b, &rule, probes[1], NEXUS_BREAKER_OK, now + 10 * S), -1,
+                 "a probe of an earlier time counts no more");
+    for (int i = 0; i < 3; i++) {
+        probe = nexus__breaker_enter(&b, &rule, now + 10 * S, &wait);
+        int32_t became = nexus__breaker_done(&b, &rule, probe, NEXUS_BREAKER_OK, now + 10 * S);
+        cr_assert_eq(became, i == 2 ? NEXUS_BREAKER_CLOSED : -1);
+    }
 }
 
 Test(budget, a_share_of_what_is_under_way)

@@ -1,0 +1,67 @@
+/* What keyed balancing knows a request by. A request without it is given to whom the draw falls. */
+#include "gateway/gateway.h"
+
+/* The value of a cookie of that name in one Cookie field (RFC 6265 section 4.2.1). */
+static bool find_cookie(nexus_slice field, nexus_slice name, nexus_slice *out)
+{
+    while (field.n > 0) {
+        nexus_slice pair = nexus__slice(field.p, nexus__slice_find(field, ';'));
+        field = nexus__slice_from(field, pair.n + 1);
+        pair = nexus__slice_trim(pair);
+        if (nexus__slice_starts(pair, name) && pair.n > name.n && pair.p[name.n] == '=') {
+            *out = nexus__slice_from(pair, name.n + 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool cookie(nexus__call *call, nexus_slice name, nexus_slice *out)
+{
+    const nexus__http_head *head = nexus__exchange_head(call->request);
+    const char *base = nexus__exchange_base(call->request);
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (nexus__slice_ieq(nexus__http_field_name(&head->fields[i], base), NEXUS_S("cookie")) &&
+            find_cookie(nexus__http_field_value(&head->fields[i], base), name, out))
+            return true;
+    return false;
+}
+
+static bool value_of(nexus__call *call, const nexus__gw_hash_key *key, nexus_slice *out)
+{
+    switch (key->source) {
+    case NEXUS__GW_HASH_PRINCIPAL:
+        if (call->principal)
+            nexus_principal_subject(call->principal, out);
+        return call->principal && out->n > 0;
+    case NEXUS__GW_HASH_HEADER:
+        return nexus_request_header(call->request, key->name.p, out);
+    case NEXUS__GW_HASH_COOKIE:
+        return cookie(call, key->name, out);
+    case NEXUS__GW_HASH_QUERY:
+        return nexus_request_query_param(call->request, key->name.p, out);
+    case NEXUS__GW_HASH_PARAM:
+        *out = call->hash_param;
+        return out->n > 0;
+    }
+    nexus_request_remote_ip(call->request, out);
+    return true;
+}
+
+void nexus__call_hash(nexus__call *call)
+{
+    const nexus__upstream *u = call->pool->upstream;
+    nexus_slice value = {0};
+    call->hash_done = true;
+    call->hashed = value_of(call, &u->conf->hash, &value);
+    if (call->hashed)
+        call->hash = nexus__siphash(u->hash_key, value.p, value.n);
+}
+
+void nexus__call_note_param(nexus__call *call, const nexus_router_match *m)
+{
+    const nexus__gw_hash_key *key = &call->pool->upstream->conf->hash;
+    for (uint32_t i = 0; key->source == NEXUS__GW_HASH_PARAM && i < m->capture_count; i++)
+        if (nexus__slice_eq(m->captures[i].name, key->name))
+            call->hash_param = m->captures[i].value;
+}
