@@ -20,6 +20,7 @@ extern "C" {
 #endif
 
 struct nexus_verifier;
+struct nexus_key;
 
 typedef struct nexus_gateway nexus_gateway;
 
@@ -40,6 +41,9 @@ typedef struct nexus_gateway_opts {
     uint64_t body_max_bytes; /**< of a request, where the route sets none; 0 = 64 MiB */
     uint32_t watch_ms;       /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up to a power of two; 0 = 262,144 */
+    const struct nexus_key *identity_key; /**< private; signs X-Nexus-Identity of routes with "identity"; borrowed until
+                                               close; NULL: such routes files are refused */
+    const char *identity_issuer;          /**< of those tokens; borrowed until close; NULL = "nexus-gateway" */
 } nexus_gateway_opts;
 
 #define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)

@@ -10,6 +10,9 @@ static const nexus_setting settings[] = {
     {"gateway_watch_ms", NEXUS_SETTING_INT, "1000", 50, 3600000, NULL, "How often the routes file is looked at."},
     {"gateway_body_max", NEXUS_SETTING_INT, "67108864", 1, 0x7fffffff, NULL,
      "Bytes of a request's body that are passed on, where a route sets no limit of its own."},
+    {"gateway_identity_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "File with the private key, PEM or JWK, that signs X-Nexus-Identity for routes with \"identity\"; readable by its "
+     "owner only."},
     {"gateway_security_headers", NEXUS_SETTING_BOOL, "true", 0, 0, NULL,
      "Security headers on what the gateway answers itself; upstreams' answers get them where a route says so."},
 };
@@ -64,7 +67,10 @@ static nexus_status open_gateway(gateway *g)
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
     opts.body_max_bytes = (uint64_t)nexus_settings_int(s, "gateway_body_max");
-    nexus_status status = nexus_gateway_open(&g->gateway, nexus_service_runtime(g->service), &opts);
+    nexus_status status = gateway_identity_open(g);
+    opts.identity_key = g->identity;
+    if (!status)
+        status = nexus_gateway_open(&g->gateway, nexus_service_runtime(g->service), &opts);
     if (!status)
         status = load_routes(g);
     if (!status)
@@ -78,6 +84,7 @@ static void unmount(void *mounted)
     nexus_server_close(g->admin);
     nexus_gateway_close(g->gateway);
     gateway_health_end(g);
+    nexus_key_free(g->identity);
     pthread_cond_destroy(&g->told);
     pthread_mutex_destroy(&g->lock);
     nexus_free(g->token);

@@ -15,6 +15,7 @@ typedef struct gateway {
     nexus_gateway *gateway;
     nexus_server *admin;
     char *token; /* bearer of the admin API */
+    nexus_key *identity; /* NULL = identities are not signed */
     pthread_mutex_t lock;
     pthread_cond_t told;
     gateway_change *changes; /* locked: of health, the oldest first, that are yet to be published */
@@ -24,6 +25,9 @@ typedef struct gateway {
 
 /* routes.c: the routes of the topology when no file is given. Free *out with free(). */
 nexus_status gateway_default_routes(char **out, size_t *n, const nexus_service *service);
+
+/* identity.c: reads the key that gateway_identity_key names, if any. */
+nexus_status gateway_identity_open(gateway *g);
 
 /* admin.c: its own listener, on this machine only. */
 nexus_status gateway_admin_open(gateway *g);

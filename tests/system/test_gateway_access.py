@@ -444,3 +444,41 @@ def test_other_origins_learn_nothing(start, upstream, issuer):  # noqa: F811
     g.write({"version": 1, "upstreams": {"a": up(upstream)}, "routes": [
         {"path": "/x", "upstream": "a", "cors": {"origins": ["*"], "credentials": True}}]})
     wait_for(lambda: "credentials" in (g.admin("GET", "/admin/v1/status").json["last_error"] or ""), 10, "the refusal of the file")
+
+
+def test_upstream_can_verify_who_asks(start, upstream, issuer, tmp_path):  # noqa: F811
+    key, file = nexus.Key.generate("EdDSA"), tmp_path / "identity.jwk"
+    file.write_text(json.dumps(key.jwk(private=True)))
+    file.chmod(0o600)
+    g = start({"a": up(upstream)}, [
+        {"prefix": "/billing", "upstream": "a", "auth": "jwt OR anonymous", "identity": {"audience": "billing"}},
+        {"prefix": "/own", "upstream": "a", "auth": "jwt", "identity": True}, {"prefix": "/", "upstream": "a"}],
+        {**issuer.env, "NEXUS_GATEWAY_IDENTITY_KEY": str(file)})
+    forged = {"X-Nexus-Identity": "a.b.c", "x_nexus_identity": "a.b.c", "Connection": "x-nexus-identity"}
+
+    def identity(path, token=None):
+        got = g.call("GET", path, token=token, headers=forged).json["headers"]
+        assert "x_nexus_identity" not in got
+        return got.get("x-nexus-identity")
+    keys = nexus.KeySet({"keys": [key.jwk()]})
+    first = identity("/billing", issuer.token("ada", roles=["customer"]))
+    claims = keys.verify(first, "nexus-gateway", "billing", typ="nexus-identity+jwt")
+    assert claims["sub"] == "ada" and claims["roles"] == ["customer"] and claims["exp"] - claims["iat"] == 30
+    again = {identity("/billing", issuer.token("ada", roles=["customer"], jti=str(i))) for i in range(12)}
+    assert len(again) < 12, "each loop says the same for a while"
+    other = keys.verify(identity("/billing", issuer.token("ada", roles=["admin"])), "nexus-gateway", "billing",
+                        typ="nexus-identity+jwt")
+    assert other["roles"] == ["admin"]
+    assert keys.verify(identity("/billing"), "nexus-gateway", "billing", typ="nexus-identity+jwt")["sub"] == "anonymous"
+    assert keys.verify(identity("/own", issuer.token("eve")), "nexus-gateway", "a", typ="nexus-identity+jwt")["sub"] == "eve"
+    assert identity("/") is None
+    problem(g.call("GET", "/own", token=first), 401, "invalid-token")
+
+
+def test_an_identity_key_that_others_can_read_is_refused(tmp_path, upstream):  # noqa: F811
+    file = tmp_path / "identity.jwk"
+    file.write_text(json.dumps(nexus.Key.generate("ES256").jwk(private=True)))
+    file.chmod(0o644)
+    with pytest.raises(AssertionError, match="others can read it"):
+        Gateway(tmp_path, {"version": 1, "upstreams": {"a": up(upstream)}, "routes": []},
+                {"NEXUS_GATEWAY_IDENTITY_KEY": str(file)})

@@ -7,6 +7,7 @@ const nexus__gw_filter *const nexus__gw_filters[] = {
     &nexus__gw_filter_roles,
     &nexus__gw_filter_require,
     &nexus__gw_filter_ext,
+    &nexus__gw_filter_identity,
     &nexus__gw_filter_limits,
     &nexus__gw_filter_security,
     NULL,

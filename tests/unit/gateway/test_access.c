@@ -123,6 +123,7 @@ static const struct {
      "f:2:47: /routes/0/auth: no authenticator \"jtw\" at 1; the nearest known one is \"jwt\""},
     {FILE_WITH("", ",\"auth\":\"jwt or anonymous\""),
      "/routes/0/auth: \"jwt or anonymous\" expects AND, OR (in capitals) or the end at 5"},
+    {FILE_WITH("", ",\"identity\":true"), "needs \"auth\""},
     {FILE_WITH("", ",\"auth\":\"ext\""), "names ext, which needs \"ext\""},
     {FILE_WITH("", ",\"ext\":{}"), "\"url\" is missing"},
     {FILE_WITH("", ",\"ext\":{\"url\":\"ftp://x\"}"), "/routes/0/ext: must be http"},
