@@ -13,6 +13,7 @@
 #define NEXUS_GATEWAY_H
 
 #include <nexus/http.h>
+#include <nexus/log.h>
 #include <nexus/metrics.h>
 
 #ifdef __cplusplus
@@ -40,7 +41,8 @@ typedef struct nexus_gateway_opts {
                                   of this name adds to upstream's answers */
     uint64_t body_max_bytes; /**< of a request, where the route sets none; 0 = 64 MiB */
     uint32_t watch_ms;       /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
-    uint32_t limit_keys;     /**< keys that limits remember at most, rounded up to a power of two; 0 = 262,144 */
+    uint32_t limit_keys;     /**< keys that limits remember at most, rounded up; 0 = 1,048,576 */
+    nexus_log *log;          /**< told what limits that are not enforced would refuse; borrowed until close; NULL = nobody */
     const struct nexus_key *identity_key; /**< private; signs X-Nexus-Identity of routes with "identity"; borrowed until
                                                close; NULL: such routes files are refused */
     const char *identity_issuer;          /**< of those tokens; borrowed until close; NULL = "nexus-gateway" */

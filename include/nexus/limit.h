@@ -6,6 +6,7 @@
 #ifndef NEXUS_LIMIT_H
 #define NEXUS_LIMIT_H
 
+#include <nexus/alloc.h>
 #include <nexus/common.h>
 #include <nexus/status.h>
 
@@ -48,19 +49,60 @@ typedef struct nexus_rate_state {
  */
 NEXUS_API bool nexus_rate_take(const nexus_rate *rate, nexus_rate_state *state, uint32_t cost, int64_t now,
                                nexus_limit_result *result);
-/** Gives back what a take consumed (a second policy refused the request). */
-NEXUS_API void nexus_rate_give(const nexus_rate *rate, nexus_rate_state *state, uint32_t cost);
+/** What nexus_rate_take would decide now, without consuming. */
+NEXUS_API bool nexus_rate_look(const nexus_rate *rate, const nexus_rate_state *state, uint32_t cost, int64_t now,
+                               nexus_limit_result *result);
+/**
+ * Gives back what a take consumed (a second policy refused the request), when nobody took from the state since: true.
+ * Otherwise the cost stays consumed: it might have drained meanwhile, and handing it out again would admit too many. To
+ * ask several policies, look at all first and take when all allow: then a give is needed only where two callers raced.
+ * @param taken what the take reported, with the `now` it was given
+ */
+NEXUS_API bool nexus_rate_give(const nexus_rate *rate, nexus_rate_state *state, uint32_t cost,
+                               const nexus_limit_result *taken, int64_t taken_at);
 
 /* --- quota ------------------------------------------------------------------------------------------------------ */
 
-/** limit requests each window, judged by a sliding estimate over this window and the last (two counters in one word, so
- * limit < 2^24). Zero state is fresh. */
+/**
+ * limit requests each window, judged by a sliding estimate over this window and the last (two counters in one word, so
+ * limit < 2^24). Requests that come evenly are judged as by an exact log, within 1 %; those that crowd at the end of a
+ * window are taken for spread over it, so that a window that lies across the edge may see more. Zero state is fresh.
+ */
 typedef struct nexus_quota_state {
     uint64_t word;
 } nexus_quota_state;
 
+/** Decides and consumes in one compare-and-swap; cost 0 only looks. A `now` of the window before the state's counts as
+ * the beginning of the state's. */
 NEXUS_API bool nexus_quota_take(nexus_quota_state *state, uint32_t limit, int64_t window_ns, uint32_t cost, int64_t now,
                                 nexus_limit_result *result);
+/** What nexus_quota_take would decide now, without consuming. */
+NEXUS_API bool nexus_quota_look(const nexus_quota_state *state, uint32_t limit, int64_t window_ns, uint32_t cost,
+                                int64_t now, nexus_limit_result *result);
+/** Gives back what a take at taken_at consumed, wherever the windows have gone since. */
+NEXUS_API void nexus_quota_give(nexus_quota_state *state, int64_t window_ns, uint32_t cost, int64_t taken_at);
+
+/* --- many keys ---------------------------------------------------------------------------------------------------- */
+
+/**
+ * The states of many keys in bounded memory; any thread, no lock for a key that is known. A key that does not fit pushes
+ * out the one, of those in its place, that would be fresh soonest; whether that had room left to lose is counted.
+ * Keys are hashed under a secret of the object, so nobody can aim at another's state.
+ */
+typedef struct nexus_limiter nexus_limiter;
+
+/** keys: how many at least fit, rounded up; 0 = 1,048,576 (about 21 bytes each). alloc NULL = the C library's. */
+NEXUS_API nexus_status nexus_limiter_new(nexus_limiter **out, uint32_t keys, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+NEXUS_API void nexus_limiter_free(nexus_limiter *limiter); /**< NULL is fine */
+/**
+ * nexus_rate_take on the state of a key under this rate: the same key under another name or another rate is another
+ * state. cost 0 only looks.
+ * @param name of the policy ("login"); key: who is limited ("10.0.0.1"); both of any bytes
+ */
+NEXUS_API bool nexus_limiter_take(nexus_limiter *limiter, const char *name, const nexus_rate *rate, nexus_slice key,
+                                  uint32_t cost, int64_t now, nexus_limit_result *result);
+/** Keys pushed out while they still had something to lose. */
+NEXUS_API uint64_t nexus_limiter_evictions(const nexus_limiter *limiter);
 
 /* --- circuit breaker -------------------------------------------------------------------------------------------- */
 

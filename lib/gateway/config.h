@@ -117,6 +117,8 @@ typedef struct nexus__gw_route_conf {
 
 struct nexus_rbac;
 
+struct nexus__gw_plan_conf; /* gateway/filters/limit.h */
+
 typedef struct nexus__gw_config {
     const nexus_alloc *alloc;
     atomic_uint refs;
@@ -130,6 +132,10 @@ typedef struct nexus__gw_config {
         nexus__gw_route_conf *items;
         uint32_t count;
     } routes;
+    struct {
+        struct nexus__gw_plan_conf *items;
+        uint32_t count;
+    } plans;
 } nexus__gw_config;
 
 /* file names the text in errors. NEXUS_EINVAL with "FILE:LINE:COLUMN: /pointer: …"; NEXUS_ECONFLICT: equal routes. */

@@ -27,7 +27,7 @@ nexus_status nexus_gateway_status(nexus_gateway *g, char **out, size_t *n)
     nexus__json_open(&w, '{');
     nexus__json_put_u64(&w, "version", s ? s->version : 0);
     nexus__json_put_text_c(&w, "last_error", error[0] ? error : NULL);
-    nexus__json_put_u64(&w, "limit_evictions", nexus__limit_table_evictions(g->limits));
+    nexus__json_put_u64(&w, "limit_evictions", nexus_limiter_evictions(g->limits));
     nexus__json_key(&w, "upstreams");
     nexus__json_open(&w, '[');
     for (uint32_t i = 0; s && i < s->config->upstreams.count; i++)

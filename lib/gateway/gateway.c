@@ -108,6 +108,18 @@ static nexus_status open_loop(nexus_gateway *g, uint32_t i)
     return home->buffer ? NEXUS_OK : nexus__nomem();
 }
 
+static nexus_status open_limit_metrics(nexus_gateway *g)
+{
+    nexus_metric_desc desc = NEXUS_METRIC_DESC_INIT;
+    desc.name = "nexus_gateway_limit_decisions_total";
+    desc.help = "What limits decided, by route and policy: allowed, denied, would_deny (not enforced).";
+    desc.type = NEXUS_METRIC_COUNTER;
+    desc.labels = "route,policy,decision";
+    g->evictions = nexus_metrics_counter(g->opts.metrics, "nexus_gateway_limit_evictions_total",
+                                         "Keys that were pushed out of the limits' memory before their time.");
+    return nexus_metrics_family(&g->decisions, g->opts.metrics, &desc);
+}
+
 static nexus_status open_metrics(nexus_gateway *g)
 {
     nexus_metric_desc desc = NEXUS_METRIC_DESC_INIT;
@@ -118,6 +130,7 @@ static nexus_status open_metrics(nexus_gateway *g)
     desc.type = NEXUS_METRIC_COUNTER;
     desc.labels = "route,class";
     nexus_status status = nexus_metrics_family(&g->replies, g->opts.metrics, &desc);
+    status = status ? status : open_limit_metrics(g);
     return status ? status : nexus__upstream_families_open(&g->families, g->opts.metrics);
 }
 
@@ -166,7 +179,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     nexus_status status = NEXUS_OK;
     for (uint32_t i = 0; i < n && !status; i++)
         status = open_loop(g, i);
-    if (status || (status = nexus__limit_table_new(&g->limits, o.limit_keys, o.alloc)) ||
+    if (status || (status = nexus_limiter_new(&g->limits, o.limit_keys, o.alloc)) ||
         (status = nexus_client_open(&g->client, NULL, &client)) || (status = open_metrics(g)) ||
         (status = open_timer(g))) {
         nexus_gateway_close(g);
@@ -286,7 +299,7 @@ void nexus_gateway_close(nexus_gateway *g)
         nexus__free(g->alloc, g->loops[i].buffer);
     }
     nexus__snapshot_unref(g->locked.current);
-    nexus__limit_table_free(g->limits);
+    nexus_limiter_free(g->limits);
     nexus_principal_free(g->anonymous);
     nexus__mw_free(g->middlewares, g->alloc);
     nexus__history_free(&g->locked.history, g->alloc);

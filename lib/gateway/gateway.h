@@ -25,7 +25,6 @@
 #include <stdatomic.h>
 
 #include "gateway/filter.h"
-#include "gateway/filters/limit.h"
 #include "gateway/frames.h"
 #include "gateway/history.h"
 #include "gateway/middleware.h"
@@ -97,13 +96,15 @@ struct nexus_gateway {
     atomic_uint refs; /* the owner's, and one for each posted task */
     atomic_bool closed;
     nexus_gateway_opts opts;
-    nexus__limit_table *limits;
+    nexus_limiter *limits;
+    atomic_uint_fast64_t evictions_told; /* of the limits, to the metrics */
     nexus_principal *anonymous;         /* once a route takes it */
     nexus__gw_middlewares *middlewares; /* NULL = none */
     bool mounted;
     struct nexus_client *client;     /* health checks */
     struct nexus_client *authorizer; /* questions to authorization services; NULL = no route asks any */
-    nexus_metric_family *replies, *failures;
+    nexus_metric_family *replies, *failures, *decisions;
+    nexus_metric *evictions;
     nexus__upstream_families families;
     struct {
         pthread_mutex_t mutex;

@@ -26,6 +26,16 @@ uint32_t nexus__exchange_method(const nexus_request *r)
     return r->method;
 }
 
+void nexus__exchange_add_lines(nexus_request *r, nexus_slice lines)
+{
+    size_t before = r->extra.len;
+    nexus__buf_slice_append(&r->extra, lines);
+    if (r->extra.status == NEXUS_OK)
+        return;
+    r->extra.len = before; /* a reply without them is better than none */
+    r->extra.status = NEXUS_OK;
+}
+
 /* --- the body of the request ------------------------------------------------------------------------------------- */
 
 void nexus__exchange_read(nexus_request *r, nexus__exchange_body_fn *fn, void *user_data)

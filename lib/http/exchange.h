@@ -28,6 +28,8 @@ const char *nexus__exchange_base(const nexus_request *request);
 nexus_loop *nexus__exchange_loop(const nexus_request *request);
 /* One NEXUS_METHOD_… bit. */
 uint32_t nexus__exchange_method(const nexus_request *request);
+/* Whether the peer is one of the trusted proxies. */
+bool nexus__exchange_trusted(const nexus_request *request);
 
 /* --- its body ---------------------------------------------------------------------------------------------------- */
 
@@ -97,6 +99,9 @@ nexus_slice nexus__reason(uint16_t status);
 /* A whole answer in place of a problem document: code is what loggers see of it. */
 void nexus__exchange_page(nexus_request *request, uint16_t status, const char *code, const char *content_type,
                           nexus_slice body);
+/* Adds lines "Name: value\r\n" to the reply, whatever it will be: nexus_request_set_header for who has checked them and
+ * knows that the names were not set before. */
+void nexus__exchange_add_lines(nexus_request *request, nexus_slice lines);
 /* 103 and the like: fields as above. */
 nexus_status nexus__exchange_interim(nexus_request *request, uint16_t status, const struct iovec *fields, size_t n);
 /* Ends the exchange without (the rest of) a reply: the connection is reset. */

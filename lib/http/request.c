@@ -2,6 +2,7 @@
 #include "base/codec.h"
 #include "base/id.h"
 #include "base/status.h"
+#include "http/exchange.h"
 #include "http/forwarded.h"
 #include "http/internal.h"
 
@@ -220,6 +221,11 @@ static bool trusted(const void *server, const nexus__ip *ip)
         if (nexus__ip_block_has(&s->trusted[i], ip))
             return true;
     return false;
+}
+
+bool nexus__exchange_trusted(const nexus_request *r)
+{
+    return trusted(r->shard->server, &r->peer);
 }
 
 void nexus_request_remote_ip(const nexus_request *request, nexus_slice *out)

@@ -5,7 +5,7 @@
  *
  * `now` may be read before a slower thread's CAS and be behind the word: that only refuses more, never less.
  */
-#include <nexus/limit.h>
+#include "limit/rate.h"
 
 #include "base/status.h"
 
@@ -30,33 +30,48 @@ static void describe(const nexus_rate *rate, uint64_t tat, uint64_t now, nexus_l
     r->reset_ns = (int64_t)used;
 }
 
+static bool fits(const nexus_rate *rate, uint64_t tat, uint32_t cost, uint64_t now, uint64_t *next,
+                 nexus_limit_result *r)
+{
+    *r = (nexus_limit_result){.allowed = nexus__rate_fits(rate, tat, cost, now, next)};
+    if (!r->allowed) {
+        describe(rate, tat, now, r);
+        r->retry_after_ns = cost > rate->burst ? -1 : (int64_t)(*next - now - rate->tolerance_ns);
+    }
+    return r->allowed;
+}
+
+bool nexus_rate_look(const nexus_rate *rate, const nexus_rate_state *state, uint32_t cost, int64_t now_ns,
+                     nexus_limit_result *result)
+{
+    uint64_t now = now_ns > 0 ? (uint64_t)now_ns : 0, next;
+    uint64_t tat = __atomic_load_n(&state->word, __ATOMIC_RELAXED);
+    if (fits(rate, tat, cost, now, &next, result))
+        describe(rate, tat, now, result);
+    return result->allowed;
+}
+
 bool nexus_rate_take(const nexus_rate *rate, nexus_rate_state *state, uint32_t cost, int64_t now_ns,
                      nexus_limit_result *result)
 {
-    uint64_t now = now_ns > 0 ? (uint64_t)now_ns : 0;
-    uint64_t tat = __atomic_load_n(&state->word, __ATOMIC_RELAXED), next;
-    *result = (nexus_limit_result){.allowed = cost <= rate->burst, .retry_after_ns = cost <= rate->burst ? 0 : -1};
-    if (!result->allowed || cost == 0) {
-        describe(rate, tat, now, result);
-        return result->allowed;
-    }
-    do {
-        next = (tat > now ? tat : now) + cost * rate->emission_ns;
-        if (next > now + rate->tolerance_ns) {
-            describe(rate, tat, now, result);
-            result->allowed = false;
-            result->retry_after_ns = (int64_t)(next - now - rate->tolerance_ns);
+    uint64_t now = now_ns > 0 ? (uint64_t)now_ns : 0, next;
+    uint64_t tat = __atomic_load_n(&state->word, __ATOMIC_RELAXED);
+    if (cost == 0)
+        return nexus_rate_look(rate, state, 0, now_ns, result);
+    do
+        if (!fits(rate, tat, cost, now, &next, result))
             return false;
-        }
-    } while (!__atomic_compare_exchange_n(&state->word, &tat, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    while (!__atomic_compare_exchange_n(&state->word, &tat, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     describe(rate, next, now, result);
     return true;
 }
 
-void nexus_rate_give(const nexus_rate *rate, nexus_rate_state *state, uint32_t cost)
+/* Only while nothing was taken since: what another one found of room it may have found because time drained our cost
+ * already, and lowering the word beneath it would let that room be used twice. */
+bool nexus_rate_give(const nexus_rate *rate, nexus_rate_state *state, uint32_t cost, const nexus_limit_result *taken,
+                     int64_t taken_at)
 {
-    uint64_t back = cost * rate->emission_ns, tat = __atomic_load_n(&state->word, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(&state->word, &tat, tat > back ? tat - back : 0, true, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED))
-        ;
+    uint64_t after = (uint64_t)(taken_at > 0 ? taken_at : 0) + (uint64_t)taken->reset_ns;
+    return __atomic_compare_exchange_n(&state->word, &after, after - cost * rate->emission_ns, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
 }

@@ -8,6 +8,8 @@ static const nexus_setting settings[] = {
     {"gateway_routes", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "Routes file; it is watched for changes. Unset: the routes of the nexus services."},
     {"gateway_watch_ms", NEXUS_SETTING_INT, "1000", 50, 3600000, NULL, "How often the routes file is looked at."},
+    {"gateway_limit_keys", NEXUS_SETTING_INT, "1048576", 64, 0x7fffffff, NULL,
+     "Keys that the limits remember at most, rounded up; about 21 bytes each."},
     {"gateway_body_max", NEXUS_SETTING_INT, "67108864", 1, 0x7fffffff, NULL,
      "Bytes of a request's body that are passed on, where a route sets no limit of its own."},
     {"gateway_identity_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
@@ -62,10 +64,12 @@ static nexus_status open_gateway(gateway *g)
     opts.alloc = nexus_memory_alloc(nexus_service_memory(g->service));
     opts.verifier = nexus_service_verifier(g->service);
     opts.metrics = nexus_service_metrics(g->service);
+    opts.log = nexus_service_log(g->service);
     opts.on_health = gateway_on_health;
     opts.user_data = g;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
+    opts.limit_keys = (uint32_t)nexus_settings_int(s, "gateway_limit_keys");
     opts.body_max_bytes = (uint64_t)nexus_settings_int(s, "gateway_body_max");
     nexus_status status = gateway_identity_open(g);
     opts.identity_key = g->identity;

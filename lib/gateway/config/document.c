@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/config/rows.h"
+#include "gateway/filters/limit.h"
 
 nexus_status nexus__gw_load_array(nexus__loader *l, uint32_t value, size_t size, nexus__loader_fn *fn, void **items,
                                   uint32_t *count)
@@ -101,6 +102,7 @@ static nexus_status load(nexus__loader *l, nexus__gw_config *c)
         CALL("version", load_version, nexus__gw_config, alloc),
         {"upstreams", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, upstreams), 0, 0, nexus__gw_load_upstreams, true},
         {"routes", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, routes), 0, 0, load_routes, true},
+        CALL("plans", nexus__gw_load_plans, nexus__gw_config, plans),
         CALL("roles", nexus__gw_load_roles, nexus__gw_config, policy),
     };
     nexus_status status = nexus__loader_object(l, 0, rows, COUNT(rows), c);

@@ -1,200 +1,215 @@
+/* Sets: policies opened for one route, and what they decide together. */
 #include "gateway/filters/limit.h"
-
-#include <arpa/inet.h>
-#include <stdatomic.h>
 
 #include "base/status.h"
 #include "base/time.h"
+#include "limit/limiter.h"
+#include "limit/rate.h"
 
-enum { WAYS = 6, KEYS_DEFAULT = 262144 };
+/* --- opening ------------------------------------------------------------------------------------------------------- */
 
-/* Six states, their keys and a lock in two cache lines. */
-typedef struct set {
-    _Alignas(64) atomic_uint lock; /* held to bring a key in; looking one up takes none */
-    uint32_t unused;
-    _Atomic uint64_t keys[WAYS];
-    nexus_rate_state states[WAYS];
-} set;
-
-struct nexus__limit_table {
-    const nexus_alloc *alloc;
-    void *memory;
-    set *sets;
-    uint64_t mask;
-    nexus__hash_key hash;
-    atomic_uint_fast64_t evictions;
-};
-
-nexus_status nexus__limit_table_new(nexus__limit_table **out, uint32_t keys, const nexus_alloc *alloc)
+static bool counts_route(const nexus__limit_conf *conf)
 {
-    uint64_t sets = 64;
-    while (sets * WAYS < (keys ? keys : KEYS_DEFAULT))
-        sets *= 2;
-    nexus__limit_table *t = nexus__calloc(alloc, 1, sizeof *t);
-    void *memory = t ? nexus__calloc(alloc, sets + 1, sizeof(set)) : NULL;
-    if (!memory) {
-        nexus__free(alloc, t);
+    for (uint32_t i = 0; i < conf->rules.count; i++)
+        for (uint32_t k = 0; k < conf->rules.items[i].count; k++)
+            if (conf->rules.items[i].items[k].kind == NEXUS__PART_ROUTE)
+                return true;
+    return false;
+}
+
+/* A policy is its name and its numbers: a reload that changes them begins anew, any other one goes on. */
+static uint64_t seed_of(const nexus__limit_conf *c, nexus__hash_key secret)
+{
+    uint64_t parts[] = {
+        nexus__siphash(secret, c->name.p, c->name.n), c->kind, c->rate, c->period_s, c->burst, c->quota, c->window_s};
+    return nexus__siphash(secret, parts, sizeof parts);
+}
+
+static nexus_status open_use(nexus__limit_use *use, const nexus__limit_conf *conf, nexus_slice route,
+                             nexus__hash_key secret)
+{
+    use->conf = conf;
+    use->seed = seed_of(conf, secret);
+    use->route = nexus__siphash(secret, route.p, route.n) | 1;
+    use->fallback = counts_route(conf) ? use->route : 0;
+    use->window_ns = conf->window_s * NEXUS__NS_PER_S;
+    if (conf->kind != NEXUS__LIMIT_RATE)
+        return NEXUS_OK;
+    return nexus_rate_init(&use->rate, conf->rate, conf->period_s * NEXUS__NS_PER_S, conf->burst);
+}
+
+nexus_status nexus__limit_set_open(nexus__limit_set *set, const nexus__limit_policies *first,
+                                   const nexus__limit_policies *second, nexus_slice route, uint32_t cost,
+                                   nexus__hash_key secret, const nexus_alloc *alloc)
+{
+    uint32_t n = first->count + (second ? second->count : 0);
+    if (n > NEXUS__LIMIT_POLICIES_MAX)
+        return nexus__fail(NEXUS_EINVAL, "route %s: its own policies and those of a plan are more than %d", route.p,
+                           NEXUS__LIMIT_POLICIES_MAX);
+    *set = (nexus__limit_set){.items = nexus__calloc(alloc, n + 1, sizeof *set->items)};
+    if (!set->items)
         return nexus__nomem();
+    for (uint32_t i = 0; i < n; i++) {
+        const nexus__limit_conf *conf = i < first->count ? &first->items[i] : &second->items[i - first->count];
+        nexus_status status = open_use(&set->items[i], conf, route, secret);
+        if (!status && cost > (conf->kind == NEXUS__LIMIT_RATE ? conf->burst : conf->quota))
+            status = nexus__fail(NEXUS_EINVAL, "route %s: a request costs %u, more than \"%s\" allows at once", route.p,
+                                 cost, conf->name.p);
+        if (status)
+            return status;
+        set->count++;
     }
-    *t = (nexus__limit_table){.alloc = alloc, .memory = memory, .mask = sets - 1, .hash = nexus__hash_key_random()};
-    t->sets = (set *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
-    *out = t;
-    return NEXUS_OK;
+    return nexus__limit_lines_open(set, alloc);
 }
 
-void nexus__limit_table_free(nexus__limit_table *t)
+void nexus__limit_set_close(nexus__limit_set *set, const nexus_alloc *alloc)
 {
-    if (!t)
-        return;
-    nexus__free(t->alloc, t->memory);
-    nexus__free(t->alloc, t);
+    for (uint32_t i = 0; set->items && i < set->count; i++)
+        nexus__free(alloc, set->items[i].lines);
+    nexus__free(alloc, set->items);
 }
 
-uint64_t nexus__limit_table_evictions(nexus__limit_table *t)
+/* --- one policy ---------------------------------------------------------------------------------------------------- */
+
+typedef union state {
+    nexus_rate_state *rate;
+    nexus_quota_state *quota;
+} state;
+
+static state find(nexus_limiter *limiter, const nexus__limit_use *use, uint64_t key, int64_t now)
 {
-    return atomic_load(&t->evictions);
+    if (use->conf->kind == NEXUS__LIMIT_RATE)
+        return (state){.rate = nexus__limiter_rate(limiter, key, now)};
+    return (state){.quota = nexus__limiter_quota(limiter, key, (now / use->window_ns + 2) * use->window_ns, now)};
 }
 
-static nexus_rate_state *look_up(set *s, uint64_t key)
+static bool look(const nexus__limit_use *use, state at, uint32_t cost, int64_t now, nexus_limit_result *r)
 {
-    for (int i = 0; i < WAYS; i++)
-        if (atomic_load_explicit(&s->keys[i], memory_order_acquire) == key)
-            return &s->states[i];
-    return NULL;
+    if (use->conf->kind == NEXUS__LIMIT_RATE)
+        return nexus_rate_look(&use->rate, at.rate, cost, now, r);
+    return nexus_quota_look(at.quota, use->conf->quota, use->window_ns, cost, now, r);
 }
 
-static nexus_rate_state *bring_in(nexus__limit_table *t, set *s, uint64_t key, uint64_t now)
+static bool fits(const nexus__limit_use *use, state at, uint32_t cost, int64_t now)
 {
-    while (atomic_exchange_explicit(&s->lock, 1, memory_order_acquire))
-        ;
-    nexus_rate_state *found = look_up(s, key);
-    if (!found) {
-        int victim = 0;
-        uint64_t least = UINT64_MAX;
-        for (int i = 0; i < WAYS; i++) { /* the one whose arrival time is longest past has least to lose */
-            uint64_t word = s->keys[i] ? __atomic_load_n(&s->states[i].word, __ATOMIC_RELAXED) : 0;
-            if (word < least) {
-                least = word;
-                victim = i;
-            }
-        }
-        if (least > now)
-            atomic_fetch_add(&t->evictions, 1);
-        atomic_store_explicit(&s->keys[victim], 0, memory_order_release);
-        __atomic_store_n(&s->states[victim].word, 0, __ATOMIC_RELAXED);
-        atomic_store_explicit(&s->keys[victim], key, memory_order_release);
-        found = &s->states[victim];
-    }
-    atomic_store_explicit(&s->lock, 0, memory_order_release);
-    return found;
+    uint64_t next;
+    nexus_limit_result r;
+    if (use->conf->kind == NEXUS__LIMIT_RATE)
+        return nexus__rate_fits(&use->rate, __atomic_load_n(&at.rate->word, __ATOMIC_RELAXED), cost, (uint64_t)now,
+                                &next);
+    return nexus_quota_look(at.quota, use->conf->quota, use->window_ns, cost, now, &r);
 }
 
-nexus_rate_state *nexus__limit_table_get(nexus__limit_table *t, uint64_t key, uint64_t now)
+static bool take(const nexus__limit_use *use, state at, uint32_t cost, int64_t now, nexus_limit_result *r)
 {
-    key += key == 0;
-    set *s = &t->sets[nexus__mix64(key) & t->mask];
-    nexus_rate_state *found = look_up(s, key);
-    return found ? found : bring_in(t, s, key, now);
+    if (use->conf->kind == NEXUS__LIMIT_RATE)
+        return nexus_rate_take(&use->rate, at.rate, cost, now, r);
+    return nexus_quota_take(at.quota, use->conf->quota, use->window_ns, cost, now, r);
 }
 
-/* IPv6 clients own a /64 at least, so that is what is counted. */
-static void append_ip(nexus__buf *out, nexus_slice ip)
+static void give(const nexus__limit_use *use, state at, uint32_t cost, int64_t now, const nexus_limit_result *r)
 {
-    char text[64];
-    uint8_t bytes[16];
-    if (nexus__slice_find(ip, ':') < ip.n && ip.n < sizeof text) {
-        memcpy(text, ip.p, ip.n);
-        text[ip.n] = 0;
-        if (inet_pton(AF_INET6, text, bytes) == 1) {
-            nexus__buf_append(out, bytes, 8);
-            return;
-        }
-    }
-    nexus__buf_slice_append(out, ip);
+    if (use->conf->kind == NEXUS__LIMIT_RATE)
+        (void)nexus_rate_give(&use->rate, at.rate, cost, r, now);
+    else
+        nexus_quota_give(at.quota, use->window_ns, cost, now);
 }
 
-/* Texts of any length take the same room. */
-static void append_hash(const nexus__limit_table *t, nexus__buf *out, nexus_slice text)
-{
-    uint64_t hash = nexus__siphash(t->hash, text.p, text.n);
-    nexus__buf_append(out, &hash, sizeof hash);
-}
+/* --- all of them --------------------------------------------------------------------------------------------------- */
 
-static uint64_t key_of(nexus__limit_table *t, const nexus__gw_limit_conf *limit, const nexus__limit_subject *subject)
-{
-    char space[512];
-    nexus__buf key = {.p = space, .cap = sizeof space, .max = sizeof space};
-    uint32_t numbers[3] = {limit->rate, limit->period_s, limit->burst};
-    nexus__buf_append(&key, numbers, sizeof numbers);
-    append_hash(t, &key, limit->name);
-    nexus__buf_char(&key, 0);
-    if (limit->key & NEXUS__KEY_ROUTE)
-        append_hash(t, &key, subject->route);
-    nexus__buf_char(&key, 0);
-    if (limit->key & NEXUS__KEY_PRINCIPAL && subject->principal.n > 0)
-        append_hash(t, &key, subject->principal);
-    nexus__buf_char(&key, 0);
-    if (limit->key & NEXUS__KEY_IP || (limit->key & NEXUS__KEY_PRINCIPAL && subject->principal.n == 0))
-        append_ip(&key, subject->ip); /* without a principal the address stands in */
-    return nexus__siphash(t->hash, key.p, key.len);
-}
+typedef struct asking {
+    const nexus__limit_set *set;
+    uint32_t cost;
+    int64_t now;
+    uint64_t keys[NEXUS__LIMIT_POLICIES_MAX];
+    state states[NEXUS__LIMIT_POLICIES_MAX];
+    nexus_limit_result results[NEXUS__LIMIT_POLICIES_MAX];
+} asking;
 
-/* Refused before allowed, then the least remaining. */
+/* Refused before allowed, then the least remaining; of refusals the longest, and never is longest. */
 static bool stricter(const nexus_limit_result *a, const nexus_limit_result *b)
 {
     if (a->allowed != b->allowed)
         return !a->allowed;
-    return a->allowed ? a->remaining < b->remaining : a->retry_after_ns > b->retry_after_ns;
+    if (a->allowed)
+        return a->remaining < b->remaining;
+    return (uint64_t)a->retry_after_ns > (uint64_t)b->retry_after_ns;
 }
 
-void nexus__limits_take(nexus__limit_table *table, const nexus__gw_limit_conf *limits, const nexus_rate *rates,
-                        uint32_t count, const nexus__limit_subject *subject, int64_t now, nexus__limit_outcome *out)
+/* Of the enforced so far, this one or the strictest before it. */
+static void note(const asking *a, uint32_t i, nexus__limit_outcome *out)
 {
-    nexus_rate_state *states[8];
-    bool took[8];
-    *out = (nexus__limit_outcome){.allowed = true};
-    for (uint32_t i = 0; i < count; i++) {
-        nexus_limit_result r;
-        states[i] = nexus__limit_table_get(table, key_of(table, &limits[i], subject), (uint64_t)now);
-        took[i] = nexus_rate_take(&rates[i], states[i], 1, now, &r);
-        if (limits[i].shadow)
-            continue;
-        out->allowed &= took[i];
-        if (!out->strictest || stricter(&r, &out->result)) {
-            out->strictest = &limits[i];
-            out->result = r;
+    const nexus__limit_use *use = &a->set->items[i];
+    uint32_t refused = (uint32_t)!a->results[i].allowed << i;
+    if (!use->conf->enforce) {
+        out->would_deny |= refused;
+        return;
+    }
+    out->denied |= refused;
+    if (!out->strictest || stricter(&a->results[i], &a->results[out->strictest - a->set->items]))
+        out->strictest = use;
+}
+
+/* Gives back what those before `end` took. */
+static void give_all(asking *a, uint32_t end)
+{
+    for (uint32_t i = 0; i < end; i++)
+        if (a->results[i].allowed)
+            give(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
+}
+
+/* Takes from each; a policy that lost its last place since it was looked at ends it. */
+static void take_all(asking *a, nexus__limit_outcome *out)
+{
+    *out = (nexus__limit_outcome){0};
+    for (uint32_t i = 0; i < a->set->count; i++) {
+        (void)take(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
+        note(a, i, out);
+        if (out->denied) {
+            give_all(a, i);
+            return;
         }
     }
-    for (uint32_t i = 0; i < count && !out->allowed; i++)
-        if (took[i])
-            nexus_rate_give(&rates[i], states[i], 1);
 }
 
-void nexus__limits_policy_text(const nexus__gw_limit_conf *limits, uint32_t count, nexus__buf *out)
+/* Looks at each; what they say is only of interest when one refuses. */
+static bool look_at_all(asking *a)
 {
-    const char *comma = "";
-    for (uint32_t i = 0; i < count; i++) {
-        if (limits[i].shadow)
-            continue;
-        nexus__buf_printf(out, "%s\"%.*s\";q=%u;w=%u", comma, (int)limits[i].name.n, limits[i].name.p, limits[i].rate,
-                          limits[i].period_s);
-        comma = ", ";
+    bool free = true;
+    for (uint32_t i = 0; i < a->set->count; i++) {
+        const nexus__limit_use *use = &a->set->items[i];
+        free &= fits(use, a->states[i], a->cost, a->now) | !use->conf->enforce;
+    }
+    return free;
+}
+
+static void tell_all(asking *a, nexus__limit_outcome *out)
+{
+    for (uint32_t i = 0; i < a->set->count; i++) {
+        (void)look(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
+        note(a, i, out);
     }
 }
 
-static uint32_t seconds_up(int64_t ns)
+void nexus__limits_take(nexus_limiter *limiter, const nexus__limit_set *set, nexus__limit_subject *subject,
+                        uint32_t cost, int64_t now, nexus__limit_outcome *out)
 {
-    return ns <= 0 ? 0 : (uint32_t)((ns + NEXUS__NS_PER_S - 1) / NEXUS__NS_PER_S);
-}
-
-void nexus__limits_state_text(const nexus__limit_outcome *o, nexus__buf *out)
-{
-    nexus__buf_printf(out, "\"%.*s\";r=%u;t=%u", (int)o->strictest->name.n, o->strictest->name.p, o->result.remaining,
-                      seconds_up(o->result.reset_ns));
-}
-
-uint32_t nexus__limits_retry_after_s(const nexus__limit_outcome *o)
-{
-    uint32_t s = seconds_up(o->result.retry_after_ns);
-    return s ? s : 1;
+    asking a;
+    nexus__hash_key secret = nexus__limiter_secret(limiter);
+    a.set = set;
+    a.cost = cost;
+    a.now = now;
+    *out = (nexus__limit_outcome){0};
+    for (uint32_t i = 0; i < set->count; i++) {
+        a.keys[i] = nexus__limit_key(&set->items[i], subject, secret);
+        a.states[i] = find(limiter, &set->items[i], a.keys[i], now);
+    }
+    if (set->count == 1 || look_at_all(&a)) /* one is decided by one compare-and-swap */
+        take_all(&a, out);
+    else
+        tell_all(&a, out);
+    if (out->strictest) {
+        out->key = a.keys[out->strictest - set->items];
+        out->result = a.results[out->strictest - set->items];
+    }
 }

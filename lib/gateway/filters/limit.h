@@ -1,55 +1,161 @@
-/* Rate states by key, bounded: what does not fit pushes out the state that is nearest to fresh. */
+/*
+ * Limits: policies, whom they count, and what they decide. Vocabulary:
+ *
+ *   policy  so many of a kind for one key: a rate (GCRA), a quota of a sliding window, or one of a calendar day or month
+ *   rule    parts that make up a key ("consumer" and "route"); a policy has one or more, the first one whose parts are
+ *           all there is used, and the client's address stands in when none is
+ *   plan    policies under a name, which routes choose by who asks
+ *   set     the policies of a route, and of one plan, opened: what a request is asked against
+ *
+ * All policies of a set are looked at before any is taken from: a request that one refuses costs nothing anywhere. Two
+ * requests that race for the last place of a second policy may leave the loser's cost on the first one, when a third
+ * came in between (nexus_rate_give); never is more admitted than a policy says.
+ */
 #ifndef NEXUS_GATEWAY_FILTERS_LIMIT_H
 #define NEXUS_GATEWAY_FILTERS_LIMIT_H
 
 #include <nexus/limit.h>
+#include <nexus/metrics.h>
 
 #include "base/hash.h"
 #include "gateway/filter.h"
 
-enum { NEXUS__KEY_IP = 1, NEXUS__KEY_PRINCIPAL = 2, NEXUS__KEY_ROUTE = 4 };
+/* --- what the routes file says ------------------------------------------------------------------------------------ */
 
-typedef struct nexus__gw_limit_conf {
-    nexus_slice name;
-    uint32_t rate, period_s, burst;
-    uint32_t key; /* NEXUS__KEY_… */
-    bool shadow;  /* counts, refuses nothing */
-} nexus__gw_limit_conf;
+enum { NEXUS__LIMIT_POLICIES_MAX = 8, NEXUS__LIMIT_RULES_MAX = 4, NEXUS__LIMIT_PARTS_MAX = 4 };
 
-/* Of the filter "limits". */
-typedef struct nexus__gw_limits_conf {
-    nexus__gw_limit_conf *items;
+typedef enum nexus__limit_part_kind {
+    NEXUS__PART_IP,
+    NEXUS__PART_CONSUMER, /* the subject of a principal that stands for somebody */
+    NEXUS__PART_ROUTE,
+    NEXUS__PART_HEADER,
+    NEXUS__PART_CLAIM
+} nexus__limit_part_kind;
+
+typedef struct nexus__limit_part {
+    nexus__limit_part_kind kind;
+    nexus_slice text; /* as written */
+    nexus_slice name; /* of the header or claim */
+} nexus__limit_part;
+
+typedef struct nexus__limit_rule {
+    const nexus__limit_part *items;
     uint32_t count;
+} nexus__limit_rule;
+
+typedef enum nexus__limit_kind { NEXUS__LIMIT_RATE, NEXUS__LIMIT_WINDOW } nexus__limit_kind;
+
+typedef struct nexus__limit_conf {
+    nexus_slice name;
+    nexus__limit_kind kind;
+    uint32_t rate, period_s, burst; /* of a rate */
+    uint32_t quota, window_s;       /* of a window */
+    struct {
+        const nexus__limit_rule *items;
+        uint32_t count;
+    } rules;
+    bool enforce;       /* false: counts and logs what it would refuse */
+    bool partition_key; /* shows a hash of the key in RateLimit */
+} nexus__limit_conf;
+
+typedef struct nexus__limit_policies {
+    nexus__limit_conf *items;
+    uint32_t count;
+} nexus__limit_policies;
+
+typedef struct nexus__gw_plan_conf {
+    nexus_slice name;
+    nexus__limit_policies policies;
+} nexus__gw_plan_conf;
+
+typedef struct nexus__gw_limits_conf {
+    nexus__limit_policies policies; /* for everybody */
+    struct {
+        bool chosen;                /* the route has plans */
+        nexus__pair_list consumers; /* subject, plan; asked first */
+        nexus_slice claim, header;  /* then these, the header from trusted peers only */
+        nexus_slice otherwise;
+    } plan;
+    uint32_t cost;
+    bool silent;                           /* no fields in replies */
+    bool legacy;                           /* X-RateLimit-* too */
+    const struct nexus__gw_config *config; /* for its plans */
 } nexus__gw_limits_conf;
 
-typedef struct nexus__limit_table nexus__limit_table;
+nexus__loader_fn nexus__gw_load_limits;   /* nexus__gw_limits_conf */
+nexus__loader_fn nexus__gw_load_policies; /* nexus__limit_policies */
+nexus__loader_fn nexus__gw_load_plans;    /* of the config's plans */
+nexus_status nexus__gw_check_limits(nexus__loader *l, uint32_t value, const nexus__gw_route_conf *route,
+                                    const void *conf) NEXUS_MUST_CHECK;
 
-/* keys: rounded up to a power of two. */
-nexus_status nexus__limit_table_new(nexus__limit_table **out, uint32_t keys, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
-void nexus__limit_table_free(nexus__limit_table *table);
-/* The state of a key; never NULL. Any thread. `now` decides who may be pushed out. */
-nexus_rate_state *nexus__limit_table_get(nexus__limit_table *table, uint64_t key, uint64_t now);
-uint64_t nexus__limit_table_evictions(nexus__limit_table *table);
+/* --- who asks ------------------------------------------------------------------------------------------------------ */
 
-/* Who asks. */
+/* What keys are made of; hashes are made when a key first needs them. */
 typedef struct nexus__limit_subject {
-    nexus_slice ip, principal, route;
+    nexus_slice ip, consumer;                                                           /* consumer empty = none */
+    bool (*field)(const void *source, const nexus__limit_part *part, nexus_slice *out); /* headers and claims */
+    const void *source;
+    uint64_t ip_hash, consumer_hash; /* 0 = not made */
 } nexus__limit_subject;
 
-/* The outcome over several limits: strictest first. */
+/* --- opened -------------------------------------------------------------------------------------------------------- */
+
+enum { NEXUS__LIMIT_ALLOWED, NEXUS__LIMIT_DENIED, NEXUS__LIMIT_WOULD_DENY, NEXUS__LIMIT_VERDICTS };
+
+typedef struct nexus__limit_use {
+    const nexus__limit_conf *conf;
+    nexus_rate rate;
+    int64_t window_ns;
+    uint64_t seed;     /* which policy it is, in keys */
+    uint64_t route;    /* which route, in keys */
+    uint64_t fallback; /* the route, when a rule has it: then the address that stands in counts for each route too */
+    nexus_metric *counts[NEXUS__LIMIT_VERDICTS];
+    char *lines; /* what a reply says of the set when this is the strictest, up to the numbers */
+    size_t lines_n;
+    _Atomic int64_t logged_at; /* when a refusal that was not enforced was told last */
+} nexus__limit_use;
+
+typedef struct nexus__limit_set {
+    nexus__limit_use *items;
+    uint32_t count;
+} nexus__limit_set;
+
+/* The policies of both lists (the second may be NULL) for one route. */
+nexus_status nexus__limit_set_open(nexus__limit_set *out, const nexus__limit_policies *first,
+                                   const nexus__limit_policies *second, nexus_slice route, uint32_t cost,
+                                   nexus__hash_key secret, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+void nexus__limit_set_close(nexus__limit_set *set, const nexus_alloc *alloc);
+
+/* limit_key.c: one number for whom this policy counts here. */
+uint64_t nexus__limit_key(const nexus__limit_use *use, nexus__limit_subject *subject, nexus__hash_key secret);
+
+/* What a set decided. Bits are places in the set. */
 typedef struct nexus__limit_outcome {
-    bool allowed;
-    const nexus__gw_limit_conf *strictest;
-    nexus_limit_result result;
+    uint32_t denied;                   /* by policies that are enforced */
+    uint32_t would_deny;               /* by others */
+    const nexus__limit_use *strictest; /* of the enforced; NULL = there are none */
+    uint64_t key;                      /* of the strictest */
+    nexus_limit_result result;         /* and what it said */
 } nexus__limit_outcome;
 
-/* All limits are asked; when one refuses, none is consumed. */
-void nexus__limits_take(nexus__limit_table *table, const nexus__gw_limit_conf *limits, const nexus_rate *rates,
-                        uint32_t count, const nexus__limit_subject *subject, int64_t now, nexus__limit_outcome *out);
+/* Looks at all policies, and takes from all when none that is enforced refuses. */
+void nexus__limits_take(nexus_limiter *limiter, const nexus__limit_set *set, nexus__limit_subject *subject,
+                        uint32_t cost, int64_t now, nexus__limit_outcome *out);
 
-/* Values of the RateLimit-Policy and RateLimit fields (draft-ietf-httpapi-ratelimit-headers). */
-void nexus__limits_policy_text(const nexus__gw_limit_conf *limits, uint32_t count, nexus__buf *out);
-void nexus__limits_state_text(const nexus__limit_outcome *outcome, nexus__buf *out);
-uint32_t nexus__limits_retry_after_s(const nexus__limit_outcome *outcome); /* rounded up, at least 1 */
+/* --- limit_fields.c: draft-ietf-httpapi-ratelimit-headers ---------------------------------------------------------- */
+
+enum { NEXUS__LIMIT_NAME_MAX = 64, NEXUS__LIMIT_LINES_MAX = (NEXUS__LIMIT_POLICIES_MAX + 1) * 100 + 128 };
+
+/* Writes what does not change from request to request. */
+nexus_status nexus__limit_lines_open(nexus__limit_set *set, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+/* "RateLimit-Policy: …\r\nRateLimit: …\r\n": all that are enforced, and how the strictest stands. */
+nexus_slice nexus__limit_lines(const nexus__limit_outcome *outcome, char space[static NEXUS__LIMIT_LINES_MAX]);
+/* X-RateLimit-Limit, -Remaining, -Reset of the strictest. */
+void nexus__limit_legacy_lines(const nexus__limit_outcome *outcome, nexus__buf *out);
+/* Rounded up, at least 1. */
+uint32_t nexus__limit_retry_after_s(const nexus__limit_outcome *outcome);
+/* The body of a 429. */
+void nexus__limit_problem(const nexus__limit_set *set, const nexus__limit_outcome *outcome, nexus_slice id,
+                          nexus__buf *out);
 
 #endif

@@ -1,180 +1,277 @@
-/* The filter of rate limits: what the routes file says, the decision, and the fields of RateLimit. */
+/* The filter of limits: which plan a request falls under, what its policies say of it, and what the client is told. */
+#include <nexus/log.h>
 #include <stdio.h>
 
+#include "base/status.h"
+#include "gateway/auth/authenticator.h"
 #include "gateway/config/rows.h"
 #include "gateway/filters/limit.h"
-#include "gateway/gateway.h"
+#include "gateway/problem.h"
+#include "limit/limiter.h"
 
-/* --- what the routes file says ----------------------------------------------------------------------------------- */
+/* A route's sets: the first for who has no plan, then one for each plan, when the route has them. */
+typedef struct sets {
+    uint32_t count;
+    nexus__limit_set items[];
+} sets;
 
-static nexus_status load_key(nexus__loader *l, uint32_t value, void *out)
+/* --- opening ------------------------------------------------------------------------------------------------------- */
+
+static void find_metrics(nexus__limit_set *set, nexus_gateway *g, nexus_slice route)
 {
-    static const struct {
-        const char *name;
-        uint32_t bit;
-    } keys[] = {{"ip", NEXUS__KEY_IP}, {"principal", NEXUS__KEY_PRINCIPAL}, {"route", NEXUS__KEY_ROUTE}};
-    nexus__text_list list;
-    nexus_status status = nexus__loader_texts(l, value, &list);
-    *(uint32_t *)out = 0;
-    for (uint32_t i = 0; i < list.count && !status; i++) {
-        size_t k = 0;
-        while (k < COUNT(keys) && !nexus__slice_eq_c(list.items[i], keys[k].name))
-            k++;
-        if (k == COUNT(keys))
-            return nexus__loader_fail(l, value, "\"%s\" is no key; known are ip, principal, route", list.items[i].p);
-        *(uint32_t *)out |= keys[k].bit;
-    }
-    return status;
+    static const nexus_slice verdicts[NEXUS__LIMIT_VERDICTS] = {{"allowed", 7}, {"denied", 6}, {"would_deny", 10}};
+    for (uint32_t i = 0; i < set->count && g->decisions; i++)
+        for (int v = 0; v < NEXUS__LIMIT_VERDICTS; v++)
+            set->items[i].counts[v] =
+                nexus_metric_series(g->decisions, (nexus_slice[]){route, set->items[i].conf->name, verdicts[v]}, 3);
 }
 
-static nexus_status load_limit(nexus__loader *l, uint32_t value, void *out)
+static void close_sets(void *state, const nexus_alloc *alloc)
 {
-    static const nexus__loader_row rows[] = {
-        ROW("name", TEXT, nexus__gw_limit_conf, name, 0, 0),
-        {"rate", NEXUS__LOADER_U32, offsetof(nexus__gw_limit_conf, rate), 1, 1000000000, NULL, true},
-        ROW("period_s", U32, nexus__gw_limit_conf, period_s, 1, 2678400),
-        ROW("burst", U32, nexus__gw_limit_conf, burst, 1, 1000000000),
-        CALL("key", load_key, nexus__gw_limit_conf, key),
-        ROW("shadow", BOOL, nexus__gw_limit_conf, shadow, 0, 0),
-    };
-    nexus__gw_limit_conf *limit = out;
-    *limit = (nexus__gw_limit_conf){.name = NEXUS_S("default"), .period_s = 1, .key = NEXUS__KEY_IP};
-    nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), limit);
-    if (!status && !nexus__gw_is_token(limit->name))
-        return nexus__loader_fail(l, value, "a limit's name must be a token");
-    if (!limit->burst)
-        limit->burst = limit->rate;
-    return status;
+    sets *s = state;
+    for (uint32_t i = 0; i < s->count; i++)
+        nexus__limit_set_close(&s->items[i], alloc);
+    nexus__free(alloc, s);
 }
 
-static nexus_status load(nexus__loader *l, uint32_t value, void *out)
-{
-    nexus__gw_limits_conf *c = out;
-    nexus_status status = nexus__gw_load_array(l, value, sizeof *c->items, load_limit, (void **)&c->items, &c->count);
-    if (!status && c->count > 8)
-        return nexus__loader_fail(l, value, "at most 8 limits a route");
-    return status;
-}
-
-static nexus_status check(nexus__loader *l, uint32_t value, const nexus__gw_route_conf *route, const void *conf)
+static nexus_status open_sets(void **state, nexus_gateway *g, const nexus__gw_route_conf *route, const void *conf)
 {
     const nexus__gw_limits_conf *c = conf;
-    for (uint32_t i = 0; i < c->count; i++)
-        if (c->items[i].key & NEXUS__KEY_PRINCIPAL && !nexus__gw_filter_conf(route, &nexus__gw_filter_auth))
-            return nexus__loader_fail(l, value, "a limit by principal needs \"auth\" on the same route");
-    return NEXUS_OK;
-}
-
-/* One nexus_rate for each limit. */
-static nexus_status open_rates(void **state, nexus_gateway *g, const nexus__gw_route_conf *route, const void *conf)
-{
-    const nexus__gw_limits_conf *c = conf;
-    nexus_rate *rates = nexus__calloc(g->alloc, c->count + 1, sizeof *rates);
+    uint32_t n = 1 + (c->plan.chosen ? c->config->plans.count : 0);
+    sets *s = nexus__calloc(g->alloc, 1, sizeof *s + n * sizeof *s->items);
     nexus_status status = NEXUS_OK;
-    (void)route;
-    if (!rates)
+    if (!s)
         return nexus__nomem();
-    *state = rates;
-    for (uint32_t i = 0; i < c->count && !status; i++) {
-        const nexus__gw_limit_conf *limit = &c->items[i];
-        status = nexus_rate_init(&rates[i], limit->rate, limit->period_s * NEXUS__NS_PER_S, limit->burst);
+    *state = s;
+    for (uint32_t i = 0; i < n && !status; i++) {
+        const nexus__limit_policies *plan = i ? &c->config->plans.items[i - 1].policies : NULL;
+        s->count++;
+        status = nexus__limit_set_open(&s->items[i], &c->policies, plan, route->id, c->cost,
+                                       nexus__limiter_secret(g->limits), g->alloc);
+        if (!status)
+            find_metrics(&s->items[i], g, route->id);
     }
     return status;
 }
 
-static void close_rates(void *state, const nexus_alloc *alloc)
+/* --- who asks ------------------------------------------------------------------------------------------------------ */
+
+static bool claim_of(const nexus__call *call, nexus_slice name, nexus_slice *out)
 {
-    nexus__free(alloc, state);
+    const nexus_claims *claims = call->principal ? nexus_principal_claims(call->principal) : NULL;
+    return claims && nexus_claims_text(claims, name.p, out);
 }
 
-/* --- a request --------------------------------------------------------------------------------------------------- */
+static bool field_of(const void *source, const nexus__limit_part *part, nexus_slice *out)
+{
+    const nexus__call *call = source;
+    if (part->kind == NEXUS__PART_CLAIM)
+        return claim_of(call, part->name, out);
+    return nexus_request_header(call->request, part->name.p, out);
+}
 
-static void refuse_limit(nexus__call *call, const nexus__limit_outcome *o)
+static nexus__limit_subject subject_of(nexus__call *call)
+{
+    nexus__limit_subject s = {.field = field_of, .source = call};
+    nexus_request_remote_ip(call->request, &s.ip);
+    if (nexus__gw_auth_known(call))
+        nexus_principal_subject(call->principal, &s.consumer);
+    return s;
+}
+
+/* --- its plan ------------------------------------------------------------------------------------------------------ */
+
+/* The place of the plan's set; 0 = no such plan. */
+static uint32_t plan_named(const nexus__gw_limits_conf *c, nexus_slice name)
+{
+    for (uint32_t i = 0; i < c->config->plans.count; i++)
+        if (nexus__slice_eq(c->config->plans.items[i].name, name))
+            return i + 1;
+    return 0;
+}
+
+static uint32_t plan_of_consumer(const nexus__gw_limits_conf *c, nexus_slice consumer)
+{
+    for (uint32_t i = 0; i < c->plan.consumers.count && consumer.n; i++)
+        if (nexus__slice_eq(c->plan.consumers.items[i].name, consumer))
+            return plan_named(c, c->plan.consumers.items[i].value);
+    return 0;
+}
+
+/* By consumer, claim, header of a trusted peer, default: the first that names a plan there is. */
+static uint32_t choose_plan(const nexus__call *call, const nexus__gw_limits_conf *c, const nexus__limit_subject *s)
+{
+    nexus_slice name;
+    uint32_t found = plan_of_consumer(c, s->consumer);
+    if (!found && c->plan.claim.n && claim_of(call, c->plan.claim, &name))
+        found = plan_named(c, name);
+    if (!found && c->plan.header.n && nexus__exchange_trusted(call->request) &&
+        nexus_request_header(call->request, c->plan.header.p, &name))
+        found = plan_named(c, name);
+    return found ? found : plan_named(c, c->plan.otherwise);
+}
+
+/* --- what was decided ---------------------------------------------------------------------------------------------- */
+
+/* One line a second for each policy: a flood that would be refused must not become a flood of lines. */
+static void log_would_deny(nexus__call *call, nexus__limit_use *use, int64_t now)
+{
+    int64_t last = atomic_load_explicit(&use->logged_at, memory_order_relaxed);
+    if (now - last < NEXUS__NS_PER_S || !atomic_compare_exchange_strong_explicit(
+                                            &use->logged_at, &last, now, memory_order_relaxed, memory_order_relaxed))
+        return;
+    nexus_log_printf(call->view->home->gateway->opts.log, NEXUS_LOG_WARN, "gateway", NULL,
+                     "limit %s of route %s would deny (would_deny); it is not enforced", use->conf->name.p,
+                     call->route->conf->id.p);
+}
+
+static void count(nexus__call *call, const nexus__limit_set *set, const nexus__limit_outcome *o, int64_t now)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        int verdict = o->denied >> i & 1       ? NEXUS__LIMIT_DENIED
+                      : o->would_deny >> i & 1 ? NEXUS__LIMIT_WOULD_DENY
+                      : o->denied              ? -1
+                                               : NEXUS__LIMIT_ALLOWED;
+        if (verdict >= 0)
+            nexus_metric_add(set->items[i].counts[verdict], 1);
+        if (verdict == NEXUS__LIMIT_WOULD_DENY)
+            log_would_deny(call, &set->items[i], now);
+    }
+}
+
+/* Counted where it shows rather than where it happens: the table knows no metrics. */
+static void count_evictions(nexus_gateway *g)
+{
+    uint64_t now = nexus_limiter_evictions(g->limits),
+             told = atomic_load_explicit(&g->evictions_told, memory_order_relaxed);
+    while (now > told)
+        if (atomic_compare_exchange_weak(&g->evictions_told, &told, now)) {
+            nexus_metric_add(g->evictions, (double)(now - told));
+            return;
+        }
+}
+
+static void set_fields(nexus__call *call, const nexus__gw_limits_conf *c, const nexus__limit_outcome *o)
+{
+    char space[NEXUS__LIMIT_LINES_MAX];
+    nexus__buf legacy = {.p = space, .cap = sizeof space, .max = sizeof space};
+    if (c->silent || !o->strictest)
+        return;
+    nexus__exchange_add_lines(call->request, nexus__limit_lines(o, space));
+    if (!c->legacy)
+        return;
+    nexus__limit_legacy_lines(o, &legacy);
+    nexus__exchange_add_lines(call->request, nexus__buf_slice(&legacy));
+}
+
+static void refuse(nexus__call *call, const nexus__limit_set *set, const nexus__limit_outcome *o)
 {
     nexus_request *request = call->request;
-    char retry[16], body[512];
-    nexus_slice id;
-    nexus_request_id(request, &id);
-    int n = snprintf(retry, sizeof retry, "%u", nexus__limits_retry_after_s(o));
+    char retry[16], space[1024];
+    nexus__buf body = {.p = space, .cap = sizeof space, .max = sizeof space};
+    nexus_slice id, accept;
+    int n = snprintf(retry, sizeof retry, "%u", nexus__limit_retry_after_s(o));
     (void)nexus_request_set_header(request, "Retry-After", nexus__slice(retry, (size_t)n));
-    n = snprintf(body, sizeof body,
-                 "{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\"title\":\"Too Many "
-                 "Requests\",\"status\":429,\"detail\":\"Try again in %s s.\",\"instance\":\"urn:uuid:%.*s\","
-                 "\"code\":\"rate-limited\",\"violated-policies\":[\"%.*s\"]}",
-                 retry, id.n > 64 ? 64 : (int)id.n, id.p, o->strictest->name.n > 64 ? 64 : (int)o->strictest->name.n,
-                 o->strictest->name.p);
+    if (nexus_request_header(request, "accept", &accept) && nexus__problem_wants_page(accept)) {
+        nexus__call_problem(call, 429, "rate-limited", "Too many requests; try again a little later.");
+        return;
+    }
+    nexus_request_id(request, &id);
+    nexus__limit_problem(set, o, id, &body);
     nexus__call_count(call, 429);
     nexus__call_release(call, false);
-    nexus_request_reply(request, 429, "application/problem+json",
-                        nexus__slice(body, (size_t)n < sizeof body ? (size_t)n : sizeof body - 1));
-}
-
-static void set_fields(nexus__call *call, const nexus__gw_limits_conf *c, const nexus__limit_outcome *outcome)
-{
-    char space[1024];
-    nexus__buf text = {.p = space, .cap = sizeof space, .max = sizeof space};
-    nexus__limits_policy_text(c->items, c->count, &text);
-    (void)nexus_request_set_header(call->request, "RateLimit-Policy", nexus__buf_slice(&text));
-    nexus__buf_clear(&text);
-    nexus__limits_state_text(outcome, &text);
-    (void)nexus_request_set_header(call->request, "RateLimit", nexus__buf_slice(&text));
+    nexus_request_on_close(request, NULL, NULL);
+    nexus__exchange_page(request, 429, "rate-limited", "application/problem+json", nexus__buf_slice(&body));
 }
 
 static nexus__gw_verdict pass(nexus__call *call, const void *conf, void *state)
 {
     const nexus__gw_limits_conf *c = conf;
+    const sets *s = state;
     nexus__gw_loop *home = call->view->home;
-    nexus__limit_subject subject = {.route = call->route->conf->id};
+    nexus__limit_subject subject = subject_of(call);
+    const nexus__limit_set *set = &s->items[c->plan.chosen ? choose_plan(call, c, &subject) : 0];
     nexus__limit_outcome outcome;
-    nexus_request_remote_ip(call->request, &subject.ip);
-    if (call->principal)
-        nexus_principal_subject(call->principal, &subject.principal);
-    nexus__limits_take(home->gateway->limits, c->items, state, c->count, &subject, nexus_loop_now_ns(home->loop),
-                       &outcome);
-    if (outcome.strictest)
-        set_fields(call, c, &outcome);
-    if (outcome.allowed)
+    int64_t now = nexus_loop_now_ns(home->loop);
+    nexus__limits_take(home->gateway->limits, set, &subject, c->cost, now, &outcome);
+    count(call, set, &outcome, now);
+    count_evictions(home->gateway);
+    set_fields(call, c, &outcome);
+    if (!outcome.denied)
         return NEXUS__GW_NEXT;
-    refuse_limit(call, &outcome);
+    refuse(call, set, &outcome);
     return NEXUS__GW_ANSWERED;
 }
 
-static void explain(const void *conf, const void *state, nexus__json_writer *w)
+/* --- explain ------------------------------------------------------------------------------------------------------- */
+
+static void put_key(nexus__json_writer *w, const nexus__limit_conf *p)
 {
-    static const struct {
-        uint32_t bit;
-        const char *name;
-    } keys[] = {{NEXUS__KEY_IP, "ip"}, {NEXUS__KEY_PRINCIPAL, "principal"}, {NEXUS__KEY_ROUTE, "route"}};
-    const nexus__gw_limits_conf *c = conf;
-    (void)state;
+    nexus__json_key(w, "key");
+    nexus__json_open(w, '[');
+    for (uint32_t i = 0; i < p->rules.count; i++) {
+        nexus__json_open(w, '[');
+        for (uint32_t k = 0; k < p->rules.items[i].count; k++)
+            nexus__json_text_value(w, p->rules.items[i].items[k].text);
+        nexus__json_close(w, ']');
+    }
+    nexus__json_close(w, ']');
+}
+
+static void put_policies(nexus__json_writer *w, const nexus__limit_policies *policies)
+{
     nexus__json_key(w, "policies");
     nexus__json_open(w, '[');
-    for (uint32_t i = 0; i < c->count; i++) {
-        const nexus__gw_limit_conf *l = &c->items[i];
+    for (uint32_t i = 0; i < policies->count; i++) {
+        const nexus__limit_conf *p = &policies->items[i];
         nexus__json_open(w, '{');
-        nexus__json_put_text(w, "name", l->name);
-        nexus__json_put_u64(w, "rate", l->rate);
-        nexus__json_put_u64(w, "period_s", l->period_s);
-        nexus__json_put_u64(w, "burst", l->burst);
-        nexus__json_put_bool(w, "shadow", l->shadow);
-        nexus__json_key(w, "key");
-        nexus__json_open(w, '[');
-        for (size_t k = 0; k < COUNT(keys); k++)
-            if (l->key & keys[k].bit)
-                nexus__json_text_c_value(w, keys[k].name);
-        nexus__json_close(w, ']');
+        nexus__json_put_text(w, "name", p->name);
+        if (p->kind == NEXUS__LIMIT_RATE) {
+            nexus__json_put_u64(w, "rate", p->rate);
+            nexus__json_put_u64(w, "period_s", p->period_s);
+            nexus__json_put_u64(w, "burst", p->burst);
+        } else {
+            nexus__json_put_u64(w, "quota", p->quota);
+            nexus__json_put_u64(w, "window_s", p->window_s);
+        }
+        put_key(w, p);
+        nexus__json_put_bool(w, "enforce", p->enforce);
         nexus__json_close(w, '}');
     }
     nexus__json_close(w, ']');
 }
 
+static void put_plans(nexus__json_writer *w, const nexus__gw_limits_conf *c)
+{
+    nexus__json_put_text(w, "default_plan", c->plan.otherwise);
+    nexus__json_key(w, "plans");
+    nexus__json_open(w, '{');
+    for (uint32_t i = 0; i < c->config->plans.count; i++) {
+        nexus__json_key_slice(w, c->config->plans.items[i].name);
+        nexus__json_open(w, '{');
+        put_policies(w, &c->config->plans.items[i].policies);
+        nexus__json_close(w, '}');
+    }
+    nexus__json_close(w, '}');
+}
+
+static void explain(const void *conf, const void *state, nexus__json_writer *w)
+{
+    const nexus__gw_limits_conf *c = conf;
+    (void)state;
+    nexus__json_put_u64(w, "cost", c->cost);
+    put_policies(w, &c->policies);
+    if (c->plan.chosen)
+        put_plans(w, c);
+}
+
 const nexus__gw_filter nexus__gw_filter_limits = {
     .key = "limits",
     .conf_bytes = sizeof(nexus__gw_limits_conf),
-    .load = load,
-    .check = check,
-    .open = open_rates,
-    .close = close_rates,
+    .load = nexus__gw_load_limits,
+    .check = nexus__gw_check_limits,
+    .open = open_sets,
+    .close = close_sets,
     .request = pass,
     .explain = explain,
 };

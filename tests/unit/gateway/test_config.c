@@ -37,8 +37,9 @@ Test(config, reads_what_is_written_and_defaults_the_rest)
     const nexus__gw_cors_conf *cors = nexus__gw_filter_conf(second, &nexus__gw_filter_cors);
     cr_assert_eq(first->filters.count, 3);
     cr_assert_eq(first->filters.items[0].filter, &nexus__gw_filter_auth, "in the order in which they run");
-    cr_assert_eq(limits->items[0].burst, 5);
-    cr_assert_eq(limits->items[0].key, NEXUS__KEY_IP | NEXUS__KEY_ROUTE);
+    cr_assert_eq(limits->policies.items[0].burst, 5);
+    cr_assert_eq(limits->policies.items[0].rules.count, 1);
+    cr_assert_eq(limits->policies.items[0].rules.items[0].items[1].kind, NEXUS__PART_ROUTE);
     cr_assert_eq(second->filters.count, 1);
     cr_assert(cors && cors->max_age_s == 600);
     cr_assert_null(nexus__gw_filter_conf(second, &nexus__gw_filter_auth));
