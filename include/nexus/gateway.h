@@ -15,6 +15,7 @@
 #include <nexus/http.h>
 #include <nexus/log.h>
 #include <nexus/metrics.h>
+#include <nexus/trace.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,6 +36,8 @@ typedef struct nexus_gateway_opts {
     struct nexus_verifier *verifier; /**< checks tokens of routes whose "auth" names jwt; borrowed until close; NULL:
                                           such routes files are refused */
     nexus_metrics *metrics;          /**< borrowed until close; NULL = counts nothing */
+    nexus_tracer *tracer;            /**< borrowed until close; gets a span for each try, a child of the one that
+                                          nexus_request_user(request, "nexus.trace") points to; NULL = none */
     nexus_gateway_health_fn *on_health; /**< NULL = nobody wants to know */
     void *user_data;
     bool security_headers;   /**< what the gateway and its server answer themselves carries the fields that the filter
@@ -145,6 +148,37 @@ NEXUS_API nexus_status nexus_gateway_status(nexus_gateway *gateway, char **out, 
 
 /** After the server it is mounted on was closed. NULL is fine. */
 NEXUS_API void nexus_gateway_close(nexus_gateway *gateway);
+
+/* --- what became of a request --------------------------------------------------------------------------------------- */
+
+enum {
+    NEXUS_GATEWAY_SEEN_RETRIED = 1,   /**< "retry": more than one try */
+    NEXUS_GATEWAY_SEEN_TIMED_OUT = 2, /**< "timeout": the upstream took too long */
+    NEXUS_GATEWAY_SEEN_LIMITED = 4,   /**< "limit": refused by a rate limit or quota */
+    NEXUS_GATEWAY_SEEN_BREAKER = 8,   /**< "breaker": refused by an open circuit */
+    NEXUS_GATEWAY_SEEN_BULKHEAD = 16, /**< "bulkhead": the upstream has as much as it may */
+    NEXUS_GATEWAY_SEEN_CUT = 32       /**< "cut": the client went, or has half of an answer */
+};
+
+typedef struct nexus_gateway_seen {
+    size_t size;         /**< sizeof(nexus_gateway_seen); must be set */
+    nexus_slice route;   /**< its id; these are borrowed until the request ends; empty: none was met */
+    nexus_slice upstream;
+    nexus_slice target;  /**< URL of the last one tried; empty: none was */
+    nexus_slice user;    /**< subject of who was let in; empty: nobody known */
+    uint64_t bytes_in;   /**< of the request's body, passed on */
+    int64_t upstream_ns; /**< from the first try to the head of an answer; -1: there was none */
+    uint32_t tries;
+    uint32_t flags;      /**< NEXUS_GATEWAY_SEEN_… */
+} nexus_gateway_seen;
+
+#define NEXUS_GATEWAY_SEEN_INIT NEXUS_SIZED(nexus_gateway_seen)
+NEXUS_API void nexus_gateway_seen_init(nexus_gateway_seen *seen);
+
+/** For loggers (nexus_server_logger): what the gateway did with the request. False: it was not the gateway's. */
+NEXUS_API bool nexus_gateway_seen_get(const nexus_request *request, nexus_gateway_seen *out);
+/** The words of flags, parted by commas, without a NUL; returns their length, at most 64. */
+NEXUS_API size_t nexus_gateway_seen_words(uint32_t flags, char *out, size_t cap);
 
 #ifdef __cplusplus
 }

@@ -180,6 +180,7 @@ static void break_off(nexus__call *call)
 void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
 {
     nexus__call *call = conn->call;
+    nexus__seen_lost(call, how);
     if (call->replied) {
         break_off(call);
         return;
@@ -213,6 +214,8 @@ bool nexus__call_retry_status(nexus__call *call, const nexus__http_head *head, c
     int64_t after = f ? nexus__retry_after_ns(nexus__http_field_value(f, base), nexus__real_ns()) : 0;
     if (!may_retry(call, after, &ms))
         return false;
+    nexus__seen_answer(call, head->status);
+    nexus__seen_end_try(call);
     nexus__call_judge(call, call->conn->at->target, NEXUS_BREAKER_FAILED);
     nexus__call_end_try(call, whole && head->keep_alive && call->uploaded);
     nexus__call_sleep(call, ms);
@@ -238,26 +241,12 @@ static nexus_slice role_text(nexus__call *call)
     return nexus__slice(text, at > text ? (size_t)(at - text) - 1 : 0);
 }
 
-static void trace_of(nexus__call *call, char out[static 56], nexus_slice *text)
-{
-    nexus_trace trace;
-    nexus_slice given;
-    const nexus_trace *own = nexus_request_user(call->request, "nexus.trace"); /* the server's span, if it has one */
-    if (own)
-        trace = *own;
-    else if (nexus_request_header(call->request, "traceparent", &given) && nexus_trace_parse(&trace, given) == NEXUS_OK)
-        nexus_trace_child(&trace, &trace);
-    else
-        nexus_trace_start(&trace, true);
-    nexus_trace_format(&trace, out);
-    *text = nexus__slice(out, NEXUS_TRACEPARENT_LEN);
-}
-
 static void write_head(nexus__call *call, nexus__buf *out)
 {
     nexus_request *request = call->request;
     const nexus__http_head *head = nexus__exchange_head(request);
-    char trace[56];
+    nexus_trace trace;
+    char traceparent[NEXUS_TRACEPARENT_LEN + 1];
     nexus__forward f = {.path = call->path,
                         .has_query = head->has_query,
                         .tls = nexus_request_is_tls(request),
@@ -276,7 +265,9 @@ static void write_head(nexus__call *call, nexus__buf *out)
     nexus_request_host(request, &f.host);
     nexus_request_remote_ip(request, &f.client_ip);
     nexus_request_id(request, &f.request_id);
-    trace_of(call, trace, &f.traceparent);
+    nexus__seen_trace(call, &trace);
+    nexus_trace_format(&trace, traceparent);
+    f.traceparent = nexus__slice(traceparent, NEXUS_TRACEPARENT_LEN);
     if (call->principal) {
         nexus_principal_subject(call->principal, &f.user);
         if (!nexus__http_is_value(f.user))
@@ -346,6 +337,7 @@ static void begin_try(nexus__call *call, nexus__pool_target *at, nexus__uplink *
 {
     nexus__load_begin(&at->target->load);
     call->tries++;
+    nexus__seen_try(call, at->target);
     call->tried |= at->bit;
     call->began = now;
     call->try_until = now + conf_of(call)->timeouts.try_ms * NEXUS__NS_PER_MS;
@@ -378,6 +370,7 @@ static nexus_status connect_to(nexus__call *call, nexus__pool_target *at, int64_
     }
     begin_try(call, at, conn, now);
     if (status) {
+        nexus__seen_lost(call, NEXUS__LOST_CONNECT);
         nexus__call_judge(call, t, status == NEXUS_EUNREACH ? NEXUS_BREAKER_FAILED : NEXUS_BREAKER_IGNORED);
         nexus__load_end(&t->load);
     } else if (kept) {

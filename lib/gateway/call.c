@@ -9,9 +9,7 @@
 
 void nexus__call_count(nexus__call *call, uint16_t status)
 {
-    unsigned class = status / 100 <= 5 ? status / 100 : 0;
-    if (call->route)
-        nexus_metric_add(call->route->replies[class], 1);
+    nexus__seen_end(call, status);
     if (call->mw)
         nexus__mw_end(call, status);
 }
@@ -32,6 +30,7 @@ void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, c
 {
     nexus_request *request = call->request;
     int fault = call->fault;
+    nexus__seen_problem(call, code);
     nexus__call_count(call, status);
     nexus__call_release(call, false);
     nexus_request_on_close(request, NULL, NULL);
@@ -292,6 +291,7 @@ void nexus__call_handle(nexus_request *request, void *user_data)
     }
     *call = (nexus__call){.request = request, .view = home->view, .method = nexus__exchange_method(request)};
     call->view->refs++;
+    nexus__seen_begin(call);
     nexus_status status = nexus_path_canonical(raw, 0, space, &call->path);
     call->ambiguous = status == NEXUS_EPERM;
     if (call->ambiguous)

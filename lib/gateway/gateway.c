@@ -89,6 +89,10 @@ static void on_tick(void *user_data)
     nexus__gw_loop *home = user_data;
     nexus_gateway *g = home->gateway;
     int64_t now = nexus_loop_now_ns(home->loop);
+    if (now >= g->gauges_due && home->view) {
+        nexus__seen_gauges(home->view->snapshot, now);
+        g->gauges_due = now + NEXUS__NS_PER_S;
+    }
     uint32_t look = nexus__routes_file_tick(g, home, now);
     uint32_t ms = nexus__health_tick(g, home->view ? home->view->snapshot : NULL, now);
     nexus_timer_start(home->timer, ms < look ? ms : look);
@@ -122,14 +126,9 @@ static nexus_status open_limit_metrics(nexus_gateway *g)
 
 static nexus_status open_metrics(nexus_gateway *g)
 {
-    nexus_metric_desc desc = NEXUS_METRIC_DESC_INIT;
     if (!g->opts.metrics)
         return NEXUS_OK;
-    desc.name = "nexus_gateway_requests_total";
-    desc.help = "Requests by route and class of the answer; none: the client went, or got half of one.";
-    desc.type = NEXUS_METRIC_COUNTER;
-    desc.labels = "route,class";
-    nexus_status status = nexus_metrics_family(&g->replies, g->opts.metrics, &desc);
+    nexus_status status = nexus__seen_open(&g->seen, g->opts.metrics);
     status = status ? status : open_limit_metrics(g);
     return status ? status : nexus__upstream_families_open(&g->families, g->opts.metrics);
 }

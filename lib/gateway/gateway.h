@@ -28,6 +28,7 @@
 #include "gateway/frames.h"
 #include "gateway/history.h"
 #include "gateway/middleware.h"
+#include "gateway/seen.h"
 #include "gateway/upstream.h"
 #include "http/exchange.h"
 #include "runtime/loop.h"
@@ -46,7 +47,7 @@ typedef struct nexus__gw_route {
     void **states;                 /* one for each filter; NULL = stateless */
     bool replies_pass;             /* a filter looks at answers */
     nexus__route_breaker *breaker; /* NULL = none */
-    nexus_metric *replies[6];      /* by status class, [0] = none */
+    nexus__seen_route seen;        /* its metrics */
 } nexus__gw_route;
 
 typedef struct nexus__snapshot {
@@ -103,7 +104,9 @@ struct nexus_gateway {
     bool mounted;
     struct nexus_client *client;     /* health checks */
     struct nexus_client *authorizer; /* questions to authorization services; NULL = no route asks any */
-    nexus_metric_family *replies, *failures, *decisions;
+    nexus__seen_families seen;
+    int64_t gauges_due; /* on loop 0 */
+    nexus_metric_family *decisions;
     nexus_metric *evictions;
     nexus__upstream_families families;
     struct {
@@ -287,6 +290,7 @@ struct nexus__call {
     uint16_t status;
     int fault; /* errno of the last connection that did not come about */
     nexus__http_body reply_body;
+    nexus__gw_seen seen;
     bool reusable;
 };
 

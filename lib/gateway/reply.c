@@ -156,6 +156,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     const char *rest = base + head->bytes;
     size_t rest_n = n - head->bytes;
     call->status = head->status;
+    nexus__seen_answer(call, head->status);
     call->reusable = head->keep_alive && head->framing != NEXUS__HTTP_LENGTH_CLOSE;
     nexus__http_body_init(&call->reply_body, head->framing, head->length);
     call->reply_body.trailers = nexus__exchange_trailers_out(call->request);

@@ -75,13 +75,6 @@ static nexus_status add_rule(nexus__snapshot *s, nexus__gw_route *route)
     return nexus_router_add(s->router, &rule);
 }
 
-static void find_metrics(nexus__gw_route *route, nexus_gateway *g)
-{
-    static const nexus_slice classes[6] = {{"none", 4}, {"1xx", 3}, {"2xx", 3}, {"3xx", 3}, {"4xx", 3}, {"5xx", 3}};
-    for (int i = 0; i < 6 && g->replies; i++)
-        route->replies[i] = nexus_metric_series(g->replies, (nexus_slice[]){route->conf->id, classes[i]}, 2);
-}
-
 static void breaker_unref(nexus__route_breaker *b)
 {
     if (b && atomic_fetch_sub(&b->refs, 1) == 1)
@@ -129,7 +122,7 @@ static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g, const nex
         route->upstream = (uint32_t)(u - s->config->upstreams.items);
         if ((status = open_filters(s, g, route)) || (status = find_breaker(s, route, old)))
             return status;
-        find_metrics(route, g);
+        nexus__seen_route_find(&route->seen, &g->seen, route->conf->id);
         status = add_rule(s, route);
     }
     return status;

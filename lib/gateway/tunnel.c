@@ -169,6 +169,7 @@ void nexus__tunnel_start(nexus__call *call, const nexus__http_head *head, const 
     nexus__buf_clear(space);
     size_t n = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, call->reply_own, &has_date);
     fields[n++] = (struct iovec){(char *)(uintptr_t) "Upgrade: websocket\r\n", 20};
+    nexus__seen_answer(call, 101);
     nexus__call_count(call, 101);
     nexus__call_judge(call, conn->at->target, NEXUS_BREAKER_OK);
     conn->state = NEXUS__UPLINK_TUNNEL;

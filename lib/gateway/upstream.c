@@ -74,6 +74,7 @@ nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus_
     for (uint32_t i = 0; i < g->loop_count; i++)
         u->loops[i] = (nexus__upstream_loop){.upstream = u, .turn.fn = nexus__waiting_turn};
     nexus__upstream_metrics(u);
+    nexus__seen_upstream_find(&u->seen, &g->seen, conf->name);
     nexus_status status = make_hash_key(u);
     if (!status)
         status = first_set(u);

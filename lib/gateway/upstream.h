@@ -6,6 +6,7 @@
 #include <nexus/limit.h>
 #include <pthread.h>
 
+#include "gateway/seen.h"
 #include "gateway/target.h"
 #include "runtime/loop.h"
 #include "json/write.h"
@@ -44,6 +45,7 @@ typedef struct nexus__upstream {
     struct {
         nexus_metric *retries, *retries_refused, *waiting, *busy;
     } metrics; /* NULL = counts nothing */
+    nexus__seen_upstream seen;
     char apart[64];
     nexus_retry_budget budget;
     nexus_semaphore pending, requests;

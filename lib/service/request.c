@@ -4,6 +4,7 @@
  * The token check is two filters, because a filter that suspends is not called again: the first one asks the verifier
  * and, when keys must be fetched, resumes when they are there; the second one decides.
  */
+#include <nexus/gateway.h>
 #include <stdio.h>
 
 #include "base/hash.h"
@@ -180,7 +181,7 @@ static int32_t role_filter(nexus_request *request, void *user_data)
 /* --- what is recorded --------------------------------------------------------------------------------------------- */
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
-enum { METHOD_COUNT = sizeof methods / sizeof methods[0] };
+enum { METHOD_COUNT = sizeof methods / sizeof methods[0], FLAGS_BYTES = 64 };
 
 static uint32_t method_index(const nexus_request *request)
 {
@@ -247,9 +248,28 @@ static bool is_logged(const nexus_service *s, const context *c, uint16_t status)
     return (uint64_t)random * 10000 >> 32 < s->access.share;
 }
 
+/* What only the gateway knows. flags has room for its words. */
+static void add_seen(nexus__access *a, const nexus_request *request, char flags[static FLAGS_BYTES])
+{
+    nexus_gateway_seen seen = NEXUS_GATEWAY_SEEN_INIT;
+    if (!nexus_gateway_seen_get(request, &seen))
+        return;
+    a->n.proxied = true;
+    a->n.bytes_in = seen.bytes_in;
+    a->n.tries = seen.tries;
+    a->n.upstream_ns = seen.upstream_ns;
+    nexus_request_query(request, &a->text[NEXUS__ACCESS_QUERY]);
+    a->text[NEXUS__ACCESS_ROUTE] = seen.route;
+    a->text[NEXUS__ACCESS_UPSTREAM] = seen.upstream;
+    a->text[NEXUS__ACCESS_TARGET] = seen.target;
+    a->text[NEXUS__ACCESS_USER] = seen.user;
+    a->text[NEXUS__ACCESS_FLAGS] = nexus__slice(flags, nexus_gateway_seen_words(seen.flags, flags, FLAGS_BYTES));
+}
+
 static void access_log(nexus_service *s, const nexus_request *request, int64_t took_ns)
 {
     const context *c = context_of(request);
+    char flags[FLAGS_BYTES];
     nexus_slice *text;
     nexus__access a = {.n = {.took_ns = took_ns, .upstream_ns = -1, .status = nexus_request_status(request)}};
     text = a.text;
@@ -266,6 +286,7 @@ static void access_log(nexus_service *s, const nexus_request *request, int64_t t
     text[NEXUS__ACCESS_PROBLEM] = nexus__slice_c(nexus_request_problem_code(request));
     if (c && c->principal)
         nexus_principal_subject(c->principal, &text[NEXUS__ACCESS_USER]);
+    add_seen(&a, request, flags);
     a.n.real_ns = nexus__real_ns();
     a.n.bytes_out = nexus_request_bytes_out(request);
     a.n.minor = nexus__exchange_head(request)->minor;
@@ -282,8 +303,11 @@ static void record_span(nexus_service *s, const nexus_request *request, int64_t 
     const context *c = context_of(request);
     char name[160];
     nexus_slice method, path, host, ip, route = route_label(nexus_request_route(request));
+    nexus_gateway_seen seen = NEXUS_GATEWAY_SEEN_INIT;
     if (!c || !(c->trace.flags & NEXUS_TRACE_SAMPLED))
         return;
+    if (nexus_gateway_seen_get(request, &seen) && seen.route.n > 0)
+        route = seen.route;
     uint32_t known = method_index(request);
     uint16_t status = nexus_request_status(request);
     method = nexus__slice_c(known < METHOD_COUNT ? methods[known] : "_OTHER");

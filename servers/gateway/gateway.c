@@ -65,6 +65,7 @@ static nexus_status open_gateway(gateway *g)
     opts.verifier = nexus_service_verifier(g->service);
     opts.metrics = nexus_service_metrics(g->service);
     opts.log = nexus_service_log(g->service);
+    opts.tracer = nexus_service_tracer(g->service);
     opts.on_health = gateway_on_health;
     opts.user_data = g;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
