@@ -104,6 +104,17 @@ typedef struct nexus_server_opts {
     size_t header_count;
     const nexus_memory *memory; /**< borrowed until close; NULL = none. From 80 % of its cap on connections end after their
                                      answer, from 90 % new requests are 503 with Retry-After, from 95 % nothing is accepted */
+    /* HTTP/2: on TLS by ALPN, else when the client begins with its preface. What follows holds for each connection. */
+    bool http2_off;                     /**< only HTTP/1.1 is spoken */
+    uint32_t http2_streams_max;         /**< requests at a time, more are refused; 0 = 100 */
+    uint32_t http2_stream_window_bytes; /**< of a body that its reader has not taken; 0 = 65536 */
+    uint32_t http2_window_bytes;        /**< of all bodies together; 0 = 1 MiB */
+    uint32_t http2_memory_max_bytes;    /**< heads and bodies kept: above it new requests are refused, to be tried again;
+                                             replies that wait for the client: above it no request is begun; 0 = 1 MiB */
+    uint32_t http2_resets_max;          /**< resets by the client, or provoked by it, in 30 s; 0 = 100 */
+    uint32_t http2_idle_frames_max;     /**< SETTINGS, PING, PRIORITY and empty DATA frames in 30 s beyond those that
+                                             come with requests and data; 0 = 1000 */
+    uint32_t http2_stall_timeout_ms;    /**< a reply for which the client opens no window is reset; 0 = 30000 */
 } nexus_server_opts;
 
 #define NEXUS_SERVER_OPTS_INIT NEXUS_SIZED(nexus_server_opts)

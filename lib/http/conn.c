@@ -68,7 +68,7 @@ static void open_conn(nexus__shard *shard, int fd, const struct sockaddr_in6 *pe
     }
     c->shard = shard;
     c->fd = fd;
-    c->state = c->tls ? NEXUS__CONN_HANDSHAKE : NEXUS__CONN_HEAD;
+    c->state = c->tls ? NEXUS__CONN_HANDSHAKE : NEXUS__CONN_FIRST;
     peer_ip(peer, &c->peer);
     nexus__buf_init(&c->out, s->alloc, 0);
     nexus__timeout_init(&c->timeout, nexus__conn_on_timeout);
@@ -391,6 +391,7 @@ void nexus__conn_close(nexus__conn *c)
     c->tls = NULL;
     close(c->fd);
     c->fd = -1;
+    nexus__h2_end(c);
     if (c->request)
         nexus__request_orphan(c->request);
     nexus__conn_release_in(c);

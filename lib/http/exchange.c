@@ -38,16 +38,24 @@ void nexus__exchange_add_lines(nexus_request *r, nexus_slice lines)
 
 /* --- the body of the request ------------------------------------------------------------------------------------- */
 
+static void read_on(nexus_request *r)
+{
+    if (r->h2.id)
+        nexus__h2_read(r);
+    else
+        nexus__conn_run(r->conn);
+}
+
 void nexus__exchange_read(nexus_request *r, nexus__exchange_body_fn *fn, void *user_data)
 {
     r->reader.fn = fn;
     r->reader.user_data = user_data;
-    if (!r->conn) {
+    if (!r->conn || r->h2.closed) {
         r->reader.ended = true;
         fn(r, (nexus_slice){NULL, 0}, false, NEXUS_ECLOSED, user_data);
         return;
     }
-    nexus__conn_run(r->conn);
+    read_on(r);
 }
 
 void nexus__exchange_read_again(nexus_request *r)
@@ -56,15 +64,22 @@ void nexus__exchange_read_again(nexus_request *r)
         return;
     r->reader.stopped = false;
     if (r->conn)
-        nexus__conn_run(r->conn);
+        read_on(r);
 }
 
 bool nexus__exchange_body_ready(nexus_request *r, nexus_slice *body)
 {
     const nexus__conn *c = r->conn;
     *body = (nexus_slice){"", 0};
-    if (r->in_body.done)
-        return r->in_body.received == 0 && !r->trailers_in.len;
+    if (r->in_body.done && r->in_body.received == 0)
+        return !r->trailers_in.len;
+    if (r->in_body.done && !r->h2.id)
+        return false;
+    if (r->h2.id) {
+        if (r->in_body.done)
+            *body = nexus__buf_slice(&r->body_buf);
+        return r->in_body.done && !r->trailers_in.len;
+    }
     if (!c || r->in_body.framing != NEXUS__HTTP_LENGTH_FIXED || r->in_body.received ||
         r->in_body.left > c->in_len - c->in_body)
         return false;
@@ -109,11 +124,6 @@ void nexus_request_resume_body(nexus_request *r)
 
 /* --- the reply --------------------------------------------------------------------------------------------------- */
 
-static bool alive(const nexus_request *r)
-{
-    return r->conn && !r->conn->broken;
-}
-
 static nexus_status finish(nexus_request *r, bool ok, bool end)
 {
     if (end)
@@ -125,7 +135,7 @@ nexus_status nexus__exchange_begin(nexus_request *r, const nexus__exchange_reply
                                    size_t n, bool end)
 {
     atomic_store_explicit(&r->answered, true, memory_order_relaxed);
-    bool ok = alive(r);
+    bool ok = nexus__request_alive(r);
     if (ok) {
         nexus__reply_head h = {.status = reply->status,
                                .passed = true,
@@ -151,7 +161,7 @@ static void end_tunnel_side(nexus_request *r)
 
 nexus_status nexus__exchange_write(nexus_request *r, const struct iovec *body, size_t n, bool end)
 {
-    bool ok = alive(r), tunnel = r->reply_framing == NEXUS__REPLY_TUNNEL;
+    bool ok = nexus__request_alive(r), tunnel = r->reply_framing == NEXUS__REPLY_TUNNEL;
     if (ok)
         nexus__reply_write(r, false, body, n, end);
     if (tunnel && ok && r->tunnel_idle_ms)
@@ -170,6 +180,8 @@ nexus__buf *nexus__exchange_trailers_out(nexus_request *r)
 
 size_t nexus__exchange_unsent(const nexus_request *r)
 {
+    if (r->h2.id)
+        return nexus__h2_unsent(r);
     return r->conn ? nexus__conn_unsent(r->conn) : 0;
 }
 
@@ -184,10 +196,14 @@ bool nexus__exchange_on_drained(nexus_request *r, nexus_handler_fn *fn, void *us
 
 nexus_status nexus__exchange_interim(nexus_request *r, uint16_t status, const struct iovec *fields, size_t n)
 {
-    if (!alive(r))
+    if (!nexus__request_alive(r))
         return NEXUS_ECLOSED;
     if (r->head.minor == 0)
         return NEXUS_OK; /* HTTP/1.0 has none */
+    if (r->h2.id) {
+        nexus__h2_interim(r, status, fields, n);
+        return NEXUS_OK;
+    }
     nexus__buf_clear(&r->head_out);
     nexus__buf_printf(&r->head_out, "HTTP/1.1 %u ", status);
     nexus__buf_slice_append(&r->head_out, nexus__reason(status));
@@ -203,7 +219,9 @@ void nexus__exchange_abort(nexus_request *r)
 {
     nexus__conn *c = r->conn;
     atomic_store_explicit(&r->answered, true, memory_order_relaxed);
-    if (c) {
+    if (c && r->h2.id) {
+        nexus__h2_abort(r);
+    } else if (c) {
         struct linger reset = {.l_onoff = 1};
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
         c->request = NULL;
@@ -218,8 +236,10 @@ void nexus__exchange_abort(nexus_request *r)
 nexus_status nexus__exchange_tunnel(nexus_request *r, uint16_t status, const struct iovec *fields, size_t n)
 {
     atomic_store_explicit(&r->answered, true, memory_order_relaxed);
-    if (!alive(r))
+    if (!nexus__request_alive(r))
         return NEXUS_ECLOSED;
+    if (r->h2.id)
+        return nexus__fail(NEXUS_ENOTSUP, "a stream of HTTP/2 does not become a tunnel (RFC 8441 is not spoken)");
     nexus__reply_head h = {
         .status = status, .length = NEXUS__LENGTH_UNKNOWN, .fields = fields, .field_iovs = n, .tunnel = true};
     nexus__reply_begin(r, &h);

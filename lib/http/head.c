@@ -85,7 +85,7 @@ static bool authority_form(nexus__http_head *h, const char *p, uint32_t end)
     return true;
 }
 
-static bool target(nexus__http_head *h, const char *p, uint32_t end)
+bool nexus__http_head_target(nexus__http_head *h, const char *p, uint32_t end)
 {
     h->target_len = end - h->target;
     nexus_slice method = {p + h->start, h->method_len};
@@ -116,7 +116,7 @@ static bool request_line(nexus__http_head *h, const char *p, uint32_t from, uint
     uint32_t target_end = end - VERSION_LEN - 1;
     if (p[target_end] != ' ' || memchr(p + h->target, ' ', target_end - h->target))
         return refuse(h, NEXUS__HTTP_BAD_LINE);
-    return version(h, p + target_end + 1, VERSION_LEN) && target(h, p, target_end);
+    return version(h, p + target_end + 1, VERSION_LEN) && nexus__http_head_target(h, p, target_end);
 }
 
 static bool status_line(nexus__http_head *h, const char *p, uint32_t from, uint32_t end)
@@ -224,6 +224,22 @@ static bool known_field(nexus__http_head *h, enum nexus__http_name id, nexus_sli
     }
 }
 
+bool nexus__http_head_field(nexus__http_head *h, const char *p, uint32_t name, size_t name_len, nexus_slice value,
+                            nexus_slice raw)
+{
+    enum nexus__http_name id = nexus__http_name_find((nexus_slice){p + name, name_len});
+    if (id && !known_field(h, id, value, raw))
+        return false;
+    h->fields[h->field_count++] = (nexus__http_field){.name = name,
+                                                      .name_len = (uint16_t)name_len,
+                                                      .value = (uint32_t)(value.p - p),
+                                                      .value_len = (uint32_t)value.n,
+                                                      .id = (uint16_t)id};
+    if (id && !h->first[id])
+        h->first[id] = (uint16_t)h->field_count;
+    return true;
+}
+
 static bool field_line(nexus__http_head *h, const nexus__http_limits *limits, const char *p, uint32_t from, uint32_t end)
 {
     if (p[from] == ' ' || p[from] == '\t')
@@ -239,18 +255,7 @@ static bool field_line(nexus__http_head *h, const nexus__http_limits *limits, co
     size_t good = nexus__chars_value_span(raw.p, raw.n);
     if (good != raw.n)
         return refuse(h, raw.p[good] == '\r' ? NEXUS__HTTP_BARE_CR_LF : NEXUS__HTTP_BAD_FIELD);
-    nexus_slice value = nexus__slice_trim(raw);
-    enum nexus__http_name id = nexus__http_name_find((nexus_slice){p + from, name_len});
-    if (id && !known_field(h, id, value, raw))
-        return false;
-    h->fields[h->field_count++] = (nexus__http_field){.name = from,
-                                                      .name_len = (uint16_t)name_len,
-                                                      .value = (uint32_t)(value.p - p),
-                                                      .value_len = (uint32_t)value.n,
-                                                      .id = (uint16_t)id};
-    if (id && !h->first[id])
-        h->first[id] = (uint16_t)h->field_count;
-    return true;
+    return nexus__http_head_field(h, p, from, name_len, nexus__slice_trim(raw), raw);
 }
 
 /* --- the end of the head ----------------------------------------------------------------------------------------- */
@@ -261,7 +266,7 @@ static void keep_alive(nexus__http_head *h)
     h->upgrade = (h->says & SAYS_UPGRADE) && h->first[NEXUS__HTTP_UPGRADE] && h->minor == 1;
 }
 
-static bool check_host(nexus__http_head *h, const nexus__http_limits *limits, const char *p)
+bool nexus__http_head_host(nexus__http_head *h, const nexus__http_limits *limits, const char *p)
 {
     const nexus__http_field *f = nexus__http_first(h, NEXUS__HTTP_HOST);
     if (!f)
@@ -281,7 +286,7 @@ static bool end_of_request(nexus__http_head *h, const nexus__http_limits *limits
         return refuse(h, NEXUS__HTTP_BAD_ENCODING);
     if (h->minor == 0)
         h->expect_continue = h->expect_other = false;
-    return check_host(h, limits, p);
+    return nexus__http_head_host(h, limits, p);
 }
 
 static bool end_of_response(nexus__http_head *h, bool to_head)

@@ -1,5 +1,5 @@
 /*
- * The insides of the server.
+ * The insides of the server. HTTP/2 is in h2.h; what follows here is of both, where it does not say otherwise.
  *
  * A server has one shard per loop; a connection belongs to one shard for its life, and everything of a shard is touched
  * by its loop only. A connection holds a request object and a receive buffer only while it has bytes of a request, and
@@ -10,8 +10,9 @@
  * point into, and is released when it is answered.
  *
  * States of a connection (step functions in serve.c):
- *   HANDSHAKE -> HEAD -> BODY -> WAIT -> (DISCARD ->) HEAD … -> CLOSING -> (LINGER ->) closed
- * HEAD: reading a head (or idle). BODY: collecting a whole body. WAIT: a filter or handler has the request; a streamed
+ *   (HANDSHAKE ->) FIRST -> HEAD -> BODY -> WAIT -> (DISCARD ->) HEAD … -> CLOSING -> (LINGER ->) closed
+ *   (HANDSHAKE ->) FIRST -> H2 -> CLOSING -> (LINGER ->) closed
+ * FIRST: the first bytes tell HTTP/2 from HTTP/1.1. HEAD: reading a head (or idle). BODY: collecting a whole body. WAIT: a filter or handler has the request; a streamed
  * body is read and a reply may be written meanwhile. DISCARD: answered, the rest of its body is skipped. CLOSING: the
  * last bytes are being sent. LINGER: our side is shut down, what still comes is thrown away so that the peer can read
  * our answer before a reset reaches it.
@@ -32,12 +33,14 @@
 
 typedef struct nexus__conn nexus__conn;
 typedef struct nexus__shard nexus__shard;
+typedef struct nexus__h2 nexus__h2; /* of a connection */
 typedef struct nexus__tls nexus__tls; /* of a server */
 
 enum {
     NEXUS__IN_BYTES = 16384,      /* of a receive buffer from the shard's list */
     NEXUS__SCRATCH_BYTES = 65536, /* where pipelined answers are put together */
-    NEXUS__FREE_MAX = 256,        /* buffers, and requests, kept by a shard */
+    NEXUS__FREE_MAX = 256,        /* buffers kept by a shard */
+    NEXUS__FREE_REQUESTS_MAX = 1024,
     NEXUS__USERS_MAX = 8,
     NEXUS__ID_MAX = 64,
     NEXUS__CONTENT_TYPE_MAX = 128
@@ -45,13 +48,15 @@ enum {
 
 enum nexus__conn_state {
     NEXUS__CONN_HANDSHAKE,
+    NEXUS__CONN_FIRST,
     NEXUS__CONN_HEAD,
     NEXUS__CONN_BODY,
     NEXUS__CONN_WAIT,
     NEXUS__CONN_DISCARD,
     NEXUS__CONN_CLOSING,
     NEXUS__CONN_LINGER,
-    NEXUS__CONN_CLOSED
+    NEXUS__CONN_CLOSED,
+    NEXUS__CONN_H2
 };
 
 struct nexus__conn {
@@ -59,7 +64,8 @@ struct nexus__conn {
     nexus__timeout timeout;
     nexus__list node; /* in shard->conns */
     nexus__shard *shard;
-    nexus_request *request;
+    nexus_request *request; /* HTTP/1.1 */
+    nexus__h2 *h2;
     nexus__tls_conn *tls;
     char *in; /* NULL while nothing was received */
     uint32_t in_cap, in_len;
@@ -106,6 +112,29 @@ typedef struct nexus__stream {
     bool made, started;
     uint16_t status;
 } nexus__stream;
+
+typedef struct nexus__h2_stream {
+    int32_t id; /* 0 = the request came by HTTP/1.1 */
+    nexus__list node, todo, notice;
+    nexus__buf lines; /* of the head */
+    nexus__buf out;   /* written, not framed yet */
+    size_t out_at;
+    const struct iovec *lent; /* after it: bytes that the caller still holds … */
+    size_t lent_skip, lent_left;
+    struct iovec whole; /* … or that stay, in reply_body */
+    size_t body_at;     /* of body_buf: what its reader has taken */
+    size_t held;        /* of the session's held */
+    size_t owed;        /* to the stream's window */
+    size_t uncredited;  /* to both windows */
+    int64_t moved_ns;   /* when bytes of the reply went out last, or began to wait */
+    int64_t rated_ns;   /* when the time for the body's rate began; 0 = it does not run */
+    int error;          /* of the head: enum nexus__http_error */
+    bool ended;         /* no more will be written */
+    bool deferred;      /* the session waits for more */
+    bool closed;        /* the stream is */
+    bool broken;        /* the reply does not keep its promise */
+    char status[4];
+} nexus__h2_stream;
 
 struct nexus_request {
     nexus__shard *shard;
@@ -160,6 +189,7 @@ struct nexus_request {
     void *close_user_data, *drain_user_data, *exchange_drained_user_data;
     uint32_t tunnel_idle_ms;
     nexus__stream stream;
+    nexus__h2_stream h2;
 
     nexus__ip peer;
     char id[NEXUS__ID_MAX + 1];
@@ -217,6 +247,8 @@ struct nexus_server {
     nexus_server_opts opts; /* zeros replaced by defaults */
     nexus__http_limits limits;
     nexus__tls *tls;
+    struct nghttp2_session_callbacks *h2_callbacks;
+    struct nghttp2_option *h2_option;
     nexus__arena arena;   /* routes, header lines */
     nexus_route **routes; /* in the arena */
     size_t route_count;
@@ -279,6 +311,43 @@ void nexus__conn_on_timeout(nexus__timeout *timeout);
 void nexus__request_orphan(nexus_request *r); /* its connection is closing */
 void nexus__request_end(nexus_request *r);    /* its reply is complete: log, and go on */
 
+/* --- dispatch.c: from a head to a handler ------------------------------------------------------------------------ */
+
+/* r->head, r->base and r->in_body are set: finds path and route, runs the filters and what follows. */
+void nexus__request_start(nexus_request *r);
+/* The body is here (or streamed): the handler runs. */
+void nexus__request_handle(nexus_request *r);
+
+/* --- h2_session.c, h2_stream.c ------------------------------------------------------------------------------------ */
+
+nexus_status nexus__h2_server_open(nexus_server *s) NEXUS_MUST_CHECK;
+void nexus__h2_server_close(nexus_server *s);
+/* The connection speaks HTTP/2 from here on, the bytes in its buffer included. False: out of memory. */
+bool nexus__h2_begin(nexus__conn *c);
+bool nexus__h2_step(nexus__conn *c);
+/* Ends the session; its requests lose their connection. */
+void nexus__h2_end(nexus__conn *c);
+void nexus__h2_drain(nexus__conn *c);
+void nexus__h2_on_idle(nexus__conn *c); /* the connection's timeout */
+/* Its reader wants (more of) the body. */
+void nexus__h2_read(nexus_request *r);
+/* Hands on what came of the body. */
+void nexus__h2_feed(nexus_request *r);
+/* nexus__reply_write for HTTP/2: `left` of the bytes may go. With first, r->head_out has the lines of the head. */
+void nexus__h2_write(nexus_request *r, bool first, const struct iovec *body, size_t n, size_t left, bool end);
+void nexus__h2_interim(nexus_request *r, uint16_t status, const struct iovec *fields, size_t n);
+void nexus__h2_abort(nexus_request *r);
+void nexus__h2_wake_for(nexus_request *r);
+static inline size_t nexus__h2_unsent(const nexus_request *r)
+{
+    return r->h2.out.len - r->h2.out_at + r->h2.lent_left;
+}
+/* What may be written is of use to someone. */
+static inline bool nexus__request_alive(const nexus_request *r)
+{
+    return r->conn && !r->conn->broken && !r->h2.closed;
+}
+
 /* --- request.c --------------------------------------------------------------------------------------------------- */
 
 nexus_request *nexus__request_take(nexus__shard *shard, nexus__conn *c); /* NULL: out of memory */
@@ -323,7 +392,7 @@ void nexus__server_working(nexus_server *s, int32_t by);
 /* --- tls.c ------------------------------------------------------------------------------------------------------- */
 
 nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const char *cert_file,
-                             const char *key_file) NEXUS_MUST_CHECK;
+                             const char *key_file, bool h2) NEXUS_MUST_CHECK;
 void nexus__tls_close(nexus__tls *tls);
 nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, int fd); /* the rest: http/tls.h */
 

@@ -145,6 +145,16 @@ static inline const nexus__http_field *nexus__http_first(const nexus__http_head 
 /* The first field of that name, any case. */
 const nexus__http_field *nexus__http_find(const nexus__http_head *head, const char *base, nexus_slice name);
 
+/* --- heads that were not lines: HTTP/2 ----------------------------------------------------------------------------- */
+
+/* Of a request whose method stands at head->start and whose target at head->target, until `end`. False: head->error. */
+bool nexus__http_head_target(nexus__http_head *head, const char *p, uint32_t end);
+/* One more field, well formed, while there is room (NEXUS__HTTP_FIELDS_MAX); raw is all that followed the colon. */
+bool nexus__http_head_field(nexus__http_head *head, const char *p, uint32_t name, size_t name_len, nexus_slice value,
+                            nexus_slice raw);
+/* Host is there, a host, and the target's authority. */
+bool nexus__http_head_host(nexus__http_head *head, const nexus__http_limits *limits, const char *p);
+
 /* --- bodies ------------------------------------------------------------------------------------------------------ */
 
 typedef struct nexus__http_body {

@@ -129,7 +129,7 @@ static bool refuses_body(const nexus_request *r, uint16_t status)
 
 static bool decide_close(nexus_request *r, const nexus__reply_head *h)
 {
-    if (!r->conn || h->tunnel)
+    if (!r->conn || h->tunnel || r->h2.id)
         return false;
     bool close = h->close || r->conn->close || !r->head.keep_alive || r->reply_framing == NEXUS__REPLY_CLOSE ||
                  atomic_load_explicit(&r->shard->server->draining, memory_order_relaxed) || !body_will_end(r) ||
@@ -180,6 +180,16 @@ static char *put_defaults(char *at, nexus_slice lines, nexus_slice extra)
     return at;
 }
 
+static char *put_status(char *at, uint16_t status, nexus_slice reason)
+{
+    at = put(at, NEXUS_S("HTTP/1.1 "));
+    *at++ = (char)('0' + status / 100 % 10);
+    *at++ = (char)('0' + status / 10 % 10);
+    *at++ = (char)('0' + status % 10);
+    *at++ = ' ';
+    return put(put(at, reason), NEXUS_S("\r\n"));
+}
+
 void nexus__reply_begin(nexus_request *r, const nexus__reply_head *h)
 {
     nexus_server *s = r->shard->server;
@@ -199,12 +209,7 @@ void nexus__reply_begin(nexus_request *r, const nexus__reply_head *h)
             nexus__conn_break(r->conn);
         return;
     }
-    char *at = put(start, NEXUS_S("HTTP/1.1 "));
-    *at++ = (char)('0' + h->status / 100 % 10);
-    *at++ = (char)('0' + h->status / 10 % 10);
-    *at++ = (char)('0' + h->status % 10);
-    *at++ = ' ';
-    at = put(put(at, reason), NEXUS_S("\r\n"));
+    char *at = r->h2.id ? start : put_status(start, h->status, reason);
     if (!h->has_date)
         at = put(at, date_line(r->shard));
     if (h->content_type.n)
@@ -216,10 +221,14 @@ void nexus__reply_begin(nexus_request *r, const nexus__reply_head *h)
     at = put(at, extra);
     if (r->id_len)
         at = put(put(put(at, NEXUS_S("X-Request-Id: ")), (nexus_slice){r->id, r->id_len}), NEXUS_S("\r\n"));
-    if (r->reply_framing == NEXUS__REPLY_CHUNKED)
+    if (r->reply_framing == NEXUS__REPLY_CHUNKED && !r->h2.id)
         at = put(at, NEXUS_S("Transfer-Encoding: chunked\r\n"));
     else if (h->length != NEXUS__LENGTH_UNKNOWN && !bodiless(h->status))
         at = put(put_u64(put(at, NEXUS_S("Content-Length: ")), h->length), NEXUS_S("\r\n"));
+    if (r->h2.id) {
+        r->head_out.len = (size_t)(at - start);
+        return;
+    }
     if (h->tunnel)
         at = put(at, h->status == 101 ? NEXUS_S("Connection: Upgrade\r\n") : NEXUS_S(""));
     else if (close)
@@ -241,7 +250,10 @@ static size_t allowed(nexus_request *r, size_t total, bool end)
         return total;
     size_t n = total < r->reply_left ? total : (size_t)r->reply_left;
     r->reply_left -= n;
-    if (r->conn && (n < total || (end && r->reply_left)))
+    bool broken = n < total || (end && r->reply_left);
+    if (broken && r->h2.id)
+        r->h2.broken = true;
+    else if (broken && r->conn)
         r->conn->close = true;
     return n;
 }
@@ -259,6 +271,10 @@ void nexus__reply_write(nexus_request *r, bool first, const struct iovec *body, 
     nexus__conn *c = r->conn;
     if (!c)
         return;
+    if (r->h2.id) {
+        nexus__h2_write(r, first, body, n, left, end);
+        return;
+    }
     if (first)
         out[k++] = (struct iovec){r->head_out.p, r->head_out.len};
     bool chunked = r->reply_framing == NEXUS__REPLY_CHUNKED;

@@ -26,12 +26,13 @@ nexus_request *nexus__request_take(nexus__shard *shard, nexus__conn *c)
         nexus__buf_init(&r->reply_body, shard->server->alloc, 0);
         nexus__buf_init(&r->trailers_in, shard->server->alloc, 0);
         nexus__buf_init(&r->trailers_out, shard->server->alloc, 0);
+        nexus__buf_init(&r->h2.lines, shard->server->alloc, 0);
+        nexus__buf_init(&r->h2.out, shard->server->alloc, 0);
     }
     shard->requests++;
     nexus__http_head_init(&r->head);
     r->conn = c;
     r->peer = c->peer;
-    c->request = r;
     return r;
 }
 
@@ -52,6 +53,8 @@ void nexus__request_free(nexus_request *r)
     nexus__buf_free(&r->reply_body);
     nexus__buf_free(&r->trailers_in);
     nexus__buf_free(&r->trailers_out);
+    nexus__buf_free(&r->h2.lines);
+    nexus__buf_free(&r->h2.out);
     nexus__stream_free(r);
     nexus__free(r->shard->server->alloc, r);
 }
@@ -61,7 +64,7 @@ void nexus__request_release(nexus_request *r)
     nexus__shard *shard = r->shard;
     nexus__shard_release_buf(shard, r->kept, r->kept_cap);
     shard->requests--;
-    if (shard->free_request_count >= NEXUS__FREE_MAX || shard->closing ||
+    if (shard->free_request_count >= NEXUS__FREE_REQUESTS_MAX || shard->closing ||
         nexus__server_load(shard->server) >= NEXUS__LOAD_CLOSE) {
         nexus__request_free(r);
         nexus__shard_changed(shard);
@@ -76,6 +79,11 @@ void nexus__request_release(nexus_request *r)
     nexus__buf_free(&r->trailers_out);
     if (r->stream.started)
         nexus__stream_reset(r);
+    if (r->h2.id) {
+        shrink(&r->h2.lines);
+        shrink(&r->h2.out);
+        r->h2.id = 0;
+    }
     /* everything between the kept parts, field by field: most of the object is the match and the head */
     r->conn = NULL;
     r->kept = NULL;

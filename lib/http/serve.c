@@ -9,235 +9,20 @@
 
 enum { BACKLOG_MAX = 65536 }; /* unsent bytes above which pipelined requests have to wait */
 
-/* --- from a head to a handler ------------------------------------------------------------------------------------ */
-
-static void verdict(nexus_request *r, uint16_t status, const char *code, const char *detail)
-{
-    if (r->verdict)
-        return;
-    r->verdict = status;
-    r->verdict_code = code;
-    r->verdict_detail = detail;
-}
-
-static void find_route(nexus_request *r)
-{
-    nexus_server *s = r->shard->server;
-    nexus_status status =
-        nexus_router_find(s->router, (nexus_slice){NULL, 0}, r->path, r->method, NULL, NULL, &r->match);
-    if (status == NEXUS_OK) {
-        r->route = r->match.value;
-        return;
-    }
-    r->match.capture_count = 0;
-    if (status == NEXUS_EPERM && r->method == NEXUS_METHOD_OPTIONS)
-        verdict(r, 204, "", "");
-    else if (status == NEXUS_EPERM)
-        verdict(r, 405, "method-not-allowed",
-                "This path does not have this method; the Allow field lists those it has.");
-    else if (s->fallback)
-        r->route = s->fallback;
-    else
-        verdict(r, 404, "no-route", "Nothing is at this path.");
-}
-
-static void find_path(nexus_request *r)
-{
-    const nexus__http_head *h = &r->head;
-    nexus_server *s = r->shard->server;
-    nexus_slice raw = h->path_len ? (nexus_slice){r->base + h->path, h->path_len} : NEXUS_S("/");
-    r->path = raw;
-    if (h->form == NEXUS__HTTP_ASTERISK) {
-        r->match.methods = NEXUS_METHOD_ANY;
-        verdict(r, 204, "", "");
-        return;
-    }
-    if (h->form == NEXUS__HTTP_AUTHORITY || r->method == NEXUS_METHOD_TRACE || r->method == NEXUS_METHOD_CONNECT) {
-        r->match.methods = NEXUS_METHOD_ANY;
-        r->head.keep_alive = false; /* what follows a CONNECT may be meant for the tunnel that it did not get */
-        verdict(r, 405, "method-not-allowed", "CONNECT and TRACE are not served here.");
-        return;
-    }
-    char *buf = nexus__arena_get(&r->arena, raw.n);
-    nexus_status status = buf ? nexus_path_canonical(raw, 0, buf, &r->path) : NEXUS_ENOMEM;
-    if (status == NEXUS_OK) {
-        find_route(r);
-    } else if (status == NEXUS_EPERM && s->fallback) {
-        r->path = raw;
-        r->route = s->fallback;
-    } else {
-        r->path = raw;
-        verdict(
-            r, 400, status == NEXUS_EPERM ? "ambiguous-path" : "bad-path",
-            status == NEXUS_EPERM
-                ? "The path has an escaped or plain character that others could take for a separator (; %2F %5C %00 "
-                  "%25 %3B %3F %23)."
-                : "The path is not a URL path: a broken escape, or escapes that are not UTF-8.");
-    }
-}
-
-static void check_body(nexus_request *r)
-{
-    const nexus__http_head *h = &r->head;
-    if (h->expect_other)
-        verdict(r, 417, "expectation", "The only expectation known here is: 100-continue.");
-    if (!r->route)
-        return;
-    bool some = h->framing == NEXUS__HTTP_LENGTH_CHUNKED || h->length > 0;
-    if (some && (r->method & (NEXUS_METHOD_GET | NEXUS_METHOD_HEAD)) && !(r->route->flags & NEXUS_ROUTE_GET_BODY))
-        verdict(r, 400, "unexpected-body", "GET and HEAD have no body here.");
-    r->body_max = r->route->body_max ? r->route->body_max : r->shard->server->opts.body_max_bytes;
-    if (h->framing == NEXUS__HTTP_LENGTH_FIXED && h->length > r->body_max)
-        verdict(r, 413, "body-too-large", "The body is larger than this path takes.");
-}
-
-/* Better a clear refusal of the next than trouble for those that are under way. */
-static void check_load(nexus_request *r)
-{
-    if (nexus__server_load(r->shard->server) < NEXUS__LOAD_REFUSE || (r->route && r->route->flags & NEXUS_ROUTE_VITAL))
-        return;
-    verdict(r, 503, "overloaded", "The server is out of memory for more requests; try again.");
-}
-
-static void answer_verdict(nexus_request *r)
-{
-    if (atomic_exchange(&r->answered, true))
-        return;
-    if (r->verdict == 503) {
-        nexus_status status = nexus_request_set_header(r, "Retry-After", NEXUS_S("1"));
-        (void)status;
-    }
-    if (r->verdict == 405 || r->verdict == 204) {
-        char allow[160];
-        size_t n = nexus_method_allow(r->match.methods, allow, sizeof allow);
-        nexus_status status = nexus_request_set_header(r, "Allow", (nexus_slice){allow, n});
-        (void)status;
-    }
-    if (r->verdict == 204)
-        nexus__reply_now(r, 204, (nexus_slice){NULL, 0}, (nexus_slice){NULL, 0});
-    else
-        nexus__reply_refuse(r, r->verdict, r->verdict_code, r->verdict_detail);
-}
-
-static void run_handler_here(nexus_request *r)
-{
-    const nexus_route *route = r->route;
-    if (!(route->flags & NEXUS_ROUTE_STREAM_BODY)) {
-        const nexus_server *s = r->shard->server;
-        for (size_t i = 0; i < s->body_filter_count; i++)
-            if (s->body_filters[i].fn(r, s->body_filters[i].user_data) != NEXUS_FILTER_NEXT)
-                return;
-    }
-    route->handler(r, route->user_data);
-}
-
-static void on_worker(void *arg)
-{
-    nexus_request *r = arg;
-    nexus_server *s = r->shard->server; /* the request may be gone when its handler returns */
-    run_handler_here(r);
-    nexus__server_working(s, -1);
-}
-
-static void run_handler(nexus_request *r)
-{
-    nexus_server *s = r->shard->server;
-    r->phase = NEXUS__PHASE_HANDLER;
-    if (r->route->flags & NEXUS_ROUTE_ON_LOOP) {
-        run_handler_here(r);
-        return;
-    }
-    nexus__server_working(s, 1);
-    if (nexus_runtime_submit(s->runtime, on_worker, r) == NEXUS_OK)
-        return;
-    nexus__server_working(s, -1);
-    nexus_status status = nexus_request_set_header(r, "Retry-After", NEXUS_S("1"));
-    (void)status;
-    atomic_store(&r->answered, true);
-    nexus__reply_refuse(r, 503, "overloaded", "All workers are busy and their queue is full; try again in a second.");
-}
-
-/* After the last filter. */
-static void dispatch(nexus__conn *c, nexus_request *r)
-{
-    c->state = NEXUS__CONN_WAIT;
-    if (r->verdict) {
-        r->phase = NEXUS__PHASE_HANDLER;
-        answer_verdict(r);
-    } else if (r->in_body.done || (r->route->flags & NEXUS_ROUTE_STREAM_BODY)) {
-        run_handler(r);
-    } else {
-        r->phase = NEXUS__PHASE_BODY;
-        c->state = NEXUS__CONN_BODY;
-    }
-}
-
-/* Runs filters from r->filter_at on. Without filters the loop body is never entered. */
-static void run_filters(nexus__conn *c, nexus_request *r)
-{
-    nexus_server *s = r->shard->server;
-    r->phase = NEXUS__PHASE_FILTER;
-    c->state = NEXUS__CONN_WAIT;
-    while (r->filter_at < s->filter_count) {
-        nexus__filter *f = &s->filters[r->filter_at++];
-        atomic_store(&r->filter_state, NEXUS__FILTER_RUNNING);
-        int32_t result = f->fn(r, f->user_data);
-        if (c->state == NEXUS__CONN_CLOSED || r->phase == NEXUS__PHASE_DONE)
-            return;
-        if (result == NEXUS_FILTER_DONE) {
-            if (r->phase == NEXUS__PHASE_FILTER)
-                r->phase = NEXUS__PHASE_HANDLER; /* it will answer */
-            return;
-        }
-        int expected = NEXUS__FILTER_RUNNING;
-        if (result == NEXUS_FILTER_SUSPEND &&
-            atomic_compare_exchange_strong(&r->filter_state, &expected, NEXUS__FILTER_SUSPENDED))
-            return;
-    }
-    dispatch(c, r);
-}
-
-static void on_resumed(nexus__task *task)
-{
-    nexus_request *r = NEXUS__CONTAINER(task, nexus_request, task);
-    nexus__conn *c = r->conn;
-    if (!c) {
-        nexus__request_end(r);
-        return;
-    }
-    c->running = true;
-    run_filters(c, r);
-    c->running = false;
-    nexus__conn_run(c);
-}
-
-void nexus_request_resume(nexus_request *r)
-{
-    if (atomic_exchange(&r->filter_state, NEXUS__FILTER_RESUMED) != NEXUS__FILTER_SUSPENDED)
-        return; /* the filter has not returned yet: its caller will see it */
-    r->task.fn = on_resumed;
-    nexus__loop_post_task(r->shard->loop, &r->task);
-}
+/* --- reading a head ---------------------------------------------------------------------------------------------- */
 
 static void start_request(nexus__conn *c, nexus_request *r)
 {
     nexus__http_head *h = &r->head;
     r->base = c->in + c->in_at;
     c->in_body = c->in_at + h->bytes;
-    r->start_ns = nexus_loop_now_ns(c->shard->loop);
-    r->method = nexus_method_parse((nexus_slice){r->base + h->start, h->method_len});
     nexus__http_body_init(&r->in_body, h->framing, h->length);
     r->in_body.trailers = &r->trailers_in;
-    r->body_max = UINT64_MAX;
     c->timed = false;
+    c->state = NEXUS__CONN_WAIT;
     nexus__timeout_clear(&c->timeout);
-    find_path(r);
-    check_body(r);
-    check_load(r);
-    run_filters(c, r);
+    nexus__request_start(r);
 }
-
-/* --- reading a head ---------------------------------------------------------------------------------------------- */
 
 /* Answers what cannot be served, and ends the connection so that the peer sees the answer. */
 static void refuse(nexus__conn *c, uint16_t status, const char *code, const char *detail)
@@ -268,13 +53,34 @@ static bool wait_for_head(nexus__conn *c)
     return false;
 }
 
+/* The first bytes: HTTP/2's preface, or HTTP/1.1. */
+static bool step_first(nexus__conn *c)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const nexus_server_opts *o = &c->shard->server->opts;
+    while (!o->http2_off && c->in_len < sizeof preface - 1) {
+        if (!nexus__conn_fill(c) && (c->in_len == 0 || !c->eof))
+            return wait_for_head(c);
+        size_t n = c->in_len < sizeof preface - 1 ? c->in_len : sizeof preface - 1;
+        if (c->eof || memcmp(c->in, preface, n) != 0)
+            break;
+    }
+    c->state = NEXUS__CONN_HEAD;
+    if (o->http2_off || c->in_len < sizeof preface - 1 || memcmp(c->in, preface, sizeof preface - 1) != 0)
+        return true;
+    if (nexus__h2_begin(c))
+        return true;
+    nexus__conn_close(c);
+    return false;
+}
+
 static bool step_head(nexus__conn *c)
 {
     if (nexus__conn_unsent(c) > BACKLOG_MAX)
         return false;
     if (c->in_len == c->in_at && !nexus__conn_fill(c))
         return wait_for_head(c);
-    if (!c->request && !nexus__request_take(c->shard, c)) {
+    if (!c->request && !(c->request = nexus__request_take(c->shard, c))) {
         nexus__conn_close(c);
         return false;
     }
@@ -418,7 +224,7 @@ static bool step_body(nexus__conn *c)
     c->timed = false;
     nexus__timeout_clear(&c->timeout);
     c->state = NEXUS__CONN_WAIT;
-    run_handler(r);
+    nexus__request_handle(r);
     return true;
 }
 
@@ -520,8 +326,12 @@ static bool step_wait(nexus__conn *c)
             let_go(c);
         return true;
     }
-    if (r->phase < NEXUS__PHASE_HANDLER)
-        return false;
+    if (r->phase < NEXUS__PHASE_HANDLER) {
+        if (r->phase != NEXUS__PHASE_BODY)
+            return false;
+        c->state = NEXUS__CONN_BODY;
+        return true;
+    }
     if (c->peer_shut && r->stream.started && r->in_body.done) { /* whoever stops reading events shuts down */
         nexus__conn_close(c);
         return false;
@@ -591,9 +401,14 @@ static bool step_handshake(nexus__conn *c)
         nexus__conn_close(c);
     if (done <= 0)
         return false;
-    c->state = NEXUS__CONN_HEAD;
+    bool h2 = nexus__tls_protocol(c->tls) == NEXUS__TLS_H2;
+    c->state = h2 ? NEXUS__CONN_FIRST : NEXUS__CONN_HEAD;
     c->readable = true;
     nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.idle_timeout_ms);
+    if (h2 && !nexus__h2_begin(c)) {
+        nexus__conn_close(c);
+        return false;
+    }
     return true;
 }
 
@@ -614,6 +429,10 @@ static bool step(nexus__conn *c)
         return step_linger(c);
     case NEXUS__CONN_HANDSHAKE:
         return step_handshake(c);
+    case NEXUS__CONN_FIRST:
+        return step_first(c);
+    case NEXUS__CONN_H2:
+        return nexus__h2_step(c);
     default:
         return false;
     }
@@ -643,6 +462,10 @@ void nexus__conn_on_timeout(nexus__timeout *timeout)
     nexus__conn *c = NEXUS__CONTAINER(timeout, nexus__conn, timeout);
     nexus_request *r = c->request;
     const nexus_server_opts *o = &c->shard->server->opts;
+    if (c->state == NEXUS__CONN_H2) {
+        nexus__h2_on_idle(c);
+        return;
+    }
     bool body = c->state == NEXUS__CONN_BODY || (c->state == NEXUS__CONN_WAIT && r->reader.fn && !r->reader.ended);
     bool head = c->state == NEXUS__CONN_HEAD && c->in_len > c->in_at;
     if (nexus__conn_unsent(c) || (!body && !head && c->state != NEXUS__CONN_WAIT)) {
@@ -685,6 +508,8 @@ void nexus__request_end(nexus_request *r)
     nexus__conn *c = r->conn;
     if (!c)
         nexus__request_release(r);
+    else if (r->h2.id)
+        nexus__h2_wake_for(r);
     else
         nexus__conn_run(c); /* does nothing when it is running: then it will see */
 }
@@ -692,7 +517,7 @@ void nexus__request_end(nexus_request *r)
 void nexus__request_orphan(nexus_request *r)
 {
     nexus__conn *c = r->conn;
-    if (!r->kept) { /* its slices stay valid */
+    if (!r->kept && !r->h2.id) { /* its slices stay valid */
         r->kept = c->in;
         r->kept_cap = c->in_cap;
         c->in = NULL;

@@ -46,6 +46,7 @@ static void server_free(nexus_server *s)
     nexus__free(s->alloc, s->shards);
     nexus_router_free(s->router);
     nexus__tls_close(s->tls);
+    nexus__h2_server_close(s);
     nexus__free(s->alloc, s->trusted);
     nexus__arena_free(&s->arena);
     pthread_mutex_destroy(&s->lock);
@@ -87,7 +88,14 @@ static void set_defaults(nexus_server_opts *o)
         {offsetof(nexus_server_opts, body_rate_min), 1024},      {offsetof(nexus_server_opts, body_window_ms), 5000},
         {offsetof(nexus_server_opts, idle_timeout_ms), 60000},   {offsetof(nexus_server_opts, drain_max_bytes), 262144},
         {offsetof(nexus_server_opts, drain_timeout_ms), 1000},   {offsetof(nexus_server_opts, connections_max), 10000},
-        {offsetof(nexus_server_opts, stream_high_bytes), 262144}};
+        {offsetof(nexus_server_opts, stream_high_bytes), 262144},
+        {offsetof(nexus_server_opts, http2_streams_max), 100},
+        {offsetof(nexus_server_opts, http2_stream_window_bytes), 65536},
+        {offsetof(nexus_server_opts, http2_window_bytes), 1048576},
+        {offsetof(nexus_server_opts, http2_memory_max_bytes), 1048576},
+        {offsetof(nexus_server_opts, http2_resets_max), 100},
+        {offsetof(nexus_server_opts, http2_idle_frames_max), 1000},
+        {offsetof(nexus_server_opts, http2_stall_timeout_ms), 30000}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint32_t *at = (uint32_t *)(void *)((char *)o + rows[i].offset);
         if (!*at)
@@ -201,7 +209,9 @@ nexus_status nexus_server_open(nexus_server **out, nexus_runtime *runtime, const
     if (!status && o.trusted_proxies)
         status = copy_trusted(s, o.trusted_proxies);
     if (!status && o.tls_cert_file)
-        status = nexus__tls_open(&s->tls, o.alloc, o.tls_cert_file, o.tls_key_file);
+        status = nexus__tls_open(&s->tls, o.alloc, o.tls_cert_file, o.tls_key_file, !o.http2_off);
+    if (!status)
+        status = nexus__h2_server_open(s);
     if (!status)
         status = open_shards(s);
     if (status) {
@@ -575,7 +585,9 @@ static void each_conn(nexus__shard *shard, void (*fn)(nexus__conn *c))
 static void drain_conn(nexus__conn *c)
 {
     nexus_request *r = c->request;
-    if (c->state == NEXUS__CONN_HANDSHAKE ||
+    if (c->h2) {
+        nexus__h2_drain(c);
+    } else if (c->state == NEXUS__CONN_HANDSHAKE || c->state == NEXUS__CONN_FIRST ||
         (c->state == NEXUS__CONN_HEAD && c->in_len == c->in_at && !nexus__conn_unsent(c))) {
         nexus__conn_close(c);
     } else if (r && r->phase == NEXUS__PHASE_REPLY && r->close_fn) {

@@ -46,7 +46,7 @@ void nexus__stream_drained(nexus_request *r)
 {
     nexus__stream *s = &r->stream;
     pthread_mutex_lock(&s->lock);
-    s->locked.backlog = r->conn ? nexus__conn_unsent(r->conn) : 0;
+    s->locked.backlog = nexus__exchange_unsent(r);
     bool tell =
         s->locked.hungry && s->locked.backlog + s->locked.queue.len <= r->shard->server->opts.stream_high_bytes / 2;
     if (tell)

@@ -80,19 +80,20 @@ BIO_METHOD *nexus__tls_method_new(void)
 
 /* --- of a server ------------------------------------------------------------------------------------------------- */
 
+/* arg: what we offer, in the form that ALPN has on the wire. */
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
                            unsigned in_len, void *arg)
 {
-    static const unsigned char ours[] = "\x08http/1.1"; /* h2 comes before it when there is a session for it */
+    const char *ours = arg;
     (void)ssl;
-    (void)arg;
-    if (SSL_select_next_proto((unsigned char **)out, out_len, ours, sizeof ours - 1, in, in_len) !=
-        OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto((unsigned char **)out, out_len, (const unsigned char *)ours, (unsigned)strlen(ours), in,
+                              in_len) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     return SSL_TLSEXT_ERR_OK;
 }
 
-nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const char *cert_file, const char *key_file)
+nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const char *cert_file, const char *key_file,
+                             bool h2)
 {
     nexus__tls *t = nexus__calloc(alloc, 1, sizeof *t);
     if (!t)
@@ -119,7 +120,8 @@ nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const c
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_cipher_list(t->ctx, "ECDHE+AESGCM:ECDHE+CHACHA20"); /* of TLS 1.2; 1.3 has its own list */
     SSL_CTX_set_session_id_context(t->ctx, (const unsigned char *)"nexus", 5);
-    SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, NULL);
+    static const char http1[] = "\x08http/1.1", both[] = "\x02h2\x08http/1.1";
+    SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, (void *)(uintptr_t)(h2 ? both : http1));
     *out = t;
     return NEXUS_OK;
 }

@@ -53,9 +53,10 @@ static void echo(nexus_request *r, void *ud)
     nexus_request_reply(r, 200, "text/plain", body);
 }
 
-static void open_tls(peer *p, const files *f, uint32_t head_timeout_ms)
+static void open_tls(peer *p, const files *f, uint32_t head_timeout_ms, bool http2_off)
 {
     nexus_server_opts o = NEXUS_SERVER_OPTS_INIT;
+    o.http2_off = http2_off;
     o.tls_cert_file = f->cert;
     o.tls_key_file = f->key;
     o.head_timeout_ms = head_timeout_ms;
@@ -69,7 +70,7 @@ static SSL *client(SSL_CTX *ctx, int fd, int version)
 {
     SSL *ssl = SSL_new(ctx);
     SSL_set_max_proto_version(ssl, version);
-    SSL_set_alpn_protos(ssl, (const unsigned char *)"\x02h2\x08http/1.1", 12);
+    SSL_set_alpn_protos(ssl, (const unsigned char *)"\x03" "foo\x08http/1.1", 13);
     SSL_set_fd(ssl, fd);
     return ssl;
 }
@@ -85,7 +86,7 @@ Test(tls, requests_and_large_bodies_in_both_versions)
     files f;
     peer p;
     make_files(&f);
-    open_tls(&p, &f, 0);
+    open_tls(&p, &f, 0, false);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
         int fd = peer_connect(&p);
@@ -123,12 +124,44 @@ Test(tls, requests_and_large_bodies_in_both_versions)
     remove_files(&f);
 }
 
+static void expect_protocol(peer *p, SSL_CTX *ctx, const char *offers, const char *chosen)
+{
+    int fd = peer_connect(p);
+    SSL *ssl = client(ctx, fd, TLS1_3_VERSION);
+    SSL_set_alpn_protos(ssl, (const unsigned char *)offers, (unsigned)strlen(offers));
+    const unsigned char *proto = NULL;
+    unsigned len = 0;
+    if (SSL_connect(ssl) == 1)
+        SSL_get0_alpn_selected(ssl, &proto, &len);
+    cr_assert(len == strlen(chosen) && memcmp(proto ? (const char *)proto : "", chosen, len) == 0, "%.*s", (int)len,
+              proto);
+    SSL_free(ssl);
+    close(fd);
+}
+
+Test(tls, alpn_prefers_http2_unless_it_is_off)
+{
+    files f;
+    make_files(&f);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    for (int off = 0; off < 2; off++) {
+        peer p;
+        open_tls(&p, &f, 0, off);
+        expect_protocol(&p, ctx, "\x08http/1.1\x02h2", off ? "http/1.1" : "h2");
+        expect_protocol(&p, ctx, "\x02h2", off ? "" : "h2");
+        expect_protocol(&p, ctx, "\x03" "foo", "");
+        peer_close(&p);
+    }
+    SSL_CTX_free(ctx);
+    remove_files(&f);
+}
+
 Test(tls, old_versions_plain_text_and_silence_are_refused)
 {
     files f;
     peer p;
     make_files(&f);
-    open_tls(&p, &f, 300);
+    open_tls(&p, &f, 300, false);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_security_level(ctx, 0);
     int fd = peer_connect(&p);

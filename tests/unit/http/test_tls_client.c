@@ -79,7 +79,7 @@ static void open_world(world *w, long from_s, long to_s)
     X509_free(x);
     EVP_PKEY_free(ca_key);
     EVP_PKEY_free(key);
-    cr_assert_eq(nexus__tls_open(&w->server, NULL, w->cert, w->key), NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(nexus__tls_open(&w->server, NULL, w->cert, w->key, false), NEXUS_OK, "%s", nexus_error_message());
 }
 
 static void close_world(world *w)
