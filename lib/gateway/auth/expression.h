@@ -41,7 +41,7 @@ bool nexus__auth_parse(nexus__auth_expression *out, nexus_slice text, size_t *at
 nexus__auth_answer nexus__auth_decide(const nexus__auth_expression *e,
                                       const nexus__auth_answer answers[static NEXUS__AUTH_TERMS_MAX], uint8_t *ask);
 
-/* The terms that made the outcome YES, as bits. */
+/* The terms that made the outcome YES, as bits; of any other outcome it says nothing. */
 uint32_t nexus__auth_witnesses(const nexus__auth_expression *e,
                                const nexus__auth_answer answers[static NEXUS__AUTH_TERMS_MAX]);
 
