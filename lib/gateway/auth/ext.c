@@ -297,16 +297,17 @@ static nexus__auth_answer ask_service(nexus__call *call, const nexus__ext_conf *
 {
     nexus__gw_loop *home = call->view->home;
     nexus__ext_table *table = &s->tables[home - home->gateway->loops];
+    int64_t now = nexus_loop_now_ns(home->loop);
     question q;
     if (!write_question(&q, call, conf))
         return NEXUS__AUTH_FAILED;
     nexus__ext_key key = key_of(&q, s);
-    nexus__ext_decision *d = nexus__ext_find(table, key, nexus_loop_now_ns(home->loop));
+    nexus__ext_decision *d = nexus__ext_find(table, key, now);
     if (d && d->known)
         return apply(call, conf, d, refusal);
     if (d)
         return wait_for(call, d) ? NEXUS__AUTH_LATER : NEXUS__AUTH_FAILED;
-    d = nexus__ext_new(table, key, home->gateway->alloc);
+    d = nexus__ext_new(table, key, now, home->gateway->alloc);
     return d ? send_question(call, conf, &q, d) : NEXUS__AUTH_FAILED;
 }
 

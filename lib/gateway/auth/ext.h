@@ -56,8 +56,8 @@ typedef struct nexus__ext_table {
 
 /* Known and fresh, or being asked for; NULL = neither. */
 nexus__ext_decision *nexus__ext_find(nexus__ext_table *table, nexus__ext_key key, int64_t now);
-/* A new one in the place of what stood there; NULL = out of memory. */
-nexus__ext_decision *nexus__ext_new(nexus__ext_table *table, nexus__ext_key key, const nexus_alloc *alloc);
+/* A new one in the place of whichever is missed least; NULL = out of memory. */
+nexus__ext_decision *nexus__ext_new(nexus__ext_table *table, nexus__ext_key key, int64_t now, const nexus_alloc *alloc);
 void nexus__ext_unref(nexus__ext_decision *d);
 /* What an answer, or its absence, means; fills answer, refusal, fields, until. */
 void nexus__ext_judge(nexus__ext_decision *d, const nexus__ext_conf *conf, nexus_status sent,

@@ -3,30 +3,50 @@
 #include "base/time.h"
 #include "gateway/auth/ext.h"
 
-static nexus__ext_decision **slot_of(nexus__ext_table *table, nexus__ext_key key)
+enum { WAYS = 4 };
+
+/* The first of the WAYS places where a key may stand. */
+static nexus__ext_decision **places_of(nexus__ext_table *table, nexus__ext_key key)
 {
-    return &table->slots[key.words[0] % NEXUS__EXT_SLOTS];
+    return &table->slots[key.words[0] % (NEXUS__EXT_SLOTS / WAYS) * WAYS];
+}
+
+static bool is_fresh(const nexus__ext_decision *d, int64_t now)
+{
+    return d && (!d->known || now < d->until);
 }
 
 nexus__ext_decision *nexus__ext_find(nexus__ext_table *table, nexus__ext_key key, int64_t now)
 {
-    nexus__ext_decision *d = *slot_of(table, key);
-    if (!d || d->key.words[0] != key.words[0] || d->key.words[1] != key.words[1] || (d->known && now >= d->until))
-        return NULL;
-    return d;
+    nexus__ext_decision **places = places_of(table, key);
+    for (int i = 0; i < WAYS; i++) {
+        const nexus__ext_decision *d = places[i];
+        if (is_fresh(d, now) && d->key.words[0] == key.words[0] && d->key.words[1] == key.words[1])
+            return places[i];
+    }
+    return NULL;
 }
 
-nexus__ext_decision *nexus__ext_new(nexus__ext_table *table, nexus__ext_key key, const nexus_alloc *alloc)
+/* How much is lost with what stands there: nothing, what is over soonest, what others wait for. */
+static int64_t loss(const nexus__ext_decision *d, int64_t now)
 {
-    nexus__ext_decision *d = nexus__calloc(alloc, 1, sizeof *d), **slot = slot_of(table, key);
+    return !is_fresh(d, now) ? 0 : d->known ? d->until : INT64_MAX;
+}
+
+nexus__ext_decision *nexus__ext_new(nexus__ext_table *table, nexus__ext_key key, int64_t now, const nexus_alloc *alloc)
+{
+    nexus__ext_decision *d = nexus__calloc(alloc, 1, sizeof *d), **places = places_of(table, key), **place = places;
     if (!d)
         return NULL;
     d->alloc = alloc;
     d->refs = 2;
     d->key = key;
     nexus__buf_init(&d->text, alloc, 65536);
-    nexus__ext_unref(*slot);
-    *slot = d;
+    for (int i = 1; i < WAYS; i++)
+        if (loss(places[i], now) < loss(*place, now))
+            place = &places[i];
+    nexus__ext_unref(*place);
+    *place = d;
     return d;
 }
 
