@@ -185,7 +185,7 @@ void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
         break_off(call);
         return;
     }
-    bool connecting = conn->state == NEXUS__UPLINK_CONNECTING, answered = conn->in.len > 0 || call->interims > 0;
+    bool connecting = conn->state == NEXUS__UPLINK_CONNECTING, answered = conn->in.len > 0 || call->interims > 0 || call->stage;
     bool stale = conn->used && how != NEXUS__LOST_TIMEOUT && !answered;
     bool unsent = connecting || how == NEXUS__LOST_UNSENT;
     if (!stale)
@@ -256,7 +256,7 @@ static void write_head(nexus__call *call, nexus__buf *out)
                         .change = &call->route->conf->request,
                         .fields = call->fields,
                         .own = call->request_own};
-    if (call->whole && call->body.n == 0 && head->framing == NEXUS__HTTP_LENGTH_CHUNKED) {
+    if (call->whole && call->body.n == 0 && head->framing != NEXUS__HTTP_LENGTH_NONE) {
         f.framing = NEXUS__HTTP_LENGTH_FIXED;
         f.length = 0;
     }
@@ -456,7 +456,7 @@ void nexus__call_start(nexus__call *call)
 {
     nexus_request *request = call->request;
     const nexus__http_head *head = nexus__exchange_head(request);
-    if (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length > nexus__call_body_max(call)) {
+    if (!call->collected && head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length > nexus__call_body_max(call)) {
         nexus__call_problem(call, 413, "body-too-big", "The body is over the limit of this route.");
         return;
     }
@@ -464,7 +464,8 @@ void nexus__call_start(nexus__call *call)
         return;
     call->deadline = now_of(call) + nexus__call_total_ns(call);
     call->chunked = head->framing == NEXUS__HTTP_LENGTH_CHUNKED;
-    call->whole = head->framing == NEXUS__HTTP_LENGTH_NONE || nexus__exchange_body_ready(request, &call->body);
+    call->whole = call->collected || head->framing == NEXUS__HTTP_LENGTH_NONE ||
+                  nexus__exchange_body_ready(request, &call->body);
     nexus_request_on_close(request, nexus__call_client_gone, call);
     nexus__call_try(call);
 }

@@ -19,6 +19,8 @@ void nexus__call_release(nexus__call *call, bool reuse)
     if (call->conn)
         nexus__call_end_try(call, reuse);
     nexus__call_leave(call);
+    nexus__stage_close(call->stage);
+    call->stage = NULL;
     nexus__auth_release(call->auth);
     nexus_principal_free(call->principal);
     call->principal = NULL;
@@ -35,6 +37,16 @@ void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, c
     nexus__call_release(call, false);
     nexus_request_on_close(request, NULL, NULL);
     nexus__problem_reply(request, status, code, detail, fault);
+}
+
+void nexus__call_problem_errors(nexus__call *call, uint16_t status, const char *code, const char *detail,
+                                const nexus_problem_error *errors, size_t n)
+{
+    nexus_request *request = call->request;
+    nexus__call_count(call, status);
+    nexus__call_release(call, false);
+    nexus_request_on_close(request, NULL, NULL);
+    nexus_request_problem_errors(request, status, code, detail, errors, n);
 }
 
 bool nexus__call_add_field(nexus__call *call, nexus_slice name, nexus_slice value)

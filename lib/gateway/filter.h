@@ -41,6 +41,10 @@ struct nexus__gw_filter {
     /* On the loop, before the head of upstream's answer leaves; nexus_request_set_header adds to it. NULL = nothing. */
     void (*reply)(struct nexus__call *call, const void *conf, void *state, const struct nexus__http_head *head,
                   const char *base);
+    /* It changes bodies of answers, which stage.c does; then reply is called before. */
+    bool stage;
+    /* Its conf may use {path.x}: the captures are kept. */
+    bool captures;
     /* Members of the object that `explain` prints; NULL = none beyond the key. Any thread. */
     void (*explain)(const void *conf, const void *state, nexus__json_writer *w);
 };

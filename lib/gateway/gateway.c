@@ -108,6 +108,9 @@ static nexus_status open_loop(nexus_gateway *g, uint32_t i)
     home->random = nexus__random_u64();
     home->swap.fn = swap_task;
     nexus__buf_init(&home->head, g->alloc, 1024 * 1024);
+    nexus__json_init(&home->json, g->alloc);
+    nexus__buf_init(&home->text, g->alloc, 0);
+    nexus__buf_init(&home->coded, g->alloc, 0);
     home->buffer = nexus__malloc(g->alloc, NEXUS__GW_BUFFER);
     return home->buffer ? NEXUS_OK : nexus__nomem();
 }
@@ -295,6 +298,7 @@ void nexus_gateway_close(nexus_gateway *g)
         if (g->loops[i].loop)
             close_on_loop(&g->loops[i]);
         nexus__buf_free(&g->loops[i].head);
+        nexus__stage_free_scratch(&g->loops[i]);
         nexus__free(g->alloc, g->loops[i].buffer);
     }
     nexus__snapshot_unref(g->locked.current);

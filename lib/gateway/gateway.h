@@ -46,6 +46,7 @@ typedef struct nexus__gw_route {
     uint32_t body_max_set;
     void **states;                 /* one for each filter; NULL = stateless */
     bool replies_pass;             /* a filter looks at answers */
+    bool stages;                   /* a filter changes their bodies */
     nexus__route_breaker *breaker; /* NULL = none */
     nexus__seen_route seen;        /* its metrics */
 } nexus__gw_route;
@@ -82,6 +83,9 @@ struct nexus__gw_loop {
     nexus__view *view;
     uint64_t random;
     nexus__buf head;           /* scratch: the request head being written */
+    nexus__json json;          /* scratch: a body, scanned */
+    nexus__buf text, coded;    /* scratch: a body, changed and compressed */
+    struct nexus__deflater *deflaters[4]; /* idle */
     nexus__http_head response; /* scratch: the response head being read */
     char *buffer;              /* scratch: NEXUS__GW_BUFFER bytes received */
     nexus__task swap;          /* posted on a reload */
@@ -278,6 +282,7 @@ struct nexus__call {
     uint32_t tries, interims, filter_at;
     uint32_t method;
     bool whole;    /* body is all of it */
+    bool collected, opened; /* body is all of it, for a filter; and its content coding is off */
     bool reading;  /* the body is streamed up */
     bool blocked;  /* and waits for upstream's socket */
     bool uploaded; /* nothing more to send */
@@ -287,6 +292,7 @@ struct nexus__call {
     bool replied;   /* the head of the reply has gone out */
     bool waiting;   /* a filter does, for something that is not of this loop */
     bool gone;      /* the client went while waiting */
+    struct nexus__stage *stage; /* what is done to the answer's body; NULL = nothing */
     uint16_t status;
     int fault; /* errno of the last connection that did not come about */
     nexus__http_body reply_body;
@@ -305,6 +311,9 @@ void nexus__reply_eof(nexus__uplink *conn);
 void nexus__call_release(nexus__call *call, bool reuse);
 /* Answers with a problem document and ends the call. */
 void nexus__call_problem(nexus__call *call, uint16_t status, const char *code, const char *detail);
+/* The same with what is wrong where; the texts are the request's memory or constant. */
+void nexus__call_problem_errors(nexus__call *call, uint16_t status, const char *code, const char *detail,
+                                const nexus_problem_error *errors, size_t n);
 void nexus__call_count(nexus__call *call, uint16_t status);
 /* Adds a field to what upstream gets and keeps the client's of that name from it; copied. value.p NULL: only the latter.
  * A value that HTTP does not allow counts as NULL. False: out of memory. */
@@ -364,6 +373,11 @@ int64_t nexus__call_total_ns(const nexus__call *call);
 
 /* Judges an upgrade; false: answered. An offer of anything but WebSocket is left out. */
 bool nexus__call_check_upgrade(nexus__call *call);
+
+/* --- stage.c ------------------------------------------------------------------------------------------------------ */
+
+void nexus__stage_close(struct nexus__stage *stage); /* NULL is fine */
+void nexus__stage_free_scratch(nexus__gw_loop *home);
 
 /* --- tunnel.c ----------------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* What upstream answers: head, body, end. Bodies go from the receive buffer to the client's socket without a copy. */
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
+#include "gateway/stage.h"
 
 enum { HEAD_MAX = 64 * 1024, INTERIMS_MAX = 10, PIECES = 16 };
 
@@ -56,6 +57,16 @@ static void cut(nexus__call *call, const char *p, size_t n, pieces *out)
     }
 }
 
+/* As gzip, where the route and the client want it. */
+static void code(nexus__call *call, pieces *out)
+{
+    if (!call->stage || !call->stage->gzip)
+        return;
+    nexus_slice coded = nexus__stage_code(call->stage, out->iov, out->n, call->reply_body.done);
+    out->iov[0] = (struct iovec){(char *)(uintptr_t)coded.p, coded.n};
+    out->n = coded.n > 0;
+}
+
 static bool may_reuse(const nexus__call *call, const pieces *piece, size_t n)
 {
     return call->reusable && call->uploaded && piece->used == n && !call->conn->hung_up;
@@ -84,6 +95,7 @@ static bool body_bytes(nexus__call *call, const char *p, size_t n, pieces *piece
             broken(call, "");
             return false;
         }
+        code(call, piece);
         if (call->reply_body.done) {
             finish(call, piece, n, NULL);
             return false;
@@ -132,45 +144,125 @@ static bool is_whole(const nexus__http_head *head, size_t n)
                : head->framing == NEXUS__HTTP_LENGTH_FIXED && n - head->bytes == head->length;
 }
 
+static nexus__exchange_reply reply_of(nexus__call *call, const nexus__http_head *head, const char *base,
+                                      struct iovec fields[static NEXUS__FORWARD_IOVS])
+{
+    nexus__buf *space = &home_of(call)->head;
+    nexus__exchange_reply reply = {.status = head->status,
+                                   .reason = nexus__slice(base + head->reason, head->reason_len),
+                                   .length = length_of(head, base),
+                                   .fields = fields};
+    nexus__buf_clear(space);
+    reply.field_iovs = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, call->reply_own,
+                                            &reply.has_date);
+    return reply;
+}
+
+/* The body of a stage that collects is there: now the head can go. */
+static void collected(nexus__call *call, pieces *piece, size_t n)
+{
+    struct iovec fields[NEXUS__FORWARD_IOVS];
+    nexus_slice body;
+    if (!nexus__stage_finish(call->stage, &body))
+        return;
+    nexus__exchange_reply reply = reply_of(call, call->stage->head, call->stage->base, fields);
+    reply.length = body.n;
+    piece->iov[0] = (struct iovec){(char *)(uintptr_t)body.p, body.n};
+    piece->n = body.n > 0;
+    finish(call, piece, n, &reply);
+}
+
+/* false: the call is over. */
+static bool collect_bytes(nexus__call *call, const char *p, size_t n)
+{
+    pieces piece = {.used = 0};
+    while (piece.used < n && !call->reply_body.done) {
+        cut(call, p, n, &piece);
+        if (piece.bad) {
+            broken(call, "The upstream's body is malformed.");
+            return false;
+        }
+        for (size_t i = 0; i < piece.n; i++)
+            if (!nexus__stage_take(call->stage, nexus__slice(piece.iov[i].iov_base, piece.iov[i].iov_len))) {
+                nexus__call_problem(call, 502, "upstream-body-too-big",
+                                    "The upstream's answer is over the limit of what is changed.");
+                return false;
+            }
+    }
+    if (call->reply_body.done) {
+        collected(call, &piece, n);
+        return false;
+    }
+    nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, call->pool->upstream->conf->timeouts.idle_ms);
+    return true;
+}
+
+/* What the route does to this body. rest: bytes after the head, of which `piece` is the beginning. false: the call is
+ * over, or waits for more. */
+static bool open_stage(nexus__call *call, const nexus__http_head *head, const char *base, nexus_slice rest, pieces *piece,
+                       uint64_t *length, bool *ours)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < piece->n; i++)
+        total += piece->iov[i].iov_len;
+    *ours = false;
+    switch (nexus__stage_open(call, head, base, total, call->reply_body.done)) {
+    case NEXUS__STAGE_NOTHING:
+        return true;
+    case NEXUS__STAGE_HEAD:
+        *length = NEXUS__LENGTH_UNKNOWN;
+        return true;
+    case NEXUS__STAGE_STREAM:
+        code(call, piece);
+        *length = call->reply_body.done && piece->n ? piece->iov[0].iov_len : NEXUS__LENGTH_UNKNOWN;
+        return true;
+    case NEXUS__STAGE_COLLECT:
+        nexus__buf_clear(call->reply_body.trailers); /* of a body that will have a length */
+        nexus__http_body_init(&call->reply_body, head->framing, head->length);
+        call->reply_body.done = head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0;
+        *ours = collect_bytes(call, rest.p, rest.n);
+        return false;
+    case NEXUS__STAGE_REFUSED:
+        return false;
+    }
+    return true;
+}
+
 /* false: the call is over, or tried again. */
 static bool reply_head(nexus__call *call, const nexus__http_head *head, const char *base, size_t n)
 {
     struct iovec fields[NEXUS__FORWARD_IOVS];
-    bool has_date;
-    nexus__buf *space = &home_of(call)->head;
+    uint64_t length = length_of(head, base);
+    pieces piece = {.used = 0};
+    bool ours;
+    const char *rest = base + head->bytes;
+    size_t rest_n = n - head->bytes;
     if (head->status >= 500 && nexus__call_retry_status(call, head, base, is_whole(head, n)))
         return false;
     if (call->route->replies_pass)
         pass_filters(call, head, base);
     if (call->mw && !nexus__mw_response(call, head, base))
         return false;
-    nexus__buf_clear(space);
-    size_t count = nexus__forward_reply(fields, space, head, base, &call->route->conf->response, call->reply_own, &has_date);
-    nexus__exchange_reply reply = {.status = head->status,
-                                   .reason = nexus__slice(base + head->reason, head->reason_len),
-                                   .length = length_of(head, base),
-                                   .has_date = has_date,
-                                   .fields = fields,
-                                   .field_iovs = count};
-    pieces piece = {.used = 0};
-    const char *rest = base + head->bytes;
-    size_t rest_n = n - head->bytes;
     call->status = head->status;
     nexus__seen_answer(call, head->status);
     call->reusable = head->keep_alive && head->framing != NEXUS__HTTP_LENGTH_CLOSE;
     nexus__http_body_init(&call->reply_body, head->framing, head->length);
     call->reply_body.trailers = nexus__exchange_trailers_out(call->request);
-    call->replied = true;
     nexus__call_judge(call, call->conn->at->target, head->status >= 500 ? NEXUS_BREAKER_FAILED : NEXUS_BREAKER_OK);
     if (head->framing == NEXUS__HTTP_LENGTH_NONE || (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
         call->reply_body.done = true;
     cut(call, rest, rest_n, &piece);
     if (piece.bad) {
-        call->replied = false;
         nexus__buf_clear(call->reply_body.trailers);
         broken(call, "The upstream's body is malformed.");
         return false;
     }
+    if (call->route->stages &&
+        !open_stage(call, head, base, nexus__slice(rest, rest_n), &piece, &length, &ours))
+        return ours;
+    call->replied = true;
+    nexus__exchange_reply reply = reply_of(call, head, base, fields);
+    reply.length = length;
     if (call->reply_body.done) {
         finish(call, &piece, rest_n, &reply);
         return false;
@@ -236,6 +328,8 @@ static bool head_bytes(nexus__uplink *conn, const char *p, size_t n)
 bool nexus__reply_bytes(nexus__uplink *conn, const char *p, size_t n)
 {
     nexus__call *call = conn->call;
+    if (call->stage && call->stage->collecting)
+        return collect_bytes(call, p, n);
     if (call->replied) {
         pieces piece = {.used = 0};
         return body_bytes(call, p, n, &piece);
@@ -254,10 +348,18 @@ void nexus__reply_eof(nexus__uplink *conn)
 {
     nexus__call *call = conn->call;
     pieces piece = {.used = 0};
-    if (!call->replied) {
+    bool collecting = call->stage && call->stage->collecting;
+    bool end = call->reply_body.framing == NEXUS__HTTP_LENGTH_CLOSE;
+    if (collecting && end) {
+        collected(call, &piece, 0);
+    } else if (collecting) {
+        nexus__call_problem(call, 502, "upstream-incomplete", "The upstream closed the connection within its answer.");
+    } else if (!call->replied) {
         nexus__call_lost(conn, NEXUS__LOST_CLOSED);
-    } else if (call->reply_body.framing == NEXUS__HTTP_LENGTH_CLOSE) {
+    } else if (end) {
         call->reusable = false;
+        call->reply_body.done = true;
+        code(call, &piece);
         finish(call, &piece, 0, NULL);
     } else {
         abort_call(call);

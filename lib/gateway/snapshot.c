@@ -47,6 +47,7 @@ static nexus_status open_filters(nexus__snapshot *s, nexus_gateway *g, nexus__gw
         if (use->filter->open)
             status = use->filter->open(&route->states[i], g, conf, use->conf);
         route->replies_pass |= use->filter->reply != NULL;
+        route->stages |= use->filter->stage;
     }
     return status;
 }

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/map.h"
+#include "json/read.h"
 
 typedef enum nexus__openapi_kind { /* how a parameter's text becomes JSON */
                                    NEXUS__OPENAPI_TEXT,
@@ -35,7 +36,7 @@ typedef struct nexus__openapi_operation {
     nexus_slice method, path, id, summary, tag, roles;
     nexus_slice template; /* the path as OpenAPI has it: "/orders/{id}" */
     nexus_slice body_text, body_types;
-    bool takes_body;
+    bool takes_body, body_optional;
     nexus_schema *body;
     nexus__openapi_param *params;
     size_t param_count;
@@ -52,6 +53,11 @@ struct nexus_openapi {
     nexus_slice document;
 };
 
+/* openapi.c: compiles a schema of an operation; a mistake is told with its name. schema NULL: only to see that it is one. */
+nexus_status nexus__openapi_compile(nexus_openapi *api, const nexus__openapi_operation *op, nexus_slice text,
+                                    const char *what, nexus_schema **schema) NEXUS_MUST_CHECK;
+/* How the text of a parameter with this schema becomes JSON. */
+void nexus__openapi_read_kind(const nexus__json *doc, uint32_t schema, nexus__openapi_param *param);
 /* document.c */
 nexus_status nexus__openapi_write(nexus_openapi *api, const nexus_openapi_opts *opts) NEXUS_MUST_CHECK;
 

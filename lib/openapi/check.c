@@ -220,7 +220,7 @@ static nexus_status check_body(checking *c)
     find_pair(c->in->headers, c->in->header_count, NEXUS_S("content-type"), true, &type);
     type = nexus__slice_trim(nexus__slice_cut(&type, ';'));
     if (!c->in->body.n && !type.n) {
-        if (c->op->body)
+        if (c->op->body && !c->op->body_optional)
             add(c->report, 400, NEXUS_S(""), NEXUS_S("required"), NEXUS_S("the body is empty: send JSON"));
         return NEXUS_OK;
     }

@@ -19,8 +19,8 @@ static bool copy(nexus_openapi *api, const char *text, nexus_slice *out)
 }
 
 /* Compiles a schema of a row; a mistake is told with the row's name. schema NULL: only to see that it is one. */
-static nexus_status compile(nexus_openapi *api, const nexus__openapi_operation *op, nexus_slice text, const char *what,
-                            nexus_schema **schema)
+nexus_status nexus__openapi_compile(nexus_openapi *api, const nexus__openapi_operation *op, nexus_slice text,
+                                    const char *what, nexus_schema **schema)
 {
     nexus_schema_opts opts = NEXUS_SCHEMA_OPTS_INIT;
     opts.alloc = api->alloc;
@@ -40,12 +40,27 @@ static nexus_status compile(nexus_openapi *api, const nexus__openapi_operation *
     return NEXUS_OK;
 }
 
-static nexus__openapi_kind kind_of(const nexus__json *doc, uint32_t schema)
+/* "type" is a name or an array of names, such as ["integer", "null"]. */
+static bool has_type(const nexus__json *doc, uint32_t schema, nexus_slice name)
 {
     uint32_t type = nexus__json_get(doc, schema, "type");
-    if (nexus__json_text_is(doc, type, NEXUS_S("integer")) || nexus__json_text_is(doc, type, NEXUS_S("number")))
+    for (nexus__json_iter it = nexus__json_each(doc, type); nexus__json_step(doc, &it);)
+        if (nexus__json_text_is(doc, it.value, name))
+            return true;
+    return nexus__json_text_is(doc, type, name);
+}
+
+static nexus__openapi_kind kind_of(const nexus__json *doc, uint32_t schema)
+{
+    if (has_type(doc, schema, NEXUS_S("integer")) || has_type(doc, schema, NEXUS_S("number")))
         return NEXUS__OPENAPI_NUMBER;
-    return nexus__json_text_is(doc, type, NEXUS_S("boolean")) ? NEXUS__OPENAPI_BOOL : NEXUS__OPENAPI_TEXT;
+    return has_type(doc, schema, NEXUS_S("boolean")) ? NEXUS__OPENAPI_BOOL : NEXUS__OPENAPI_TEXT;
+}
+
+void nexus__openapi_read_kind(const nexus__json *doc, uint32_t schema, nexus__openapi_param *param)
+{
+    param->list = has_type(doc, schema, NEXUS_S("array"));
+    param->kind = kind_of(doc, param->list ? nexus__json_get(doc, schema, "items") : schema);
 }
 
 static nexus_status read_kind(nexus_openapi *api, nexus__openapi_param *param)
@@ -53,10 +68,8 @@ static nexus_status read_kind(nexus_openapi *api, nexus__openapi_param *param)
     nexus__json doc;
     nexus__json_init(&doc, api->alloc);
     nexus_status status = nexus__json_scan(&doc, param->schema_text, NULL);
-    if (status == NEXUS_OK) {
-        param->list = nexus__json_text_is(&doc, nexus__json_get(&doc, 0, "type"), NEXUS_S("array"));
-        param->kind = kind_of(&doc, param->list ? nexus__json_get(&doc, 0, "items") : 0);
-    }
+    if (status == NEXUS_OK)
+        nexus__openapi_read_kind(&doc, 0, param);
     nexus__json_free(&doc);
     return status;
 }
@@ -66,7 +79,7 @@ static nexus_status finish_param(nexus_openapi *api, nexus__openapi_operation *o
     char what[160];
     snprintf(what, sizeof what, "schema of parameter \"%.*s\"", (int)(param->name.n < 100 ? param->name.n : 100),
              param->name.p);
-    nexus_status status = compile(api, op, param->schema_text, what, &param->schema);
+    nexus_status status = nexus__openapi_compile(api, op, param->schema_text, what, &param->schema);
     return status == NEXUS_OK ? read_kind(api, param) : status;
 }
 
@@ -150,7 +163,7 @@ static nexus_status copy_replies(nexus_openapi *api, nexus__openapi_operation *o
             return nexus__nomem();
         if (!to->schema_text.p)
             continue;
-        nexus_status status = compile(api, op, to->schema_text, "schema of a reply", NULL);
+        nexus_status status = nexus__openapi_compile(api, op, to->schema_text, "schema of a reply", NULL);
         if (status != NEXUS_OK)
             return status;
     }
@@ -227,7 +240,7 @@ static nexus_status add_row(nexus_openapi *api, const nexus_route *given)
     api->last = &op->next;
     api->count++;
     if (op->body_text.p)
-        status = compile(api, op, op->body_text, "body_schema", &op->body);
+        status = nexus__openapi_compile(api, op, op->body_text, "body_schema", &op->body);
     if (status == NEXUS_OK)
         status = copy_params(api, op, &row);
     if (status == NEXUS_OK)

@@ -40,7 +40,7 @@ static bool has_capture(nexus_slice path, nexus_slice name)
     return false;
 }
 
-nexus_status nexus__gw_check_pattern(nexus__loader *l, uint32_t route, nexus__gw_route_conf *conf,
+nexus_status nexus__gw_check_pattern(nexus__loader *l, uint32_t route, const nexus__gw_route_conf *conf,
                                      const nexus__pattern *pattern)
 {
     for (uint32_t i = 0; i < pattern->count; i++) {
@@ -49,12 +49,11 @@ nexus_status nexus__gw_check_pattern(nexus__loader *l, uint32_t route, nexus__gw
         if (!has_capture(conf->path, pattern->pieces[i].text))
             return nexus__loader_fail(l, route, "{path.%s} is used, but \"path\" has no {%s}", pattern->pieces[i].text.p,
                                       pattern->pieces[i].text.p);
-        conf->keeps_captures = true;
     }
     return NEXUS_OK;
 }
 
-nexus_status nexus__gw_check_headers(nexus__loader *l, uint32_t route, nexus__gw_route_conf *conf,
+nexus_status nexus__gw_check_headers(nexus__loader *l, uint32_t route, const nexus__gw_route_conf *conf,
                                      const nexus__gw_headers_conf *headers)
 {
     nexus_status status = NEXUS_OK;

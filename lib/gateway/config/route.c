@@ -38,8 +38,10 @@ static nexus_status check_route(nexus__loader *l, uint32_t value, nexus__gw_rout
         return nexus__loader_fail(l, value, "prefixes must start with \"/\"");
     if (nexus__gw_check_headers(l, value, r, &r->request) || nexus__gw_check_headers(l, value, r, &r->response))
         return NEXUS_EINVAL;
+    r->keeps_captures = r->request.filled.count + r->response.filled.count > 0;
     for (uint32_t i = 0; i < r->filters.count; i++) {
         const nexus__gw_filter_use *use = &r->filters.items[i];
+        r->keeps_captures |= use->filter->captures;
         nexus_status status = use->filter->check ? use->filter->check(l, value, r, use->conf) : NEXUS_OK;
         if (status)
             return status;

@@ -47,9 +47,9 @@ nexus_status nexus__gw_compile_policy(nexus__gw_config *config) NEXUS_MUST_CHECK
 nexus_status nexus__gw_load_pattern(nexus__loader *l, uint32_t value, nexus_slice text,
                                     nexus__pattern *out) NEXUS_MUST_CHECK;
 /* Once the whole route is read: {path.x} needs a capture of that name. */
-nexus_status nexus__gw_check_pattern(nexus__loader *l, uint32_t route, nexus__gw_route_conf *conf,
+nexus_status nexus__gw_check_pattern(nexus__loader *l, uint32_t route, const nexus__gw_route_conf *conf,
                                      const nexus__pattern *pattern) NEXUS_MUST_CHECK;
-nexus_status nexus__gw_check_headers(nexus__loader *l, uint32_t route, nexus__gw_route_conf *conf,
+nexus_status nexus__gw_check_headers(nexus__loader *l, uint32_t route, const nexus__gw_route_conf *conf,
                                      const nexus__gw_headers_conf *headers) NEXUS_MUST_CHECK;
 
 bool nexus__gw_is_token(nexus_slice text); /* RFC 9110 section 5.6.2 */

@@ -1,4 +1,5 @@
 #include "gateway/filter.h"
+#include "gateway/filters/body.h"
 
 const nexus__gw_filter *const nexus__gw_filters[] = {
     &nexus__gw_filter_cors,
@@ -9,6 +10,10 @@ const nexus__gw_filter *const nexus__gw_filters[] = {
     &nexus__gw_filter_ext,
     &nexus__gw_filter_identity,
     &nexus__gw_filter_limits,
+    &nexus__gw_filter_validate,
+    &nexus__gw_filter_request_body,
+    &nexus__gw_filter_response_body,
+    &nexus__gw_filter_compress,
     &nexus__gw_filter_security,
     NULL,
 };
