@@ -22,7 +22,7 @@ static nexus_status load(nexus__loader *l, uint32_t value, void *out)
         ROW("min_bytes", U32, nexus__compress_conf, min_bytes, 0, 0),
         ROW("level", U32, nexus__compress_conf, level, 1, 9),
     };
-    static nexus_slice usual[] = {{"text/", 5},
+    static const nexus_slice usual[] = {{"text/", 5},
                                   {"application/json", 16},
                                   {"+json", 5},
                                   {"application/javascript", 22},
@@ -31,7 +31,10 @@ static nexus_status load(nexus__loader *l, uint32_t value, void *out)
                                   {"application/wasm", 16},
                                   {"application/x-ndjson", 20}};
     nexus__compress_conf *c = out;
-    c->types = (nexus__text_list){usual, COUNT(usual)};
+    c->types = (nexus__text_list){nexus__arena_get(l->arena, sizeof usual), COUNT(usual)};
+    if (!c->types.items)
+        return nexus__nomem();
+    memcpy(c->types.items, usual, sizeof usual);
     c->min_bytes = 1024;
     c->level = 5;
     if (nexus__json_bool(l->doc, value, &c->on))
