@@ -148,6 +148,7 @@ typedef struct nexus_group_opts {
     uint32_t backoff_base_ms;   /**< wait after the first failed attempt, doubling, full jitter; 0 = 200 */
     uint32_t backoff_cap_ms;    /**< 0 = 60000 */
     bool update;                /**< another configuration than the stored one replaces it, instead of ECONFLICT */
+    bool existing; /**< joins it as it is stored, whatever else is said here; NEXUS_ENOTFOUND: there is none */
 } nexus_group_opts;
 
 #define NEXUS_GROUP_OPTS_INIT NEXUS_SIZED(nexus_group_opts)
@@ -227,12 +228,58 @@ typedef struct nexus_group_stats {
 } nexus_group_stats;
 NEXUS_API nexus_status nexus_group_read_stats(nexus_group *group, nexus_group_stats *stats);
 
+/* --- dead letters ----------------------------------------------------------------------------- */
+
+/** Which dead letters of a group; NULL and 0 mean any. Texts are borrowed for the call. */
+typedef struct nexus_dead_query {
+    size_t size;
+    const char *types;  /**< patterns, comma-separated */
+    const char *key;    /**< partitionkey, else subject */
+    const char *reason; /**< a part of the reason */
+    uint64_t pos;       /**< only this one */
+    uint64_t after;     /**< only of later positions: for paging */
+    int64_t before_ns;  /**< dead at or before this time */
+    uint32_t limit;     /**< the first so many by position; listing: 0 = 100, redrive: 0 = all, purge: not used */
+} nexus_dead_query;
+
+#define NEXUS_DEAD_QUERY_INIT NEXUS_SIZED(nexus_dead_query)
+NEXUS_API void nexus_dead_query_init(nexus_dead_query *query);
+
 /**
- * Dead letters of the group after position `after`, at most limit, as a JSON array of {"pos","attempts","reason",
- * "first_at","dead_at","event":{…}}. They are copies: what happens to the log does not empty it. nexus_free(*out).
+ * The dead letters that match, as a JSON array of {"pos","attempts","reason","first_at","dead_at","event":{…}}, by
+ * position. They are copies: what happens to the log does not empty it. query may be NULL. nexus_free(*out).
  */
-NEXUS_API nexus_status nexus_group_dead(char **out, size_t *n, nexus_group *group, uint64_t after,
-                                        uint32_t limit) NEXUS_MUST_CHECK;
+NEXUS_API nexus_status nexus_group_dead(char **out, size_t *n, nexus_group *group,
+                                        const nexus_dead_query *query) NEXUS_MUST_CHECK;
+
+typedef struct nexus_redrive_opts {
+    size_t size;
+    uint32_t max_per_s; /**< 0 = as fast as it goes */
+    bool dry_run;       /**< only counts */
+    nexus_slice data;   /**< in place of the event's data; for a query that matches one. The event in the log stays */
+} nexus_redrive_opts;
+
+#define NEXUS_REDRIVE_OPTS_INIT NEXUS_SIZED(nexus_redrive_opts)
+NEXUS_API void nexus_redrive_opts_init(nexus_redrive_opts *opts);
+
+/** A report: set size, the rest is filled. */
+typedef struct nexus_redrive_result {
+    size_t size;
+    uint64_t matched, redriven;
+} nexus_redrive_result;
+
+/**
+ * Hands dead letters to this group again (no other group sees them), with a fresh count of attempts; one that fails again
+ * is a dead letter again. Each comes before younger events of its key that wait; the group's floor does not move. What was
+ * handed out is durable when the call returns, so that after a crash the same call goes on with the rest. Blocks as long as
+ * max_per_s makes it. result may be NULL.
+ */
+NEXUS_API nexus_status nexus_group_redrive(nexus_group *group, const nexus_dead_query *query,
+                                           const nexus_redrive_opts *opts, nexus_redrive_result *result);
+
+/** Removes those that match for good, if they are exactly `expect` (what a listing or a dry run counted), durably;
+ * NEXUS_ECONFLICT with the true number in the message otherwise. */
+NEXUS_API nexus_status nexus_group_purge(nexus_group *group, const nexus_dead_query *query, uint64_t expect);
 
 /* --- outbox and inbox: one transaction with your own tables ---------------------------------- */
 

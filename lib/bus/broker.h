@@ -55,7 +55,7 @@ typedef struct nexus__group_config {
     uint64_t start_pos;
     int64_t start_time_ns;
     uint32_t ack_wait_ms, max_deliver, max_inflight, backoff_base_ms, backoff_cap_ms;
-    bool update;
+    bool update, existing;
 } nexus__group_config;
 
 void nexus__group_config_encode(nexus__buf *out, const nexus__group_config *c);
@@ -86,7 +86,28 @@ nexus_status nexus__bgroup_settle(nexus__bgroup *g, uint64_t pos, uint64_t token
 /* Writes what has been settled so far and returns when it is durable. */
 nexus_status nexus__bgroup_sync(nexus__bgroup *g) NEXUS_MUST_CHECK;
 void nexus__bgroup_stats(nexus__bgroup *g, nexus_group_stats *stats);
-nexus_status nexus__bgroup_dead(nexus__bgroup *g, uint64_t after, uint32_t limit, nexus__buf *json);
+
+/* Which dead letters; empty and 0 mean any. */
+typedef struct nexus__dead_query {
+    nexus_slice types, key, reason; /* patterns; the lane's key; a part of the reason */
+    uint64_t pos, after;            /* this one; those of later positions */
+    int64_t before_ns;              /* dead at or before */
+    uint32_t limit;                 /* the first ones by position */
+} nexus__dead_query;
+
+typedef struct nexus__dead_report {
+    uint64_t matched, done, last; /* last: position up to which it went */
+} nexus__dead_report;
+
+/* A JSON array. */
+nexus_status nexus__bgroup_dead(nexus__bgroup *g, const nexus__dead_query *q, nexus__buf *json);
+/* Hands them out again, with a fresh count of attempts; data not empty: in place of the event's, of one letter only.
+ * Durable on return. dry: counts. */
+nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q, nexus_slice data, bool dry,
+                                   nexus__dead_report *report) NEXUS_MUST_CHECK;
+/* Removes them for good when they are `expect`; else NEXUS_ECONFLICT, and report->matched tells. Durable on return. */
+nexus_status nexus__bgroup_purge(nexus__bgroup *g, const nexus__dead_query *q, uint64_t expect,
+                                 nexus__dead_report *report) NEXUS_MUST_CHECK;
 const nexus__group_config *nexus__bgroup_config(const nexus__bgroup *g);
 
 /* Told, on any thread and under a lock, when a take may find something: do no more than wake somebody. */

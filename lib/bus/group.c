@@ -10,6 +10,9 @@
  * leased back: delayed (nak) or ready (lease over), until max_deliver is used up and it becomes a dead letter. The
  * lease token makes a late ack harmless.
  *
+ * A dead letter that is handed out again (dead.c) has an entry too, in its lane but not in the window: the floor has
+ * passed it and stays where it is.
+ *
  * Durable are: the configuration, settled positions, attempts, dead letters with copies; all but the first lazily.
  */
 #include <stdio.h>
@@ -19,15 +22,9 @@
 #include "base/status.h"
 #include "base/thread.h"
 #include "bus/internal.h"
-#include "json/write.h"
 
 #define LAZY_NS (5 * NEXUS__NS_PER_MS)
 #define TAKEOVER_GRACE_MS 1000u /* for holders of leases to find the new owner */
-
-static nexus_slice pos_key(const uint64_t *pos)
-{
-    return nexus__slice(pos, sizeof *pos);
-}
 
 /* --- timers: a heap by due_ns ---- */
 
@@ -79,7 +76,7 @@ static void timer_stop(nexus__bgroup *g, entry *e)
 /* Room for one more event of the window: any number of them may come to wait for a time. */
 static nexus_status timer_reserve(nexus__bgroup *g)
 {
-    if (g->window_count < g->timer_cap)
+    if (g->by_pos.count < g->timer_cap)
         return NEXUS_OK;
     size_t cap = g->timer_cap ? g->timer_cap * 2 : 64;
     entry **grown = nexus__realloc(g->broker->alloc, g->timers, cap * sizeof *grown);
@@ -133,6 +130,26 @@ static void make_ready(nexus__bgroup *g, entry *e)
     nexus__list_push(&g->ready, &e->in_ready);
 }
 
+/* Before younger events of its key, but never before one that is being tried. */
+static void enter_lane(nexus__bgroup *g, lane *l, entry *e)
+{
+    nexus__list *at = l->entries.next;
+    for (; at != &l->entries; at = at->next) {
+        const entry *other = NEXUS__CONTAINER(at, entry, in_lane);
+        if (other->pos > e->pos && (other->state == ENTRY_WAITING || other->state == ENTRY_READY))
+            break;
+    }
+    nexus__list_insert(at, &e->in_lane);
+    if (l->entries.next != &e->in_lane)
+        return;
+    if (e->in_lane.next != &l->entries) {
+        entry *second = NEXUS__CONTAINER(e->in_lane.next, entry, in_lane);
+        nexus__list_remove(&second->in_ready);
+        second->state = ENTRY_WAITING;
+    }
+    make_ready(g, e);
+}
+
 static void leave_lane(nexus__bgroup *g, entry *e)
 {
     lane *l = e->lane;
@@ -179,7 +196,7 @@ static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *
     e->attempts = k ? k->attempts : 0;
     nexus__list_init(&e->in_ready);
     nexus__list_init(&e->in_lane);
-    if (nexus__map_put(&g->by_pos, pos_key(&e->pos), e, NULL) != NEXUS_OK) {
+    if (nexus__map_put(&g->by_pos, nexus__pos_key(&e->pos), e, NULL) != NEXUS_OK) {
         nexus__free(g->broker->alloc, e);
         return nexus__nomem();
     }
@@ -205,7 +222,7 @@ static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *
 static nexus_status consider(nexus__bgroup *g, const nexus__wal_record *r)
 {
     nexus__event_view view;
-    known *k = g->known.count ? nexus__map_remove(&g->known, pos_key(&r->pos)) : NULL, kept = {0};
+    known *k = g->known.count ? nexus__map_remove(&g->known, nexus__pos_key(&r->pos)) : NULL, kept = {0};
     if (k)
         kept = *k;
     nexus__free(g->broker->alloc, k);
@@ -271,37 +288,52 @@ static void note_ack(nexus__bgroup *g, uint64_t pos)
     nexus__buf_append(&g->acks, &pos, sizeof pos);
 }
 
-static void settle(nexus__bgroup *g, entry *e)
+static void leave(nexus__bgroup *g, entry *e)
 {
     if (e->state == ENTRY_LEASED)
         g->inflight--;
     nexus__list_remove(&e->in_ready);
-    nexus__list_remove(&e->in_window);
-    nexus__map_remove(&g->by_pos, pos_key(&e->pos));
-    g->window_count--;
+    nexus__map_remove(&g->by_pos, nexus__pos_key(&e->pos));
     leave_lane(g, e);
-    raise_floor(g);
-    note_ack(g, e->pos);
+    if (!e->back) {
+        nexus__list_remove(&e->in_window);
+        g->window_count--;
+        raise_floor(g);
+        note_ack(g, e->pos);
+    }
     entry_free(g, e);
 }
 
-nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored)
+static void settle(nexus__bgroup *g, entry *e)
 {
-    dead *x = nexus__calloc(g->broker->alloc, 1, sizeof *x);
-    char *text = nexus__strndup(g->broker->alloc, reason);
-    if (!x || !text) {
-        nexus__free(g->broker->alloc, x);
-        nexus__free(g->broker->alloc, text);
-        nexus__stored_unref(g->broker->alloc, stored);
+    if (e->back) {
+        nexus__buf_append(&g->gone, &e->pos, sizeof e->pos);
+        nexus__bgroup_drop_dead(g, e->pos);
+    }
+    leave(g, e);
+}
+
+nexus_status nexus__bgroup_readmit(nexus__bgroup *g, nexus__stored *stored, uint32_t attempts)
+{
+    nexus_slice key = lane_key(g, &stored->view.event);
+    entry *e = nexus__calloc(g->broker->alloc, 1, sizeof *e);
+    lane *l = e && key.n ? lane_of(g, key) : NULL;
+    if (!e || (key.n && !l) || timer_reserve(g) != NEXUS_OK) {
+        nexus__free(g->broker->alloc, e);
         return nexus__nomem();
     }
-    x->stored = stored;
-    x->first_at_ns = d->first_at_ns;
-    x->dead_at_ns = d->dead_at_ns;
-    x->attempts = d->attempts;
-    x->reason = text;
-    nexus__list_push(&g->dead, &x->node);
-    g->dead_count++;
+    *e = (entry){.pos = stored->pos, .stored = stored, .lane = l, .attempts = attempts, .back = true};
+    nexus__list_init(&e->in_ready);
+    nexus__list_init(&e->in_lane);
+    nexus__list_init(&e->in_window);
+    if (nexus__map_put(&g->by_pos, nexus__pos_key(&e->pos), e, NULL) != NEXUS_OK) {
+        nexus__free(g->broker->alloc, e);
+        return nexus__nomem();
+    }
+    if (l)
+        enter_lane(g, l, e);
+    else
+        make_ready(g, e);
     return NEXUS_OK;
 }
 
@@ -335,7 +367,7 @@ static void bury(nexus__bgroup *g, entry *e, nexus_slice reason)
     if (status == NEXUS_OK)
         status = nexus__bgroup_add_dead(g, &d, reason, nexus__stored_ref(s));
     if (status == NEXUS_OK) {
-        settle(g, e);
+        leave(g, e);
         return;
     }
     g->inflight -= e->state == ENTRY_LEASED;
@@ -387,7 +419,7 @@ nexus_status nexus__bgroup_settle(nexus__bgroup *g, uint64_t pos, uint64_t token
 {
     int64_t due = INT64_MAX;
     pthread_mutex_lock(&g->lock);
-    entry *e = nexus__map_get(&g->by_pos, pos_key(&pos));
+    entry *e = nexus__map_get(&g->by_pos, nexus__pos_key(&pos));
     if (!e || e->state != ENTRY_LEASED || e->token != token) {
         pthread_mutex_unlock(&g->lock);
         return nexus__fail(NEXUS_ESTALE, "the lease on event %llu of group %s is over", (unsigned long long)pos,
@@ -567,8 +599,11 @@ bool nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch)
         }
         nexus__buf_free(&all);
     }
+    bool gone = g->gone.len > 0;
+    if (gone)
+        add_record(g, batch, KIND_GONE, &g->gone);
     pthread_mutex_unlock(&g->lock);
-    return acks || leases;
+    return acks || leases || gone;
 }
 
 nexus_status nexus__bgroup_sync(nexus__bgroup *g)
@@ -586,14 +621,14 @@ nexus_status nexus__bgroup_sync(nexus__bgroup *g)
 
 known *nexus__bgroup_know(nexus__bgroup *g, uint64_t pos)
 {
-    known *k = nexus__map_get(&g->known, pos_key(&pos));
+    known *k = nexus__map_get(&g->known, nexus__pos_key(&pos));
     if (k)
         return k;
     k = nexus__calloc(g->broker->alloc, 1, sizeof *k);
     if (!k)
         return NULL;
     k->pos = pos;
-    if (nexus__map_put(&g->known, pos_key(&k->pos), k, NULL) == NEXUS_OK)
+    if (nexus__map_put(&g->known, nexus__pos_key(&k->pos), k, NULL) == NEXUS_OK)
         return k;
     nexus__free(g->broker->alloc, k);
     return NULL;
@@ -606,7 +641,7 @@ void nexus__bgroup_forget(nexus__bgroup *g)
     size_t cursor = 0;
     for (nexus__map_entry *e; (e = nexus__map_next(&g->known, &cursor));) {
         known *k = e->value;
-        if (k->pos <= g->floor || nexus__map_put(&kept, pos_key(&k->pos), k, NULL) != NEXUS_OK)
+        if (k->pos <= g->floor || nexus__map_put(&kept, nexus__pos_key(&k->pos), k, NULL) != NEXUS_OK)
             nexus__free(g->broker->alloc, k);
     }
     nexus__map_free(&g->known);
@@ -629,41 +664,10 @@ void nexus__bgroup_stats(nexus__bgroup *g, nexus_group_stats *s)
                              .acked = g->acked,
                              .redelivered = g->redelivered,
                              .dead = g->dead_count,
-                             .lag = g->window_count - g->inflight + (head - (g->loaded < head ? g->loaded : head))};
+                             .lag = g->by_pos.count - g->inflight + (head - (g->loaded < head ? g->loaded : head))};
     if (oldest)
         s->lag_ms = (nexus__real_ns() - oldest->stored->view.event.recv_ns) / NEXUS__NS_PER_MS;
     pthread_mutex_unlock(&g->lock);
-}
-
-static void write_dead(nexus__json_writer *w, const dead *d)
-{
-    char text[32];
-    nexus__json_open(w, '{');
-    nexus__json_put_u64(w, "pos", d->stored->pos);
-    nexus__json_put_u64(w, "attempts", d->attempts);
-    nexus__json_put_text_c(w, "reason", d->reason);
-    nexus__json_put_text(w, "first_at", nexus__slice(text, nexus__format_rfc3339(d->first_at_ns, text)));
-    nexus__json_put_text(w, "dead_at", nexus__slice(text, nexus__format_rfc3339(d->dead_at_ns, text)));
-    nexus__json_put_raw(w, "event", NEXUS_S(""));
-    nexus__event_write_json(w->out, &d->stored->view.event);
-    nexus__json_close(w, '}');
-}
-
-nexus_status nexus__bgroup_dead(nexus__bgroup *g, uint64_t after, uint32_t limit, nexus__buf *json)
-{
-    nexus__json_writer w = nexus__json_writer_on(json);
-    nexus__json_open(&w, '[');
-    pthread_mutex_lock(&g->lock);
-    for (nexus__list *n = g->dead.next; n != &g->dead && limit; n = n->next) {
-        const dead *d = NEXUS__CONTAINER(n, dead, node);
-        if (d->stored->pos <= after)
-            continue;
-        write_dead(&w, d);
-        limit--;
-    }
-    pthread_mutex_unlock(&g->lock);
-    nexus__json_close(&w, ']');
-    return json->status;
 }
 
 const nexus__group_config *nexus__bgroup_config(const nexus__bgroup *g)
@@ -702,6 +706,8 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
     nexus__map_init(&g->by_pos, b->alloc);
     nexus__map_init(&g->lanes, b->alloc);
     nexus__map_init(&g->known, b->alloc);
+    nexus__map_init(&g->dead_by_pos, b->alloc);
+    nexus__buf_init(&g->gone, b->alloc, 0);
     nexus__buf_init(&g->acks, b->alloc, 0);
     nexus__buf_init(&g->leases, b->alloc, 0);
     g->next_token = nexus__random_u64() >> 1; /* tokens of an earlier owner never fit */
@@ -727,19 +733,11 @@ void nexus__bgroup_free(nexus__bgroup *g)
     if (!g)
         return;
     const nexus_alloc *alloc = g->broker->alloc;
-    while (!nexus__list_empty(&g->window)) {
-        entry *e = NEXUS__CONTAINER(g->window.next, entry, in_window);
-        nexus__list_remove(&e->in_window);
-        entry_free(g, e);
-    }
-    while (!nexus__list_empty(&g->dead)) {
-        dead *d = NEXUS__CONTAINER(g->dead.next, dead, node);
-        nexus__list_remove(&d->node);
-        nexus__stored_unref(alloc, d->stored);
-        nexus__free(alloc, d->reason);
-        nexus__free(alloc, d);
-    }
     size_t cursor = 0;
+    for (nexus__map_entry *e; (e = nexus__map_next(&g->by_pos, &cursor));)
+        entry_free(g, e->value);
+    nexus__bgroup_free_dead(g);
+    cursor = 0;
     for (nexus__map_entry *e; (e = nexus__map_next(&g->lanes, &cursor));)
         nexus__free(alloc, e->value);
     cursor = 0;
@@ -751,6 +749,7 @@ void nexus__bgroup_free(nexus__bgroup *g)
     nexus__wal_reader_close(g->reader);
     nexus__buf_free(&g->acks);
     nexus__buf_free(&g->leases);
+    nexus__buf_free(&g->gone);
     nexus__free(alloc, g->timers);
     nexus__free(alloc, g->name);
     nexus__free(alloc, g->config_bytes);

@@ -5,7 +5,8 @@ typedef struct fixed {
     uint32_t start, order;
     uint64_t start_pos;
     int64_t start_time_ns;
-    uint32_t ack_wait_ms, max_deliver, max_inflight, backoff_base_ms, backoff_cap_ms, update;
+    uint32_t ack_wait_ms, max_deliver, max_inflight, backoff_base_ms, backoff_cap_ms,
+        update; /* 1 = update, 2 = existing */
 } fixed;
 
 static void put_text(nexus__buf *out, nexus_slice text)
@@ -17,8 +18,11 @@ static void put_text(nexus__buf *out, nexus_slice text)
 
 void nexus__group_config_encode(nexus__buf *out, const nexus__group_config *c)
 {
-    fixed f = {c->start,       c->order,        c->start_pos,       c->start_time_ns,  c->ack_wait_ms,
-               c->max_deliver, c->max_inflight, c->backoff_base_ms, c->backoff_cap_ms, c->update};
+    fixed f = {c->start,          c->order,
+               c->start_pos,      c->start_time_ns,
+               c->ack_wait_ms,    c->max_deliver,
+               c->max_inflight,   c->backoff_base_ms,
+               c->backoff_cap_ms, (c->update ? 1u : 0) | (c->existing ? 2u : 0)};
     nexus__buf_append(out, &f, sizeof f);
     put_text(out, c->types);
     put_text(out, c->subject_prefix);
@@ -54,7 +58,8 @@ bool nexus__group_config_decode(nexus_slice bytes, nexus__group_config *c)
                                .max_inflight = f.max_inflight,
                                .backoff_base_ms = f.backoff_base_ms,
                                .backoff_cap_ms = f.backoff_cap_ms,
-                               .update = f.update != 0};
+                               .update = f.update & 1,
+                               .existing = f.update & 2};
     return take_text(&bytes, &c->types) && take_text(&bytes, &c->subject_prefix) && take_text(&bytes, &c->source);
 }
 

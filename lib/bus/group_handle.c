@@ -19,12 +19,6 @@ struct nexus_delivery {
 
 /* --- which backend ---- */
 
-typedef struct backend {
-    nexus__bgroup *local;
-    nexus__remote *remote; /* a reference */
-    uint32_t index;
-} backend;
-
 static nexus_status join_remote(nexus_group *g, nexus__remote *remote, int64_t until)
 {
     nexus__buf body, answer;
@@ -71,7 +65,7 @@ static nexus_status watch(nexus_group *g, nexus__remote *remote, int64_t until)
     return NEXUS_OK;
 }
 
-static nexus_status bind_locked(nexus_group *g, int64_t until, backend *out)
+static nexus_status bind_locked(nexus_group *g, int64_t until, nexus__group_backend *out)
 {
     nexus__broker *broker;
     nexus_status status = nexus__bus_backend(g->bus, until, &broker, &out->remote);
@@ -94,10 +88,10 @@ static nexus_status bind_locked(nexus_group *g, int64_t until, backend *out)
 }
 
 /* Ready to be used, joined to whoever owns the bus now. The caller drops backend.remote. */
-static nexus_status bind_group(nexus_group *g, int64_t until, backend *out)
+static nexus_status bind_group(nexus_group *g, int64_t until, nexus__group_backend *out)
 {
     for (;;) {
-        *out = (backend){0};
+        *out = (nexus__group_backend){0};
         pthread_mutex_lock(&g->lock);
         nexus_status status = bind_locked(g, until, out);
         pthread_mutex_unlock(&g->lock);
@@ -134,6 +128,7 @@ static nexus__group_config config_of(const nexus_group_opts *o)
         .backoff_base_ms = o->backoff_base_ms ? o->backoff_base_ms : 200,
         .backoff_cap_ms = o->backoff_cap_ms ? o->backoff_cap_ms : 60000,
         .update = o->update,
+        .existing = o->existing,
     };
 }
 
@@ -155,7 +150,7 @@ nexus_status nexus_group_open(nexus_group **out, nexus_bus *bus, const char *nam
     g->name = nexus__strndup(bus->alloc, nexus__slice_c(name));
     nexus__group_config config = config_of(&given);
     nexus__group_config_encode(&g->config, &config);
-    backend b = {0};
+    nexus__group_backend b = {0};
     nexus_status status = g->name ? g->config.status : nexus__nomem();
     if (status == NEXUS_OK)
         status = bind_group(g, nexus__bus_until(bus, 0), &b);
@@ -196,7 +191,7 @@ int nexus_group_fd(nexus_group *g)
         g->event_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
     int fd = g->event_fd;
     pthread_mutex_unlock(&g->lock);
-    backend b = {0};
+    nexus__group_backend b = {0};
     if (fresh && bind_group(g, nexus__bus_until(g->bus, 0), &b) == NEXUS_OK)
         nexus__remote_unref(b.remote);
     return fd;
@@ -254,7 +249,7 @@ static nexus_status read_leases(nexus_group *g, nexus_slice body, nexus_delivery
     return in.bad ? nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer") : NEXUS_OK;
 }
 
-static nexus_status fetch_remote(nexus_group *g, const backend *b, nexus_delivery **out, size_t max, uint32_t wait_ms,
+static nexus_status fetch_remote(nexus_group *g, const nexus__group_backend *b, nexus_delivery **out, size_t max, uint32_t wait_ms,
                                  size_t *got)
 {
     uint32_t body[3] = {b->index, (uint32_t)(max < 1024 ? max : 1024), wait_ms};
@@ -275,7 +270,7 @@ nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max,
         return NEXUS_OK;
     int64_t end = nexus__mono_ns() + wait_ms * NEXUS__NS_PER_MS;
     for (;;) {
-        backend b;
+        nexus__group_backend b;
         int64_t left = end - nexus__mono_ns();
         uint32_t rest = left > 0 ? (uint32_t)(left / NEXUS__NS_PER_MS) : 0;
         nexus_status status = bind_group(g, nexus__bus_until(g->bus, 0), &b);
@@ -319,7 +314,7 @@ void nexus_delivery_reason(nexus_delivery *d, const char *reason)
     snprintf(d->reason, sizeof d->reason, "%s", reason ? reason : "");
 }
 
-static nexus_status settle_remote(nexus_group *g, const backend *b, uint64_t pos, uint64_t token, uint32_t how,
+static nexus_status settle_remote(nexus_group *g, const nexus__group_backend *b, uint64_t pos, uint64_t token, uint32_t how,
                                   uint32_t ms, nexus_slice reason, int64_t until)
 {
     nexus__buf body;
@@ -337,7 +332,7 @@ static nexus_status settle_remote(nexus_group *g, const backend *b, uint64_t pos
     return status;
 }
 
-static nexus_status sync_acks(const backend *b, int64_t until)
+static nexus_status sync_acks(const nexus__group_backend *b, int64_t until)
 {
     if (b->local)
         return nexus__bgroup_sync(b->local);
@@ -350,7 +345,7 @@ nexus_status nexus__group_settle(nexus_group *g, uint64_t pos, uint64_t token, u
     int64_t until = nexus__bus_until(g->bus, 0);
     nexus_status status;
     do {
-        backend b;
+        nexus__group_backend b;
         status = bind_group(g, until, &b);
         if (status != NEXUS_OK)
             return status;
@@ -420,7 +415,8 @@ void nexus_delivery_free(nexus_delivery *d)
 
 /* --- reports ---- */
 
-static nexus_status report(nexus_group *g, uint16_t op, uint64_t after, uint32_t limit, nexus__buf *out, backend *b)
+nexus_status nexus__group_ask(nexus_group *g, uint16_t op, nexus_slice question, nexus__buf *out,
+                              nexus__group_backend *b)
 {
     int64_t until = nexus__bus_until(g->bus, 0);
     for (;;) {
@@ -430,8 +426,7 @@ static nexus_status report(nexus_group *g, uint16_t op, uint64_t after, uint32_t
         nexus__buf body;
         nexus__buf_init(&body, g->bus->alloc, 0);
         nexus__wire_u32(&body, b->index);
-        nexus__wire_u64(&body, after);
-        nexus__wire_u32(&body, limit);
+        nexus__buf_slice_append(&body, question);
         status = nexus__remote_call(b->remote, op, nexus__buf_slice(&body), until, out);
         nexus__buf_free(&body);
         nexus__remote_unref(b->remote);
@@ -443,11 +438,11 @@ static nexus_status report(nexus_group *g, uint16_t op, uint64_t after, uint32_t
 nexus_status nexus_group_read_stats(nexus_group *g, nexus_group_stats *stats)
 {
     nexus__buf body;
-    backend b;
+    nexus__group_backend b;
     nexus_group_stats whole = {.size = sizeof whole};
     size_t size = stats->size && stats->size < sizeof whole ? stats->size : sizeof whole;
     nexus__buf_init(&body, g->bus->alloc, 0);
-    nexus_status status = report(g, WIRE_STATS, 0, 0, &body, &b);
+    nexus_status status = nexus__group_ask(g, WIRE_STATS, NEXUS_S(""), &body, &b);
     if (status == NEXUS_OK && b.local)
         nexus__bgroup_stats(b.local, &whole);
     else if (status == NEXUS_OK && body.len == sizeof whole)
@@ -456,23 +451,4 @@ nexus_status nexus_group_read_stats(nexus_group *g, nexus_group_stats *stats)
     memcpy(stats, &whole, size);
     stats->size = size;
     return status;
-}
-
-nexus_status nexus_group_dead(char **out, size_t *n, nexus_group *g, uint64_t after, uint32_t limit)
-{
-    nexus__buf body;
-    backend b;
-    nexus__buf_init(&body, NULL, 0);
-    nexus_status status = report(g, WIRE_DEAD, after, limit, &body, &b);
-    if (status == NEXUS_OK && b.local)
-        status = nexus__bgroup_dead(b.local, after, limit, &body);
-    size_t len;
-    char *text = status == NEXUS_OK ? nexus__buf_take(&body, &len) : NULL;
-    nexus__buf_free(&body);
-    if (status != NEXUS_OK || !text)
-        return status != NEXUS_OK ? status : nexus__nomem();
-    *out = text;
-    if (n)
-        *n = len;
-    return NEXUS_OK;
 }

@@ -117,8 +117,10 @@ nexus_status nexus__broker_group(nexus__broker *b, nexus_slice name, const nexus
     pthread_mutex_lock(&b->groups_lock);
     nexus__bgroup *g = nexus__map_get(&b->groups, name);
     pthread_mutex_unlock(&b->groups_lock);
-    const char *difference = g ? nexus__group_config_differs(&g->config, &wanted) : NULL;
-    if (!g)
+    const char *difference = g && !wanted.existing ? nexus__group_config_differs(&g->config, &wanted) : NULL;
+    if (!g && wanted.existing)
+        status = nexus__fail(NEXUS_ENOTFOUND, "there is no group %.*s", (int)name.n, name.p);
+    else if (!g)
         status = make(b, name, &wanted, &g);
     else if (difference && wanted.update)
         status = update(b, g, &wanted);

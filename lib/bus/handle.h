@@ -79,4 +79,15 @@ void nexus__bus_unlink(nexus_bus *bus);
 void nexus__bus_publish_again(nexus_bus *bus); /* after the link is up */
 void nexus__bus_publish_end(nexus_bus *bus);   /* at close */
 
+/* Who answers for a group now: the broker of this process, or the connection to its owner. */
+typedef struct nexus__group_backend {
+    nexus__bgroup *local;
+    nexus__remote *remote; /* a reference */
+    uint32_t index;
+} nexus__group_backend;
+
+/* Asks the owner about the group, again after a take-over: out is the answer. With b->local the caller asks by itself. */
+nexus_status nexus__group_ask(nexus_group *g, uint16_t op, nexus_slice question, nexus__buf *out,
+                              nexus__group_backend *b) NEXUS_MUST_CHECK;
+
 #endif

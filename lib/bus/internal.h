@@ -15,7 +15,9 @@ enum {
     KIND_GROUP = 2, /* payload: configuration, with start resolved to a position */
     KIND_ACK = 3,   /* payload: u64 floor, then settled positions above it */
     KIND_LEASE = 4, /* payload: lease_record each */
-    KIND_DEAD = 5   /* payload: dead_record, reason, event meta, event data */
+    KIND_DEAD = 5,  /* payload: dead_record, reason, event meta, event data */
+    KIND_BACK = 6,  /* payload: u64 position of a dead letter that is handed out again, then the data of an edit */
+    KIND_GONE = 7   /* payload: u64 positions of dead letters that are settled at last, or purged */
 };
 
 typedef struct lease_record {
@@ -48,6 +50,7 @@ typedef struct entry {
     int64_t due_ns, first_at_ns; /* due: end of lease or delay, monotonic */
     size_t heap_at;              /* index + 1 in timers; 0 = none */
     char *reason;
+    bool back; /* a dead letter handed out again: not of the window, and no floor waits for it */
 } entry;
 
 struct lane {
@@ -58,10 +61,12 @@ struct lane {
 
 typedef struct dead {
     nexus__list node;
+    uint64_t pos; /* key in dead_by_pos */
     nexus__stored *stored;
     int64_t first_at_ns, dead_at_ns;
     uint32_t attempts;
     char *reason;
+    bool back; /* handed out again: kept until that is settled, shown no more */
 } dead;
 
 /* What recovery or an earlier owner knew about a position above the floor. */
@@ -90,8 +95,9 @@ struct nexus__bgroup {
     uint64_t inflight, delivered, acked, redelivered;
     uint64_t next_token;
     nexus__list dead;
-    uint64_t dead_count;
-    nexus__buf acks, leases; /* not yet written */
+    nexus__map dead_by_pos;
+    uint64_t dead_count;           /* without those that are back */
+    nexus__buf acks, leases, gone; /* not yet written */
     uint64_t written_floor;
 
     /* waiting; never held while the other lock is taken */
@@ -149,7 +155,22 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
 void nexus__bgroup_free(nexus__bgroup *g);
 known *nexus__bgroup_know(nexus__bgroup *g, uint64_t pos);
 void nexus__bgroup_forget(nexus__bgroup *g); /* what is known at or below the floor */
+/* Takes the stored event into the window's by-way: ready again, before younger events of its key. */
+nexus_status nexus__bgroup_readmit(nexus__bgroup *g, nexus__stored *stored, uint32_t attempts);
+
+/* dead.c. Takes the reference to the event, in any case. */
 nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored);
+void nexus__bgroup_drop_dead(nexus__bgroup *g, uint64_t pos); /* settled or purged */
+void nexus__bgroup_free_dead(nexus__bgroup *g);
+/* In recovery: marks it as handed out again; after it: hands it out. */
+nexus_status nexus__bgroup_mark_back(nexus__bgroup *g, uint64_t pos, nexus_slice data);
+nexus_status nexus__bgroup_hand_back(nexus__bgroup *g);
+
+static inline nexus_slice nexus__pos_key(const uint64_t *pos)
+{
+    return nexus__slice(pos, sizeof *pos);
+}
+
 int64_t nexus__bgroup_expire(nexus__bgroup *g, int64_t now_ns); /* next due, INT64_MAX none */
 void nexus__bgroup_wake(nexus__bgroup *g);
 /* Moves what is to be written into batch; false when there is nothing. */

@@ -61,6 +61,11 @@ static nexus_status on_leases(nexus__bgroup *g, nexus_slice bytes)
     lease_record lease;
     for (size_t at = 0; at + sizeof lease <= bytes.n; at += sizeof lease) {
         memcpy(&lease, bytes.p + at, sizeof lease);
+        dead *back = nexus__map_get(&g->dead_by_pos, nexus__pos_key(&lease.pos));
+        if (back && back->back) {
+            back->attempts = lease.attempts > back->attempts ? lease.attempts : back->attempts;
+            continue;
+        }
         known *k = lease.pos > g->floor ? nexus__bgroup_know(g, lease.pos) : NULL;
         if (k && lease.attempts > k->attempts) {
             k->attempts = lease.attempts;
@@ -93,6 +98,26 @@ static nexus_status on_dead(nexus__bgroup *g, nexus_slice bytes)
     return status;
 }
 
+static nexus_status on_back(nexus__bgroup *g, nexus_slice bytes)
+{
+    uint64_t pos;
+    if (bytes.n < sizeof pos)
+        return NEXUS_OK;
+    memcpy(&pos, bytes.p, sizeof pos);
+    nexus_status status = nexus__bgroup_mark_back(g, pos, nexus__slice_from(bytes, sizeof pos));
+    return status == NEXUS_ENOTFOUND ? NEXUS_OK : status;
+}
+
+static nexus_status on_gone(nexus__bgroup *g, nexus_slice bytes)
+{
+    uint64_t pos;
+    for (size_t at = 0; at + sizeof pos <= bytes.n; at += sizeof pos) {
+        memcpy(&pos, bytes.p + at, sizeof pos);
+        nexus__bgroup_drop_dead(g, pos);
+    }
+    return NEXUS_OK;
+}
+
 static nexus_status on_record(nexus__broker *b, const nexus__wal_record *r)
 {
     if (r->kind == KIND_EVENT)
@@ -109,6 +134,10 @@ static nexus_status on_record(nexus__broker *b, const nexus__wal_record *r)
         return on_leases(g, r->payload);
     case KIND_DEAD:
         return on_dead(g, r->payload);
+    case KIND_BACK:
+        return on_back(g, r->payload);
+    case KIND_GONE:
+        return on_gone(g, r->payload);
     default:
         return NEXUS_OK; /* of a later version */
     }
@@ -131,7 +160,10 @@ nexus_status nexus__broker_recover(nexus__broker *b)
             break;
     }
     nexus__wal_reader_close(reader);
-    for (size_t i = 0; i < b->group_count; i++)
+    status = status == NEXUS_EDONE ? NEXUS_OK : status;
+    for (size_t i = 0; i < b->group_count && status == NEXUS_OK; i++) {
         nexus__bgroup_forget(b->group_list[i]);
-    return status == NEXUS_EDONE ? NEXUS_OK : status;
+        status = nexus__bgroup_hand_back(b->group_list[i]);
+    }
+    return status;
 }

@@ -352,6 +352,27 @@ static void on_settle(conn *c, uint64_t id, nexus__wire_in *in)
     reply(c, WIRE_SETTLE, status, id, NEXUS_S(""));
 }
 
+static nexus_status dead_letters(nexus__bgroup *g, uint16_t op, nexus__wire_in *in, nexus__buf *body)
+{
+    nexus__dead_query query;
+    nexus__dead_report report = {0};
+    nexus_status status;
+    nexus__wire_take_dead_query(in, &query);
+    nexus_slice data = op == WIRE_REDRIVE ? nexus__wire_take_text(in) : NEXUS_S("");
+    uint32_t dry = op == WIRE_REDRIVE ? nexus__wire_take_u32(in) : 0;
+    uint64_t expect = op == WIRE_PURGE ? nexus__wire_take_u64(in) : 0;
+    if (in->bad)
+        return nexus__fail(NEXUS_EPROTO, "an unreadable query of dead letters");
+    if (op == WIRE_DEAD)
+        return nexus__bgroup_dead(g, &query, body);
+    if (op == WIRE_REDRIVE)
+        status = nexus__bgroup_redrive(g, &query, data, dry != 0, &report);
+    else
+        status = nexus__bgroup_purge(g, &query, expect, &report);
+    nexus__buf_append(body, &report, sizeof report);
+    return status;
+}
+
 static void on_group_report(conn *c, const nexus__wire_head *head, nexus__wire_in *in)
 {
     joined *j = group_of(c, nexus__wire_take_u32(in));
@@ -372,8 +393,7 @@ static void on_group_report(conn *c, const nexus__wire_head *head, nexus__wire_i
         j->watching = true;
         atomic_store(&j->fresh, true);
     } else {
-        uint64_t after = nexus__wire_take_u64(in);
-        status = nexus__bgroup_dead(j->group, after, nexus__wire_take_u32(in), &body);
+        status = dead_letters(j->group, head->op, in, &body);
     }
     reply(c, head->op, status, head->id, nexus__buf_slice(&body));
     nexus__buf_free(&body);
@@ -439,6 +459,8 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
     case WIRE_SYNC:
     case WIRE_STATS:
     case WIRE_DEAD:
+    case WIRE_REDRIVE:
+    case WIRE_PURGE:
     case WIRE_WATCH:
         on_group_report(c, head, &in);
         break;

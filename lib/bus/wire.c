@@ -129,3 +129,25 @@ void nexus__wire_take_read_request(nexus__wire_in *in, nexus__read_request *r)
     r->filter.stream = nexus__wire_take_text(in);
     r->filter.category = nexus__wire_take_text(in);
 }
+
+void nexus__wire_dead_query(nexus__buf *out, const nexus__dead_query *q)
+{
+    nexus__wire_text(out, q->types);
+    nexus__wire_text(out, q->key);
+    nexus__wire_text(out, q->reason);
+    nexus__wire_u64(out, q->pos);
+    nexus__wire_u64(out, q->after);
+    nexus__wire_u64(out, (uint64_t)q->before_ns);
+    nexus__wire_u32(out, q->limit);
+}
+
+void nexus__wire_take_dead_query(nexus__wire_in *in, nexus__dead_query *q)
+{
+    q->types = nexus__wire_take_text(in);
+    q->key = nexus__wire_take_text(in);
+    q->reason = nexus__wire_take_text(in);
+    q->pos = nexus__wire_take_u64(in);
+    q->after = nexus__wire_take_u64(in);
+    q->before_ns = (int64_t)nexus__wire_take_u64(in);
+    q->limit = nexus__wire_take_u32(in);
+}

@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "bus/broker.h"
 
-#define NEXUS__WIRE_VERSION 1u
+#define NEXUS__WIRE_VERSION 2u
 #define NEXUS__WIRE_BODY_MAX (20u << 20)
 #define NEXUS__WIRE_REPLY 0x8000u
 
@@ -23,13 +23,15 @@ enum {
     WIRE_SETTLE = 5,   /* u32 group, u64 pos, u64 token, u32 how, u32 ms, text reason */
     WIRE_SYNC = 6,     /* u32 group */
     WIRE_STATS = 7,    /* u32 group -> nexus_group_stats */
-    WIRE_DEAD = 8,     /* u32 group, u64 after, u32 limit -> JSON */
+    WIRE_DEAD = 8,     /* u32 group, query -> JSON */
     WIRE_READ = 9,     /* range and filter -> u64 next, u32 n, {event} */
     WIRE_HEAD = 10,    /* -> u64 */
     WIRE_VERSION = 11, /* text stream -> i64 */
     WIRE_WATCH = 12,   /* u32 group; from then on WIRE_WAKE frames come unasked */
     WIRE_WAKE = 13,    /* u32 group */
-    WIRE_OP_MAX = 13
+    WIRE_REDRIVE = 14, /* u32 group, query, text data, u32 dry -> report */
+    WIRE_PURGE = 15,   /* u32 group, query, u64 expect -> report */
+    WIRE_OP_MAX = 15
 };
 
 typedef struct nexus__wire_head {
@@ -91,6 +93,8 @@ typedef struct nexus__read_request {
     int64_t from_time_ns, from_version;
     uint32_t max, wait_ms;
 } nexus__read_request;
+void nexus__wire_dead_query(nexus__buf *out, const nexus__dead_query *q);
+void nexus__wire_take_dead_query(nexus__wire_in *in, nexus__dead_query *q);
 void nexus__wire_read_request(nexus__buf *out, const nexus__read_request *r);
 void nexus__wire_take_read_request(nexus__wire_in *in, nexus__read_request *r);
 

@@ -151,7 +151,7 @@ Test(group, after_the_last_attempt_it_is_a_dead_letter_with_a_copy)
     for (int round = 0; round < 2; round++) {
         char *json;
         size_t n;
-        cr_assert(nexus_group_dead(&json, &n, g, 0, 100) == NEXUS_OK);
+        cr_assert(nexus_group_dead(&json, &n, g, NULL) == NEXUS_OK);
         cr_assert(strstr(json, "\"pos\":1,\"attempts\":3,\"reason\":\"cannot \\\"parse\\\"\""), "%s", json);
         cr_assert(strstr(json, "\"reason\":\"no use\"") && strstr(json, "\"data\":{\"poison\":true}"), "%s", json);
         nexus_free(json);
