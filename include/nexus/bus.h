@@ -212,7 +212,7 @@ NEXUS_API nexus_status nexus_delivery_term(nexus_delivery *delivery, const char 
 NEXUS_API nexus_status nexus_delivery_extend(nexus_delivery *delivery, uint32_t ms);
 /** The reason a handler gives with NEXUS_RETRY or NEXUS_REJECT; copied, cut at 255 bytes. */
 NEXUS_API void nexus_delivery_reason(nexus_delivery *delivery, const char *reason);
-/** Frees it; when it was not settled, its lease runs out by itself. */
+/** Frees it, also after its group was closed; when it was not settled, its lease runs out by itself. */
 NEXUS_API void nexus_delivery_free(nexus_delivery *delivery);
 
 /** A report: set size, the rest is filled. */
@@ -227,6 +227,13 @@ typedef struct nexus_group_stats {
     int64_t lag_ms; /**< age of the oldest unsettled event loaded; 0 = none */
 } nexus_group_stats;
 NEXUS_API nexus_status nexus_group_read_stats(nexus_group *group, nexus_group_stats *stats);
+
+/**
+ * All groups of the bus as a JSON array of {"name","types","order","floor","head","lag","lag_ms","inflight","delayed","dead",
+ * "state","detail"}. state says why a group does not move, the first that fits: DLQ_FULL, CAUGHT_UP, INFLIGHT_FULL, NO_MEMBER
+ * (nobody has asked for 5 s), LANES_BLOCKED (detail: keys, attempts, reasons), MOVING. nexus_free(*out).
+ */
+NEXUS_API nexus_status nexus_bus_groups(char **out, size_t *n, nexus_bus *bus) NEXUS_MUST_CHECK;
 
 /* --- dead letters ----------------------------------------------------------------------------- */
 

@@ -108,6 +108,7 @@ nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q,
 /* Removes them for good when they are `expect`; else NEXUS_ECONFLICT, and report->matched tells. Durable on return. */
 nexus_status nexus__bgroup_purge(nexus__bgroup *g, const nexus__dead_query *q, uint64_t expect,
                                  nexus__dead_report *report) NEXUS_MUST_CHECK;
+nexus_status nexus__broker_groups(nexus__broker *b, nexus__buf *json); /* as nexus_bus_groups */
 const nexus__group_config *nexus__bgroup_config(const nexus__bgroup *g);
 
 /* Told, on any thread and under a lock, when a take may find something: do no more than wake somebody. */

@@ -119,8 +119,7 @@ bool nexus_bus_is_owner(const nexus_bus *bus)
     return atomic_load(&((nexus_bus *)(uintptr_t)bus)->broker) != NULL;
 }
 
-/* A call that can simply be made again when the connection ends on the way. */
-static nexus_status ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__broker **broker, void *out, size_t n)
+nexus_status nexus__bus_ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__broker **broker, nexus__buf *answer)
 {
     int64_t until = nexus__bus_until(bus, 0);
     for (;;) {
@@ -128,18 +127,25 @@ static nexus_status ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__br
         nexus_status status = nexus__bus_backend(bus, until, broker, &remote);
         if (status != NEXUS_OK || *broker)
             return status;
-        nexus__buf answer;
-        nexus__buf_init(&answer, bus->alloc, 0);
-        status = nexus__remote_call(remote, op, body, until, &answer);
-        if (status == NEXUS_OK && answer.len != n)
-            status = nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer");
-        if (status == NEXUS_OK)
-            memcpy(out, answer.p, n);
-        nexus__buf_free(&answer);
+        status = nexus__remote_call(remote, op, body, until, answer);
         nexus__remote_unref(remote);
         if (status != NEXUS_ECLOSED)
             return status;
     }
+}
+
+/* An answer of n bytes. */
+static nexus_status ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__broker **broker, void *out, size_t n)
+{
+    nexus__buf answer;
+    nexus__buf_init(&answer, bus->alloc, 0);
+    nexus_status status = nexus__bus_ask(bus, op, body, broker, &answer);
+    if (status == NEXUS_OK && !*broker && answer.len != n)
+        status = nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer");
+    if (status == NEXUS_OK && !*broker)
+        memcpy(out, answer.p, n);
+    nexus__buf_free(&answer);
+    return status;
 }
 
 nexus_status nexus_bus_head(nexus_bus *bus, uint64_t *pos)

@@ -10,8 +10,6 @@
 #include "bus/internal.h"
 #include "json/write.h"
 
-enum { LETTERS_MAX = 1000000 }; /* of a group; then failing events wait instead of being given up */
-
 /* --- keeping ------------------------------------------------------------------------------------------------------ */
 
 static void free_letter(nexus__bgroup *g, dead *d)
@@ -40,8 +38,9 @@ void nexus__bgroup_free_dead(nexus__bgroup *g)
 
 static nexus_status keep(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored)
 {
-    if (g->dead_count >= LETTERS_MAX)
-        return nexus__fail(NEXUS_ELIMIT, "group %s has %d dead letters; redrive or purge them", g->name, LETTERS_MAX);
+    if (g->dead_count >= NEXUS__LETTERS_MAX)
+        return nexus__fail(NEXUS_ELIMIT, "group %s has %d dead letters; redrive or purge them", g->name,
+                           NEXUS__LETTERS_MAX);
     nexus__bgroup_drop_dead(g, d->pos); /* it was handed out again, and failed again */
     dead *x = nexus__calloc(g->broker->alloc, 1, sizeof *x);
     char *text = nexus__strndup(g->broker->alloc, reason);

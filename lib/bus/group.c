@@ -502,6 +502,7 @@ nexus_status nexus__bgroup_take(nexus__bgroup *g, bool remote, nexus__lease *out
     int64_t now = nexus__mono_ns();
     *got = 0;
     pthread_mutex_lock(&g->lock);
+    g->taken_ns = now;
     expire_locked(g, now);
     size_t room = g->inflight < g->config.max_inflight ? (size_t)(g->config.max_inflight - g->inflight) : 0;
     nexus_status status = room ? load(g, max < room ? max : room) : NEXUS_OK;

@@ -9,6 +9,7 @@
 
 struct nexus_delivery {
     nexus_group *group;
+    const nexus_alloc *alloc;
     nexus__stored *stored;
     uint64_t token;
     uint32_t attempt;
@@ -207,6 +208,7 @@ static nexus_delivery *delivery_new(nexus_group *g, nexus__stored *stored, uint6
         return NULL;
     }
     d->group = g;
+    d->alloc = g->bus->alloc;
     d->stored = stored;
     d->token = token;
     d->attempt = attempt;
@@ -249,8 +251,8 @@ static nexus_status read_leases(nexus_group *g, nexus_slice body, nexus_delivery
     return in.bad ? nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer") : NEXUS_OK;
 }
 
-static nexus_status fetch_remote(nexus_group *g, const nexus__group_backend *b, nexus_delivery **out, size_t max, uint32_t wait_ms,
-                                 size_t *got)
+static nexus_status fetch_remote(nexus_group *g, const nexus__group_backend *b, nexus_delivery **out, size_t max,
+                                 uint32_t wait_ms, size_t *got)
 {
     uint32_t body[3] = {b->index, (uint32_t)(max < 1024 ? max : 1024), wait_ms};
     nexus__buf answer;
@@ -314,8 +316,8 @@ void nexus_delivery_reason(nexus_delivery *d, const char *reason)
     snprintf(d->reason, sizeof d->reason, "%s", reason ? reason : "");
 }
 
-static nexus_status settle_remote(nexus_group *g, const nexus__group_backend *b, uint64_t pos, uint64_t token, uint32_t how,
-                                  uint32_t ms, nexus_slice reason, int64_t until)
+static nexus_status settle_remote(nexus_group *g, const nexus__group_backend *b, uint64_t pos, uint64_t token,
+                                  uint32_t how, uint32_t ms, nexus_slice reason, int64_t until)
 {
     nexus__buf body;
     nexus__buf_init(&body, g->bus->alloc, 0);
@@ -407,7 +409,7 @@ void nexus_delivery_free(nexus_delivery *d)
 {
     if (!d)
         return;
-    const nexus_alloc *alloc = d->group->bus->alloc;
+    const nexus_alloc *alloc = d->alloc; /* its group may be closed by now */
     nexus__stored_unref(alloc, d->stored);
     nexus__buf_free(&d->json);
     nexus__free(alloc, d);

@@ -79,6 +79,10 @@ void nexus__bus_unlink(nexus_bus *bus);
 void nexus__bus_publish_again(nexus_bus *bus); /* after the link is up */
 void nexus__bus_publish_end(nexus_bus *bus);   /* at close */
 
+/* A call that can simply be made again when the connection ends on the way. With *broker the caller asks by itself. */
+nexus_status nexus__bus_ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus__broker **broker,
+                            nexus__buf *answer) NEXUS_MUST_CHECK;
+
 /* Who answers for a group now: the broker of this process, or the connection to its owner. */
 typedef struct nexus__group_backend {
     nexus__bgroup *local;

@@ -93,6 +93,7 @@ struct nexus__bgroup {
     entry **timers; /* heap by due_ns */
     size_t timer_count, timer_cap;
     uint64_t inflight, delivered, acked, redelivered;
+    int64_t taken_ns; /* when somebody last asked for events, monotonic; 0 = never */
     uint64_t next_token;
     nexus__list dead;
     nexus__map dead_by_pos;
@@ -158,6 +159,7 @@ void nexus__bgroup_forget(nexus__bgroup *g); /* what is known at or below the fl
 /* Takes the stored event into the window's by-way: ready again, before younger events of its key. */
 nexus_status nexus__bgroup_readmit(nexus__bgroup *g, nexus__stored *stored, uint32_t attempts);
 
+enum { NEXUS__LETTERS_MAX = 1000000 }; /* then failing events wait instead of being given up */
 /* dead.c. Takes the reference to the event, in any case. */
 nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored);
 void nexus__bgroup_drop_dead(nexus__bgroup *g, uint64_t pos); /* settled or purged */

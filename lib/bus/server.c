@@ -369,7 +369,8 @@ static nexus_status dead_letters(nexus__bgroup *g, uint16_t op, nexus__wire_in *
         status = nexus__bgroup_redrive(g, &query, data, dry != 0, &report);
     else
         status = nexus__bgroup_purge(g, &query, expect, &report);
-    nexus__buf_append(body, &report, sizeof report);
+    if (status == NEXUS_OK) /* else the body is the message */
+        nexus__buf_append(body, &report, sizeof report);
     return status;
 }
 
@@ -446,6 +447,14 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
     case WIRE_SETTLE:
         on_settle(c, head->id, &in);
         break;
+    case WIRE_GROUPS: {
+        nexus__buf groups;
+        nexus__buf_init(&groups, c->server->alloc, NEXUS__WIRE_BODY_MAX);
+        nexus_status status = nexus__broker_groups(c->server->broker, &groups);
+        reply(c, WIRE_GROUPS, status, head->id, nexus__buf_slice(&groups));
+        nexus__buf_free(&groups);
+        break;
+    }
     case WIRE_HEAD: {
         uint64_t pos = nexus__wal_durable(nexus__broker_wal(c->server->broker));
         reply(c, WIRE_HEAD, NEXUS_OK, head->id, nexus__slice(&pos, sizeof pos));

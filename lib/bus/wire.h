@@ -31,7 +31,8 @@ enum {
     WIRE_WAKE = 13,    /* u32 group */
     WIRE_REDRIVE = 14, /* u32 group, query, text data, u32 dry -> report */
     WIRE_PURGE = 15,   /* u32 group, query, u64 expect -> report */
-    WIRE_OP_MAX = 15
+    WIRE_GROUPS = 16,  /* -> JSON */
+    WIRE_OP_MAX = 16
 };
 
 typedef struct nexus__wire_head {

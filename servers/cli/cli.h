@@ -78,6 +78,7 @@ int cli_status(cli *c);
 int cli_login(cli *c);
 int cli_ingest(cli *c);
 int cli_events(cli *c);
+int cli_dlq(cli *c);
 int cli_check(cli *c);
 int cli_explain(cli *c);
 int cli_routes(cli *c);

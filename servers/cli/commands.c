@@ -1,4 +1,4 @@
-/* The small subcommands: status, events, notify, admin, completion. */
+/* The small subcommands: status, notify, admin, completion. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,67 +85,6 @@ int cli_status(cli *c)
     if (answering == 0)
         cli_fail("no service answers; scripts/start-microservices.sh start runs them");
     return ready == SERVICE_COUNT ? CLI_DONE : answering > 0 ? CLI_REFUSED : CLI_UNREACHABLE;
-}
-
-/* --- events ------------------------------------------------------------------------------------------------------- */
-
-static nexus_status tail(cli *c, nexus_bus *bus, const char *type, long count)
-{
-    nexus_reader_opts opts = NEXUS_READER_OPTS_INIT;
-    nexus_reader *reader = NULL;
-    uint64_t head = 0;
-    (void)c;
-    nexus_status status = nexus_bus_head(bus, &head);
-    if (status != NEXUS_OK)
-        return status;
-    opts.types = type;
-    opts.start = NEXUS_START_POS;
-    opts.start_pos = head + 1;
-    status = nexus_reader_open(&reader, bus, &opts);
-    for (long shown = 0; status == NEXUS_OK && (count == 0 || shown < count);) {
-        const char *text = NULL;
-        size_t n = 0;
-        status = nexus_reader_next_json(reader, &text, &n, 1000);
-        if (status == NEXUS_ETIMEDOUT || status == NEXUS_EDONE || status == NEXUS_EAGAIN) {
-            status = NEXUS_OK;
-            continue;
-        }
-        if (status != NEXUS_OK)
-            break;
-        cli_print_json((nexus_slice){text, n});
-        fflush(stdout);
-        shown++;
-    }
-    nexus_reader_close(reader);
-    return status;
-}
-
-int cli_events(cli *c)
-{
-    const char *type = cli_option(c, "--type"), *count = cli_option(c, "--count");
-    int code = cli_words(c, 1, 1, "events tail [--type PATTERN] [--count N]");
-    if (code != CLI_DONE)
-        return code;
-    if (strcmp(c->argv[0], "tail") != 0) {
-        cli_fail("events knows tail");
-        return CLI_USAGE;
-    }
-    char url[CLI_PATH_MAX + 16];
-    const char *setting = nexus_settings_text(c->settings, "bus_url");
-    snprintf(url, sizeof url, "file:%s/bus", c->state);
-    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
-    nexus_bus *bus = NULL;
-    opts.role = NEXUS_BUS_CLIENT;
-    nexus_status status = nexus_bus_open(&bus, *setting ? setting : url, &opts);
-    if (status != NEXUS_OK) {
-        cli_fail("the bus cannot be reached: %s", nexus_error_message());
-        return CLI_UNREACHABLE;
-    }
-    status = tail(c, bus, type, count ? strtol(count, NULL, 10) : 0);
-    if (status != NEXUS_OK)
-        cli_fail("%s", nexus_error_message());
-    nexus_bus_close(bus);
-    return status == NEXUS_OK ? CLI_DONE : CLI_REFUSED;
 }
 
 /* --- notify ------------------------------------------------------------------------------------------------------- */

@@ -15,7 +15,12 @@ const cli_command cli_commands[] = {
     {"demo", "", "Walks an order through the running topology", cli_demo},
     {"ingest", "FILE [--map a=b,…] [--format ndjson|combined] [--event NAME] [--batch N] [--restart]",
      "Imports events; twice changes nothing", cli_ingest},
-    {"events", "tail [--type PATTERN] [--count N]", "Shows events of the bus as they happen", cli_events},
+    {"events", "tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S]",
+     "Events of the bus as they happen; its groups, and why one is stuck; publishes one", cli_events},
+    {"dlq",
+     "list GROUP | show GROUP POSITION | redrive GROUP [--rate N] [--data JSON] [--dry-run] | purge GROUP --expect N\n"
+     "                        [--type PATTERN] [--key K] [--reason PART] [--pos N] [--limit N]",
+     "Dead letters of a group: looks at them, hands them out again, removes them", cli_dlq},
     {"check", "FILE", "Checks a routes file of the gateway: 0 fine, 1 wrong, 2 usage", cli_check},
     {"explain", "METHOD URL [-H 'Name: value'] [--from ADDRESS]", "What the gateway would do with a request, and why",
      cli_explain},

@@ -190,7 +190,7 @@ def test_login_keeps_a_private_session_and_refreshes_it(world):
     (("ingest", "--nope", "x"), 2, "unknown option"),
     (("ingest", "/does/not/exist"), 2, "cannot open"),
     (("ingest", "--map", "a=nonsense", "x"), 2, "no field of an event"),
-    (("events", "sprint"), 2, "events knows tail"),
+    (("events", "sprint"), 2, "usage: nexus events"),
     (("explain", "GET"), 2, "usage"),
     (("completion", "fish"), 2, "bash or zsh"),
     (("status",), 3, "no service answers"),

@@ -286,3 +286,37 @@ Test(dead, are_the_clients_too)
     nexus_bus_close(owner);
     scratch_remove(dir);
 }
+
+static char *groups_of(nexus_bus *bus)
+{
+    static char text[8000];
+    char *json;
+    size_t n;
+    cr_assert(nexus_bus_groups(&json, &n, bus) == NEXUS_OK && n < sizeof text);
+    memcpy(text, json, n + 1);
+    nexus_free(json);
+    return text;
+}
+
+Test(explain, says_why_a_group_does_not_move)
+{
+    char *dir = scratch_dir();
+    nexus_bus *bus = bus_open(dir), *client = bus_open(dir);
+    nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
+    opts.max_inflight = 1;
+    nexus_group *g = join(bus, "g", &opts);
+    cr_assert(strstr(groups_of(bus), "\"lag\":0") && strstr(groups_of(bus), "\"state\":\"CAUGHT_UP\""));
+    put(bus, "t", "order-7", "1");
+    cr_assert(strstr(groups_of(bus), "\"state\":\"NO_MEMBER\",\"detail\":\"nobody has asked\""), "%s", groups_of(bus));
+    nexus_delivery *d = take(g, 0);
+    cr_assert(strstr(groups_of(client), "\"state\":\"INFLIGHT_FULL\""), "%s", groups_of(client));
+    cr_assert(nexus_delivery_nak(d, 60000, "the printer burns") == NEXUS_OK);
+    nexus_delivery_free(d);
+    cr_assert(
+        strstr(groups_of(client), "\"state\":\"LANES_BLOCKED\",\"detail\":\"order-7 (attempt 1: the printer burns)\""),
+        "%s", groups_of(client));
+    nexus_group_close(g);
+    nexus_bus_close(client);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}

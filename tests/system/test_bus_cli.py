@@ -1,0 +1,74 @@
+"""What the command line says of the bus, and does to it, while a server owns it."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness import BUILD, ROOT, SLOW, Topology, binary
+
+
+@pytest.fixture(scope="module")
+def topology(tmp_path_factory):
+    with Topology(tmp_path_factory.mktemp("bus"), ["backend", "notification"]) as t:
+        yield t
+
+
+def nexus(t, *words):
+    env = {**t.env, "PATH": os.environ["PATH"]}
+    return subprocess.run([binary("nexus"), *words], env=env, capture_output=True, text=True, timeout=60 * SLOW)
+
+
+def test_groups_and_why_they_do_not_move(topology):
+    said = nexus(topology, "events", "groups", "--json")
+    assert said.returncode == 0, said
+    groups = {g["name"]: g for g in json.loads(said.stdout)}
+    assert groups and all(g["state"] in ("CAUGHT_UP", "MOVING") for g in groups.values()), groups
+    shown = nexus(topology, "events", "groups").stdout.splitlines()
+    assert shown[0].split()[:3] == ["name", "state", "lag"] and len(shown) == len(groups) + 1
+
+
+@pytest.mark.skipif("asan" in BUILD.name, reason="a sanitized library needs a sanitized interpreter")
+def test_dead_letters_are_looked_at_handed_out_again_and_removed(topology):
+    os.environ["NEXUS_LIBRARY"] = str(BUILD / "lib/libnexus.so")
+    sys.path.insert(0, str(ROOT / "bindings/python"))
+    binding = pytest.importorskip("nexus")
+    with binding.Bus(f"file:{topology.state}/bus") as bus, bus.group("shop", types="shop.*") as group:
+        for i in range(4):
+            said = nexus(topology, "events", "publish", "shop.sale", json.dumps({"n": i}), "--subject", f"till-{i % 2}")
+            assert said.returncode == 0 and json.loads(said.stdout)["position"] > 0
+        taken = 0
+        while taken < 4:
+            for delivery in group.fetch(4, wait_ms=2000):
+                delivery.term("drawer is stuck")
+                taken += 1
+        listed = nexus(topology, "dlq", "list", "shop")
+        assert listed.returncode == 0 and listed.stdout.count("shop.sale  till-0  after 1: drawer is stuck") == 2
+        letters = json.loads(nexus(topology, "dlq", "list", "shop", "--key", "till-1", "--json").stdout)
+        assert [x["event"]["data"]["n"] for x in letters] == [1, 3]
+        first = str(letters[0]["pos"])
+        assert json.loads(nexus(topology, "dlq", "show", "shop", first).stdout)[0]["event"]["data"] == {"n": 1}
+        dry = nexus(topology, "dlq", "redrive", "shop", "--type", "shop.*", "--dry-run", "--json")
+        assert json.loads(dry.stdout) == {"matched": 4, "redriven": 0}
+        edited = nexus(topology, "dlq", "redrive", "shop", "--pos", first, "--data", '{"n":100}')
+        assert edited.returncode == 0 and "1 match, 1 handed out again" in edited.stdout
+        (again,) = group.fetch(1, wait_ms=2000)
+        assert again.event["data"] == {"n": 100} and again.attempt == 1
+        again.ack()
+        refused = nexus(topology, "dlq", "purge", "shop", "--expect", "4")
+        assert refused.returncode == 1 and "3 dead letters match, not 4" in refused.stderr
+        assert nexus(topology, "dlq", "purge", "shop", "--expect", "3").returncode == 0
+        assert nexus(topology, "dlq", "list", "shop", "--json").stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [("dlq",), ("dlq", "list"), ("dlq", "paint", "g"), ("dlq", "purge", "g"), ("dlq", "show", "g"),
+                                   ("events",), ("events", "publish", "x"), ("events", "groups", "x")])
+def test_wrong_words_are_usage(topology, words):
+    said = nexus(topology, *words)
+    assert said.returncode == 2 and "usage" in said.stderr, said
+
+
+def test_a_group_that_is_not_there(topology):
+    said = nexus(topology, "dlq", "list", "nobody")
+    assert said.returncode == 1 and "there is no group nobody" in said.stderr
