@@ -34,6 +34,7 @@ typedef struct nexus_cache_opts {
     uint32_t connect_timeout_ms; /**< redis: 0 = 2000 */
     uint32_t timeout_ms;         /**< redis: each call, waiting for a connection included; 0 = 2000 */
     uint32_t queue_max;          /**< _async calls under way at most; 0 = 4096 */
+    bool lazy;                   /**< redis: connects when first used, so that opening never fails for want of a server */
 } nexus_cache_opts;
 
 #define NEXUS_CACHE_OPTS_INIT NEXUS_SIZED(nexus_cache_opts)
@@ -78,6 +79,27 @@ NEXUS_API nexus_status nexus_cache_incr(nexus_cache *cache, nexus_slice key, int
                                         int64_t *value) NEXUS_MUST_CHECK;
 
 /**
+ * A Lua script that runs in the server, atomically: text and the hash by which the server knows it. Filled by
+ * nexus_cache_script_init, constant from then on.
+ */
+typedef struct nexus_cache_script {
+    const char *text; /**< borrowed */
+    char sha1[41];
+} nexus_cache_script;
+
+NEXUS_API nexus_status nexus_cache_script_init(nexus_cache_script *out, const char *text) NEXUS_MUST_CHECK;
+
+/**
+ * Runs a script with KEYS (1 to 16, the prefix put before each) and ARGV (64 at most): EVALSHA, and EVAL where the server
+ * has not seen it. What it returns is a text (*value and *n as of nexus_cache_get; NULL and 0 with a number) or a whole
+ * number (*number). NEXUS_ENOTSUP: the cache is `memory:`. NEXUS_ENOTFOUND: it returned nil. NEXUS_EUNKNOWN: no answer came,
+ * it may have run.
+ */
+NEXUS_API nexus_status nexus_cache_eval(char **value, size_t *n, int64_t *number, nexus_cache *cache,
+                                        const nexus_cache_script *script, const nexus_slice *keys, size_t key_count,
+                                        const nexus_slice *args, size_t arg_count) NEXUS_MUST_CHECK;
+
+/**
  * How an _async call ended. value: what get found, valid during the callback; number: the sum of incr. Runs exactly
  * once, on the loop of the options, never inside the call.
  */
@@ -97,6 +119,11 @@ NEXUS_API nexus_status nexus_cache_del_async(nexus_cache *cache, nexus_slice key
                                              void *user_data) NEXUS_MUST_CHECK;
 NEXUS_API nexus_status nexus_cache_incr_async(nexus_cache *cache, nexus_slice key, int64_t delta, uint64_t ttl_ms,
                                               nexus_cache_fn *fn, void *user_data) NEXUS_MUST_CHECK;
+
+/** The script is borrowed until fn has run. */
+NEXUS_API nexus_status nexus_cache_eval_async(nexus_cache *cache, const nexus_cache_script *script,
+                                              const nexus_slice *keys, size_t key_count, const nexus_slice *args,
+                                              size_t arg_count, nexus_cache_fn *fn, void *user_data) NEXUS_MUST_CHECK;
 
 #ifdef __cplusplus
 }

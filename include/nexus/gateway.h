@@ -45,6 +45,9 @@ typedef struct nexus_gateway_opts {
     uint64_t body_max_bytes; /**< of a request, where the route sets none; 0 = 64 MiB */
     uint32_t watch_ms;       /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up; 0 = 1,048,576 */
+    const char *limit_store; /**< redis://… that counts limits of scope "cluster"; borrowed until close; NULL: routes files
+                                  with such limits are refused */
+    uint32_t limit_nodes;    /**< gateways that share it: each admits its share while the store is away; 0 = 1 */
     nexus_log *log;          /**< told what limits that are not enforced would refuse; borrowed until close; NULL = nobody */
     const struct nexus_key *identity_key; /**< private; signs X-Nexus-Identity of routes with "identity"; borrowed until
                                                close; NULL: such routes files are refused */

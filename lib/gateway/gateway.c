@@ -294,6 +294,8 @@ void nexus_gateway_close(nexus_gateway *g)
     while (g->locked.busy)
         pthread_cond_wait(&g->locked.idle, &g->locked.mutex);
     pthread_mutex_unlock(&g->locked.mutex);
+    for (uint32_t i = 0; i < g->loop_count; i++)
+        nexus_cache_close(g->loops[i].limits.store); /* who waits for it is told on his loop */
     for (uint32_t i = 0; i < g->loop_count; i++) {
         if (g->loops[i].loop)
             close_on_loop(&g->loops[i]);

@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 
 #include "gateway/filter.h"
+#include "gateway/filters/limit.h"
 #include "gateway/frames.h"
 #include "gateway/history.h"
 #include "gateway/middleware.h"
@@ -92,6 +93,7 @@ struct nexus__gw_loop {
     atomic_bool swap_posted;
     int64_t next_look;   /* at the watched file */
     nexus__uplink *live; /* whose event is handled; NULL once it was freed meanwhile */
+    nexus__limit_loop limits;
     nexus_timer *timer;  /* loop 0: watches the file, runs the health checks */
 };
 
@@ -102,6 +104,7 @@ struct nexus_gateway {
     atomic_bool closed;
     nexus_gateway_opts opts;
     nexus_limiter *limits;
+    nexus_cache_script limit_script; /* once a route has a shared policy */
     atomic_uint_fast64_t evictions_told; /* of the limits, to the metrics */
     nexus_principal *anonymous;         /* once a route takes it */
     nexus__gw_middlewares *middlewares; /* NULL = none */

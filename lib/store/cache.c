@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/codec.h"
 #include "base/status.h"
+#include "crypto/hash.h"
 #include "runtime/loop.h"
 #include "store/cache.h"
 
@@ -243,6 +245,75 @@ nexus_status nexus_cache_incr(nexus_cache *cache, nexus_slice key, int64_t delta
     return status;
 }
 
+/* --- scripts --------------------------------------------------------------------------------- */
+
+nexus_status nexus_cache_script_init(nexus_cache_script *out, const char *text)
+{
+    uint8_t digest[NEXUS__DIGEST_MAX];
+    nexus__buf hex = {.p = out->sha1, .cap = sizeof out->sha1, .max = sizeof out->sha1};
+    nexus_status status = nexus__hash(NEXUS__SHA1, nexus__slice_c(text), digest);
+    if (status != NEXUS_OK)
+        return status;
+    out->text = text;
+    nexus__hex_append(&hex, digest, nexus__digest_size(NEXUS__SHA1));
+    out->sha1[sizeof out->sha1 - 1] = '\0';
+    return NEXUS_OK;
+}
+
+static void put_word(nexus__buf *out, nexus_slice prefix, nexus_slice word)
+{
+    uint32_t n = (uint32_t)(prefix.n + word.n);
+    nexus__buf_append(out, &n, sizeof n);
+    nexus__buf_slice_append(out, prefix);
+    nexus__buf_slice_append(out, word);
+}
+
+/* The call that stands for the script; words must outlive it. */
+static nexus_status pack(nexus__cache_call *call, nexus__buf *words, const nexus_cache *cache,
+                         const nexus_cache_script *script, const nexus_slice *keys, size_t key_count,
+                         const nexus_slice *args, size_t arg_count)
+{
+    if (!cache || key_count == 0 || key_count > NEXUS__CACHE_SCRIPT_KEYS || arg_count > NEXUS__CACHE_SCRIPT_ARGS)
+        return nexus__fail(NEXUS_EINVAL, "a script has 1 to %d keys and at most %d arguments", NEXUS__CACHE_SCRIPT_KEYS,
+                           NEXUS__CACHE_SCRIPT_ARGS);
+    if (!cache->ops->scripts)
+        return nexus__fail(NEXUS_ENOTSUP, "a %s cache runs no scripts: use redis://", cache->ops->kind);
+    for (size_t i = 0; i < key_count; i++) {
+        nexus_status status = check_call(cache, keys[i], (nexus_slice){0}, 0);
+        if (status != NEXUS_OK)
+            return status;
+        put_word(words, nexus__slice(cache->prefix, cache->prefix_n), keys[i]);
+    }
+    for (size_t i = 0; i < arg_count; i++)
+        put_word(words, (nexus_slice){0}, args[i]);
+    *call = (nexus__cache_call){.op = NEXUS__CACHE_EVAL,
+                                .key = keys[0],
+                                .value = nexus__buf_slice(words),
+                                .script = script,
+                                .key_count = (uint32_t)key_count,
+                                .word_count = (uint32_t)(key_count + arg_count)};
+    return words->status;
+}
+
+nexus_status nexus_cache_eval(char **value, size_t *n, int64_t *number, nexus_cache *cache,
+                              const nexus_cache_script *script, const nexus_slice *keys, size_t key_count,
+                              const nexus_slice *args, size_t arg_count)
+{
+    nexus__cache_call call;
+    nexus__buf words;
+    nexus__buf_init(&words, cache ? cache->alloc : NULL, NEXUS__CACHE_VALUE_MAX);
+    nexus_status status = pack(&call, &words, cache, script, keys, key_count, args, arg_count);
+    if (status == NEXUS_OK)
+        status = run(cache, &call);
+    nexus__buf_free(&words);
+    if (status != NEXUS_OK)
+        return status;
+    *value = call.found;
+    *n = call.found_n;
+    *number = call.number;
+    return NEXUS_OK;
+}
+
 /* --- the _async form ------------------------------------------------------------------------- */
 
 static void tell(nexus__task *task)
@@ -354,4 +425,22 @@ nexus_status nexus_cache_incr_async(nexus_cache *cache, nexus_slice key, int64_t
 {
     nexus__cache_call call = {.op = NEXUS__CACHE_INCR, .key = key, .delta = delta, .ttl_ms = ttl_ms};
     return start(cache, &call, fn, user_data);
+}
+
+nexus_status nexus_cache_eval_async(nexus_cache *cache, const nexus_cache_script *script, const nexus_slice *keys,
+                                    size_t key_count, const nexus_slice *args, size_t arg_count, nexus_cache_fn *fn,
+                                    void *user_data)
+{
+    char space[2048]; /* what a decision needs; longer ones allocate */
+    nexus__cache_call call;
+    nexus__buf words = {.p = space, .cap = sizeof space, .max = sizeof space};
+    nexus_status status = pack(&call, &words, cache, script, keys, key_count, args, arg_count);
+    if (status != NEXUS_ETOOBIG)
+        return status != NEXUS_OK ? status : start(cache, &call, fn, user_data);
+    nexus__buf_init(&words, cache->alloc, NEXUS__CACHE_VALUE_MAX);
+    status = pack(&call, &words, cache, script, keys, key_count, args, arg_count);
+    if (status == NEXUS_OK)
+        status = start(cache, &call, fn, user_data);
+    nexus__buf_free(&words);
+    return status;
 }

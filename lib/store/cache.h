@@ -6,9 +6,14 @@
 
 #include "base/str.h"
 
-enum { NEXUS__CACHE_GET, NEXUS__CACHE_SET, NEXUS__CACHE_ADD, NEXUS__CACHE_DEL, NEXUS__CACHE_INCR };
+enum { NEXUS__CACHE_GET, NEXUS__CACHE_SET, NEXUS__CACHE_ADD, NEXUS__CACHE_DEL, NEXUS__CACHE_INCR, NEXUS__CACHE_EVAL };
 
-enum { NEXUS__CACHE_KEY_MAX = 512, NEXUS__CACHE_VALUE_MAX = 16 << 20 };
+enum {
+    NEXUS__CACHE_KEY_MAX = 512,
+    NEXUS__CACHE_VALUE_MAX = 16 << 20,
+    NEXUS__CACHE_SCRIPT_KEYS = 16,
+    NEXUS__CACHE_SCRIPT_ARGS = 64
+};
 
 /* One call with its answer. */
 typedef struct nexus__cache_call {
@@ -17,6 +22,9 @@ typedef struct nexus__cache_call {
     nexus_slice key, value; /* key with the prefix; both outlive the call */
     uint64_t ttl_ms;
     int64_t delta;
+    const nexus_cache_script *script; /* of EVAL; value holds its words, keys first, each behind its length (uint32) */
+    uint32_t key_count, word_count;
+    bool unknown; /* the server has not seen the script */
     nexus_status status;
     char *found; /* of GET: malloc'd, NUL beyond; the caller's */
     size_t found_n;
@@ -28,7 +36,8 @@ typedef struct nexus__cache_ops {
     size_t size;
     const char *kind;
     const char *scheme;
-    bool blocks; /* run must not be called on a loop thread */
+    bool blocks;  /* run must not be called on a loop thread */
+    bool scripts; /* it runs NEXUS__CACHE_EVAL */
     nexus_status (*open)(void **driver, const char *address, const nexus_cache_opts *opts);
     void (*close)(void *driver); /* completes what was submitted */
     void (*run)(void *driver, nexus__cache_call *call);

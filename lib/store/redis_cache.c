@@ -50,6 +50,24 @@ static void encode_put(nexus__buf *out, const nexus__cache_call *call, nexus_sli
     nexus__redis_encode(out, words, n);
 }
 
+/* EVALSHA, or EVAL once the server said that it does not know the script. */
+static void encode_script(nexus__buf *out, const nexus__cache_call *call)
+{
+    nexus_slice words[3 + NEXUS__CACHE_SCRIPT_KEYS + NEXUS__CACHE_SCRIPT_ARGS], rest = call->value;
+    char count[12];
+    size_t n = 3;
+    words[0] = call->unknown ? NEXUS_S("EVAL") : NEXUS_S("EVALSHA");
+    words[1] = nexus__slice_c(call->unknown ? call->script->text : call->script->sha1);
+    words[2] = nexus__slice(count, (size_t)snprintf(count, sizeof count, "%u", call->key_count));
+    for (uint32_t i = 0; i < call->word_count; i++) {
+        uint32_t len;
+        memcpy(&len, rest.p, sizeof len);
+        words[n++] = nexus__slice(rest.p + sizeof len, len);
+        rest = nexus__slice_from(rest, sizeof len + len);
+    }
+    nexus__redis_encode(out, words, n);
+}
+
 static void encode(nexus__buf *out, const nexus__cache_call *call)
 {
     char ttl_text[24], delta_text[24];
@@ -58,6 +76,9 @@ static void encode(nexus__buf *out, const nexus__cache_call *call)
     nexus_slice delta =
         nexus__slice(delta_text, (size_t)snprintf(delta_text, sizeof delta_text, "%lld", (long long)call->delta));
     switch (call->op) {
+    case NEXUS__CACHE_EVAL:
+        encode_script(out, call);
+        break;
     case NEXUS__CACHE_GET:
         nexus__redis_encode(out, (nexus_slice[]){NEXUS_S("GET"), call->key}, 2);
         break;
@@ -88,13 +109,24 @@ static nexus_status read_error(const nexus__cache_call *call, nexus_slice error)
 
 static nexus_status read_reply(nexus__cache_call *call, const nexus__redis_reply *reply)
 {
+    if (reply->type == NEXUS__REDIS_ERROR && call->op == NEXUS__CACHE_EVAL && !call->unknown &&
+        nexus__slice_starts(reply->text, NEXUS_S("NOSCRIPT"))) {
+        call->unknown = true;
+        return nexus__fail(NEXUS_EMISSING, "redis has not seen this script");
+    }
     if (reply->type == NEXUS__REDIS_ERROR)
         return read_error(call, reply->text);
+    if (call->op == NEXUS__CACHE_EVAL && reply->type == NEXUS__REDIS_INT) {
+        call->number = reply->number;
+        return NEXUS_OK;
+    }
+    if (call->op == NEXUS__CACHE_EVAL && reply->type == NEXUS__REDIS_OTHER)
+        return nexus__fail(NEXUS_EPROTO, "a script returned neither a text nor a whole number");
     if (reply->type == NEXUS__REDIS_NIL && call->op == NEXUS__CACHE_ADD)
         return nexus__fail(NEXUS_ECONFLICT, "the key is in the cache already");
     if (reply->type == NEXUS__REDIS_NIL || (call->op == NEXUS__CACHE_DEL && reply->number == 0))
         return nexus__fail(NEXUS_ENOTFOUND, "no such key in the cache");
-    if (call->op == NEXUS__CACHE_GET)
+    if (call->op == NEXUS__CACHE_GET || call->op == NEXUS__CACHE_EVAL)
         return nexus__cache_found(call, reply->text.p, reply->text.n) ? NEXUS_OK : NEXUS_ENOMEM;
     if (call->op == NEXUS__CACHE_INCR && !nexus__parse_i64(reply->text, &call->number))
         return nexus__fail(NEXUS_EPROTO, "redis answered an increment without a number");
@@ -109,8 +141,7 @@ static void lose(nexus__cache_call *call, nexus_status status)
     nexus__cache_set_status(call, call->op == NEXUS__CACHE_GET ? status : NEXUS_EUNKNOWN);
 }
 
-/* Sends the calls of a list and reads their answers; every call has its status after it. */
-static void exchange(nexus__redis *link, const nexus_alloc *alloc, nexus__cache_call *calls, int64_t deadline_ns)
+static void send_and_read(nexus__redis *link, const nexus_alloc *alloc, nexus__cache_call *calls, int64_t deadline_ns)
 {
     nexus__buf out;
     nexus__buf_init(&out, alloc, 0);
@@ -132,6 +163,21 @@ static void exchange(nexus__redis *link, const nexus_alloc *alloc, nexus__cache_
             nexus__cache_set_status(c, status);
         if (reply.native)
             nexus__redis_reply_free(&reply);
+    }
+}
+
+/* Sends the calls of a list and reads their answers; every call has its status after it. Scripts that the server has not
+ * seen go once more, as text. */
+static void exchange(nexus__redis *link, const nexus_alloc *alloc, nexus__cache_call *calls, int64_t deadline_ns)
+{
+    send_and_read(link, alloc, calls, deadline_ns);
+    for (nexus__cache_call *c = calls; c; c = c->next) {
+        nexus__cache_call *next = c->next;
+        if (!c->unknown || c->status != NEXUS_EMISSING)
+            continue;
+        c->next = NULL;
+        send_and_read(link, alloc, c, deadline_ns);
+        c->next = next;
     }
 }
 
@@ -340,10 +386,11 @@ static nexus_status redis_open(void **driver, const char *address, const nexus_c
     nexus_status status = nexus__redis_config_parse(&r->config, address);
     if (status == NEXUS_OK)
         status = nexus__pool_init(&r->pool, opts->alloc, opts->connections);
-    if (status == NEXUS_OK)
+    if (status == NEXUS_OK && !opts->lazy)
         status = take(r, &first);
     if (status == NEXUS_OK) {
-        give(r, first);
+        if (first)
+            give(r, first);
         status = opts->loop ? start_thread(r) : NEXUS_OK;
     }
     if (status != NEXUS_OK) {
@@ -359,6 +406,7 @@ const nexus__cache_ops nexus__redis_cache_ops = {
     .kind = "redis",
     .scheme = "redis://",
     .blocks = true,
+    .scripts = true,
     .open = redis_open,
     .close = redis_close,
     .run = redis_run,

@@ -2,12 +2,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const nexus_setting settings[] = {
     {"gateway_routes", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "Routes file; it is watched for changes. Unset: the routes of the nexus services."},
     {"gateway_watch_ms", NEXUS_SETTING_INT, "1000", 50, 3600000, NULL, "How often the routes file is looked at."},
+    {"gateway_nodes", NEXUS_SETTING_INT, "1", 1, 10000, NULL,
+     "Gateways that share limits of scope cluster: what each admits while redis_url does not answer is its share."},
     {"gateway_limit_keys", NEXUS_SETTING_INT, "1048576", 64, 0x7fffffff, NULL,
      "Keys that the limits remember at most, rounded up; about 21 bytes each."},
     {"gateway_body_max", NEXUS_SETTING_INT, "67108864", 1, 0x7fffffff, NULL,
@@ -70,6 +73,9 @@ static nexus_status open_gateway(gateway *g)
     opts.user_data = g;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
+    opts.limit_nodes = (uint32_t)nexus_settings_int(s, "gateway_nodes");
+    const char *store = nexus_settings_text(s, "redis_url");
+    opts.limit_store = strncmp(store, "redis:", 6) == 0 ? store : NULL;
     opts.limit_keys = (uint32_t)nexus_settings_int(s, "gateway_limit_keys");
     opts.body_max_bytes = (uint64_t)nexus_settings_int(s, "gateway_body_max");
     nexus_status status = gateway_identity_open(g);

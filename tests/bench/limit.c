@@ -50,7 +50,7 @@ void composite(nexus_limiter *limiter, const nexus__limit_set *set, unsigned *de
         const struct client *c = &clients[i % CLIENTS];
         nexus__limit_subject s = {.ip = nexus__slice_c(c->ip), .consumer = nexus__slice_c(c->name)};
         nexus__limit_outcome o;
-        nexus__limits_take(limiter, set, &s, 1, now, &o);
+        nexus__limits_take(limiter, set, &s, 1, now, NULL, &o);
         *denied += o.denied != 0 || nexus__limit_lines(&o, space).n == 0;
     }
 }
@@ -69,7 +69,7 @@ static double measure(nexus_limiter *limiter, const char *limits, int rounds)
     if (nexus__gw_config_parse(&config, "bench", nexus__slice_c(text), NULL))
         exit(1);
     const nexus__gw_limits_conf *c = nexus__gw_filter_conf(&config->routes.items[0], &nexus__gw_filter_limits);
-    if (nexus__limit_set_open(&set, &c->policies, NULL, NEXUS_S("orders"), 1, nexus__limiter_secret(limiter), NULL))
+    if (nexus__limit_set_open(&set, &c->policies, NULL, NEXUS_S("orders"), 1, 1, nexus__limiter_secret(limiter), NULL))
         exit(1);
     for (int i = 0; i < rounds; i++) {
         double start = cpu_ns();

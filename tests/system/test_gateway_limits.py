@@ -3,13 +3,16 @@ import base64
 import json
 import os
 import re
+import shutil
+import signal
 import socket
+import subprocess
 import threading
 
 import pytest
 
-from gateway_harness import start, service_only, up, upstream  # noqa: F401 (fixtures)
-from harness import ROOT, problem, request, wait_for
+from gateway_harness import Gateway, start, service_only, up, upstream  # noqa: F401 (fixtures)
+from harness import ROOT, free_port, problem, request, wait_for
 
 HOUR = {"period_s": 3600}
 
@@ -271,3 +274,159 @@ def test_a_broken_file_names_the_place(start, upstream):
     refused = g.admin("POST", "/admin/v1/check", json.dumps(body))
     assert refused.status == 422 and "/routes/0/limits/policies/0/key/0" in refused.json["detail"]
     problem(refused, 422)
+
+
+# --- shared by several gateways ----------------------------------------------------------------------------------------
+
+class Store:
+    """A redis-server that can be killed and brought back on its port."""
+
+    def __init__(self, folder):
+        if not shutil.which("redis-server"):
+            pytest.skip("redis-server is not installed (apt-get install redis-server)")
+        self.folder, self.port, self.process = folder, free_port(), None
+        self.url = f"redis://127.0.0.1:{self.port}"
+
+    def run(self):
+        self.process = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(self.answers, 10, "Redis")
+        return self
+
+    def answers(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as s:
+                s.sendall(b"PING\r\n")
+                return s.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def kill(self):
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def store(tmp_path):
+    one = Store(tmp_path)
+    yield one
+    one.kill()
+
+
+@pytest.fixture
+def several(tmp_path):
+    """Gateways beside each other."""
+    running = []
+
+    def make(n, routes, env):
+        for i in range(n):
+            folder = tmp_path / f"gateway{i}"
+            folder.mkdir()
+            running.append(Gateway(folder, routes, env))
+        return running
+
+    yield make
+    for g in running:
+        assert g.server.stop() == 0, g.server.tail()
+
+
+def shared(upstream, *policies):
+    return {"version": 1, "upstreams": {"a": up(upstream)}, "routes": limited(*policies)}
+
+
+@service_only
+def test_two_gateways_share_a_limit_exactly(several, store, quick):
+    store.run()
+    gateways = several(2, shared(quick, {"name": "all", "rate": 50, **HOUR, "scope": "cluster", "key": ["route"]},
+                                 {"name": "each", "rate": 45, **HOUR, "scope": "cluster"},
+                                 {"name": "trial", "rate": 10, **HOUR, "scope": "cluster", "enforce": False},
+                                 {"name": "here", "rate": 1000, **HOUR}), {"NEXUS_REDIS_URL": store.url})
+    statuses = []
+
+    def fire(g):
+        for _ in range(20):
+            statuses.append(g.call("GET", "/x").status)
+
+    threads = [threading.Thread(target=fire, args=(gateways[i % 2],)) for i in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert statuses.count(200) == 45 and statuses.count(429) == 115
+    answer = gateways[0].call("GET", "/x")
+    assert answer.json["violated-policies"] == ["each"] and fields(answer)[0] == "each"
+    assert sum(decisions(g, "all", "trial", "would_deny") for g in gateways) >= 35
+    assert sum(decisions(g, "all", "all", "allowed") for g in gateways) == 45, "the other policy was not consumed by refusals"
+    assert quick.count == 45
+
+
+# Attack row 42.
+@service_only
+def test_a_store_that_dies_under_load_and_comes_back(several, store, quick):
+    gateways = several(2, shared(quick, {"name": "all", "rate": 40, **HOUR, "scope": "cluster"}),
+                       {"NEXUS_REDIS_URL": store.url, "NEXUS_GATEWAY_NODES": "2"})
+    # It is not there yet: each admits its half.
+    for g in gateways:
+        statuses = [g.call("GET", "/x").status for _ in range(30)]
+        assert statuses == [200] * 20 + [429] * 10
+        assert decisions(g, "all", "all", "store_error") >= 20
+    store.run()
+    # It is tried again after a second, and begins with nothing consumed.
+    wait_for(lambda: all(g.call("GET", "/x").status == 200 for g in gateways), 15, "the store to be used")
+    statuses, stop = [], threading.Event()
+
+    def fire(g):
+        while not stop.is_set():
+            statuses.append(g.call("GET", "/x").status)
+
+    threads = [threading.Thread(target=fire, args=(g,)) for g in gateways for _ in range(2)]
+    [t.start() for t in threads]
+    for _ in range(3):
+        seen = len(statuses)
+        wait_for(lambda seen=seen: len(statuses) > seen + 40, 20, "load")
+        store.kill()
+        seen = len(statuses)
+        wait_for(lambda seen=seen: len(statuses) > seen + 40, 20, "load without the store")
+        store.run()
+    stop.set()
+    [t.join() for t in threads]
+    assert set(statuses) <= {200, 429}
+    # What the store was asked and what each admits alone: never more than both.
+    assert statuses.count(200) <= 4 * 40 + 2 * 20
+
+
+@service_only
+@pytest.mark.parametrize("policy,status", [("open", 200), ("closed", 503)])
+def test_what_a_policy_says_of_a_store_that_is_away(several, store, quick, policy, status):
+    g, = several(1, shared(quick, {"rate": 1, **HOUR, "scope": "cluster", "on_store_error": policy}), {"NEXUS_REDIS_URL": store.url})
+    for _ in range(3):
+        answer = g.call("GET", "/x")
+        assert answer.status == status
+        if status == 503:
+            problem(answer, 503)
+            assert answer.json["code"] == "limits-unavailable" and answer.header("Retry-After") == "1"
+    assert quick.count == (3 if status == 200 else 0)
+    store.run()
+    wait_for(lambda: g.call("GET", "/x").status == 429 or g.call("GET", "/x").status == 429, 15, "the store to be used")
+
+
+@service_only
+def test_a_store_that_hangs_holds_up_nobody_for_long(several, store, quick):
+    store.run()
+    g, = several(1, shared(quick, {"rate": 1000, **HOUR, "scope": "cluster"}), {"NEXUS_REDIS_URL": store.url})
+    assert g.call("GET", "/x").status == 200
+    store.process.send_signal(signal.SIGSTOP)
+    try:
+        assert [g.call("GET", "/x").status for _ in range(50)] == [200] * 50
+    finally:
+        store.process.send_signal(signal.SIGCONT)
+    assert decisions(g, "all", "default", "store_error") >= 40
+
+
+@service_only
+def test_a_shared_limit_without_a_store_is_refused(start, upstream):
+    g = start({"a": up(upstream)}, limited({"rate": 5}))
+    g.write({"version": 1, "upstreams": {"a": up(upstream)}, "routes": limited({"rate": 5, "scope": "cluster"})})
+    wait_for(lambda: "without a limit store" in (g.admin("GET", "/admin/v1/status").json["last_error"] or ""), 10, "the refusal")
+    assert g.call("GET", "/x").status == 200

@@ -86,6 +86,12 @@ static nexus_status judge(nexus__loader *l, uint32_t value, nexus__limit_conf *p
         return nexus__loader_fail(l, value, "\"window_s\" belongs to a quota; a rate has \"period_s\"");
     if (p->quota && !p->window_s)
         return nexus__loader_fail(l, value, "a quota needs \"window_s\"");
+    if (p->cluster && !p->rate)
+        return nexus__loader_fail(l, value,
+                                  "a quota of a sliding window is counted by each gateway; scope \"cluster\" is for "
+                                  "rates");
+    if (p->without != NEXUS__WITHOUT_LOCAL && !p->cluster)
+        return nexus__loader_fail(l, value, "\"on_store_error\" is for policies that a store counts");
     p->kind = p->rate ? NEXUS__LIMIT_RATE : NEXUS__LIMIT_WINDOW;
     p->period_s = p->period_s ? p->period_s : 1;
     p->burst = p->burst ? p->burst : p->rate;
@@ -94,6 +100,26 @@ static nexus_status judge(nexus__loader *l, uint32_t value, nexus__limit_conf *p
         p->rules.count = 1;
     }
     return NEXUS_OK;
+}
+
+static nexus_status load_scope(nexus__loader *l, uint32_t value, void *out)
+{
+    bool cluster = nexus__json_text_is(l->doc, value, NEXUS_S("cluster"));
+    if (!cluster && !nexus__json_text_is(l->doc, value, NEXUS_S("gateway")))
+        return nexus__loader_fail(l, value, "must be \"gateway\" or \"cluster\"");
+    *(bool *)out = cluster;
+    return NEXUS_OK;
+}
+
+static nexus_status load_without(nexus__loader *l, uint32_t value, void *out)
+{
+    static const char *const words[] = {"local", "open", "closed"}; /* as nexus__limit_without */
+    for (size_t i = 0; i < COUNT(words); i++)
+        if (nexus__json_text_is(l->doc, value, nexus__slice_c(words[i]))) {
+            *(nexus__limit_without *)out = (nexus__limit_without)i;
+            return NEXUS_OK;
+        }
+    return nexus__loader_fail(l, value, "must be \"local\", \"open\" or \"closed\"");
 }
 
 static nexus_status load_policy(nexus__loader *l, uint32_t value, void *out)
@@ -106,6 +132,8 @@ static nexus_status load_policy(nexus__loader *l, uint32_t value, void *out)
         ROW("quota", U32, nexus__limit_conf, quota, 1, 16777215),
         ROW("window_s", U32, nexus__limit_conf, window_s, 1, 2678400),
         CALL("key", load_key, nexus__limit_conf, rules),
+        CALL("scope", load_scope, nexus__limit_conf, cluster),
+        CALL("on_store_error", load_without, nexus__limit_conf, without),
         ROW("enforce", BOOL, nexus__limit_conf, enforce, 0, 0),
         ROW("partition_key", BOOL, nexus__limit_conf, partition_key, 0, 0),
     };

@@ -25,22 +25,27 @@ static uint64_t seed_of(const nexus__limit_conf *c, nexus__hash_key secret)
     return nexus__siphash(secret, parts, sizeof parts);
 }
 
-static nexus_status open_use(nexus__limit_use *use, const nexus__limit_conf *conf, nexus_slice route,
+static nexus_status open_use(nexus__limit_use *use, const nexus__limit_conf *conf, nexus_slice route, uint32_t nodes,
                              nexus__hash_key secret)
 {
     use->conf = conf;
     use->seed = seed_of(conf, secret);
+    use->route_id = route;
     use->route = nexus__siphash(secret, route.p, route.n) | 1;
     use->fallback = counts_route(conf) ? use->route : 0;
     use->window_ns = conf->window_s * NEXUS__NS_PER_S;
     if (conf->kind != NEXUS__LIMIT_RATE)
         return NEXUS_OK;
-    return nexus_rate_init(&use->rate, conf->rate, conf->period_s * NEXUS__NS_PER_S, conf->burst);
+    nexus_status status = nexus_rate_init(&use->rate, conf->rate, conf->period_s * NEXUS__NS_PER_S, conf->burst);
+    if (status || !conf->cluster)
+        return status;
+    uint32_t burst = conf->burst / nodes;
+    return nexus_rate_init(&use->share, conf->rate, conf->period_s * NEXUS__NS_PER_S * nodes, burst ? burst : 1);
 }
 
 nexus_status nexus__limit_set_open(nexus__limit_set *set, const nexus__limit_policies *first,
                                    const nexus__limit_policies *second, nexus_slice route, uint32_t cost,
-                                   nexus__hash_key secret, const nexus_alloc *alloc)
+                                   uint32_t nodes, nexus__hash_key secret, const nexus_alloc *alloc)
 {
     uint32_t n = first->count + (second ? second->count : 0);
     if (n > NEXUS__LIMIT_POLICIES_MAX)
@@ -51,7 +56,8 @@ nexus_status nexus__limit_set_open(nexus__limit_set *set, const nexus__limit_pol
         return nexus__nomem();
     for (uint32_t i = 0; i < n; i++) {
         const nexus__limit_conf *conf = i < first->count ? &first->items[i] : &second->items[i - first->count];
-        nexus_status status = open_use(&set->items[i], conf, route, secret);
+        nexus_status status = open_use(&set->items[i], conf, route, nodes, secret);
+        set->waits |= conf->cluster;
         if (!status && cost > (conf->kind == NEXUS__LIMIT_RATE ? conf->burst : conf->quota))
             status = nexus__fail(NEXUS_EINVAL, "route %s: a request costs %u, more than \"%s\" allows at once", route.p,
                                  cost, conf->name.p);
@@ -83,10 +89,16 @@ static state find(nexus_limiter *limiter, const nexus__limit_use *use, uint64_t 
     return (state){.quota = nexus__limiter_quota(limiter, key, (now / use->window_ns + 2) * use->window_ns, now)};
 }
 
+/* The rate by which it is counted here: its own, or this gateway's share of it. */
+static const nexus_rate *rate_of(const nexus__limit_use *use)
+{
+    return use->conf->cluster ? &use->share : &use->rate;
+}
+
 static bool look(const nexus__limit_use *use, state at, uint32_t cost, int64_t now, nexus_limit_result *r)
 {
     if (use->conf->kind == NEXUS__LIMIT_RATE)
-        return nexus_rate_look(&use->rate, at.rate, cost, now, r);
+        return nexus_rate_look(rate_of(use), at.rate, cost, now, r);
     return nexus_quota_look(at.quota, use->conf->quota, use->window_ns, cost, now, r);
 }
 
@@ -95,7 +107,7 @@ static bool fits(const nexus__limit_use *use, state at, uint32_t cost, int64_t n
     uint64_t next;
     nexus_limit_result r;
     if (use->conf->kind == NEXUS__LIMIT_RATE)
-        return nexus__rate_fits(&use->rate, __atomic_load_n(&at.rate->word, __ATOMIC_RELAXED), cost, (uint64_t)now,
+        return nexus__rate_fits(rate_of(use), __atomic_load_n(&at.rate->word, __ATOMIC_RELAXED), cost, (uint64_t)now,
                                 &next);
     return nexus_quota_look(at.quota, use->conf->quota, use->window_ns, cost, now, &r);
 }
@@ -103,14 +115,14 @@ static bool fits(const nexus__limit_use *use, state at, uint32_t cost, int64_t n
 static bool take(const nexus__limit_use *use, state at, uint32_t cost, int64_t now, nexus_limit_result *r)
 {
     if (use->conf->kind == NEXUS__LIMIT_RATE)
-        return nexus_rate_take(&use->rate, at.rate, cost, now, r);
+        return nexus_rate_take(rate_of(use), at.rate, cost, now, r);
     return nexus_quota_take(at.quota, use->conf->quota, use->window_ns, cost, now, r);
 }
 
 static void give(const nexus__limit_use *use, state at, uint32_t cost, int64_t now, const nexus_limit_result *r)
 {
     if (use->conf->kind == NEXUS__LIMIT_RATE)
-        (void)nexus_rate_give(&use->rate, at.rate, cost, r, now);
+        (void)nexus_rate_give(rate_of(use), at.rate, cost, r, now);
     else
         nexus_quota_give(at.quota, use->window_ns, cost, now);
 }
@@ -119,6 +131,7 @@ static void give(const nexus__limit_use *use, state at, uint32_t cost, int64_t n
 
 typedef struct asking {
     const nexus__limit_set *set;
+    const nexus__limit_given *given; /* NULL = all are counted here */
     uint32_t cost;
     int64_t now;
     uint64_t keys[NEXUS__LIMIT_POLICIES_MAX];
@@ -150,11 +163,16 @@ static void note(const asking *a, uint32_t i, nexus__limit_outcome *out)
         out->strictest = use;
 }
 
+static bool is_given(const asking *a, uint32_t i)
+{
+    return a->given && a->given[i].how == NEXUS__LIMIT_GIVEN;
+}
+
 /* Gives back what those before `end` took. */
 static void give_all(asking *a, uint32_t end)
 {
     for (uint32_t i = 0; i < end; i++)
-        if (a->results[i].allowed)
+        if (a->results[i].allowed && !is_given(a, i))
             give(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
 }
 
@@ -163,7 +181,10 @@ static void take_all(asking *a, nexus__limit_outcome *out)
 {
     *out = (nexus__limit_outcome){0};
     for (uint32_t i = 0; i < a->set->count; i++) {
-        (void)take(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
+        if (is_given(a, i))
+            a->results[i] = a->given[i].result;
+        else
+            (void)take(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
         note(a, i, out);
         if (out->denied) {
             give_all(a, i);
@@ -178,7 +199,8 @@ static bool look_at_all(asking *a)
     bool free = true;
     for (uint32_t i = 0; i < a->set->count; i++) {
         const nexus__limit_use *use = &a->set->items[i];
-        free &= fits(use, a->states[i], a->cost, a->now) | !use->conf->enforce;
+        bool allowed = is_given(a, i) ? a->given[i].result.allowed : fits(use, a->states[i], a->cost, a->now);
+        free &= allowed | !use->conf->enforce;
     }
     return free;
 }
@@ -186,30 +208,67 @@ static bool look_at_all(asking *a)
 static void tell_all(asking *a, nexus__limit_outcome *out)
 {
     for (uint32_t i = 0; i < a->set->count; i++) {
-        (void)look(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
+        if (is_given(a, i))
+            a->results[i] = a->given[i].result;
+        else
+            (void)look(&a->set->items[i], a->states[i], a->cost, a->now, &a->results[i]);
         note(a, i, out);
     }
 }
 
+static void begin(asking *a, nexus_limiter *limiter, nexus__limit_subject *subject)
+{
+    nexus__hash_key secret = nexus__limiter_secret(limiter);
+    for (uint32_t i = 0; i < a->set->count; i++) {
+        a->keys[i] = nexus__limit_key(&a->set->items[i], subject, secret);
+        if (!is_given(a, i))
+            a->states[i] = find(limiter, &a->set->items[i], a->keys[i], a->now);
+    }
+}
+
+static void name_strictest(const asking *a, nexus__limit_outcome *out)
+{
+    if (!out->strictest)
+        return;
+    out->key = a->keys[out->strictest - a->set->items];
+    out->result = a->results[out->strictest - a->set->items];
+}
+
 void nexus__limits_take(nexus_limiter *limiter, const nexus__limit_set *set, nexus__limit_subject *subject,
-                        uint32_t cost, int64_t now, nexus__limit_outcome *out)
+                        uint32_t cost, int64_t now, const nexus__limit_given *given, nexus__limit_outcome *out)
 {
     asking a;
-    nexus__hash_key secret = nexus__limiter_secret(limiter);
     a.set = set;
+    a.given = given;
     a.cost = cost;
     a.now = now;
     *out = (nexus__limit_outcome){0};
-    for (uint32_t i = 0; i < set->count; i++) {
-        a.keys[i] = nexus__limit_key(&set->items[i], subject, secret);
-        a.states[i] = find(limiter, &set->items[i], a.keys[i], now);
-    }
+    begin(&a, limiter, subject);
     if (set->count == 1 || look_at_all(&a)) /* one is decided by one compare-and-swap */
         take_all(&a, out);
     else
         tell_all(&a, out);
-    if (out->strictest) {
-        out->key = a.keys[out->strictest - set->items];
-        out->result = a.results[out->strictest - set->items];
-    }
+    name_strictest(&a, out);
+}
+
+bool nexus__limits_look(nexus_limiter *limiter, const nexus__limit_set *set, nexus__limit_subject *subject,
+                        uint32_t cost, int64_t now, nexus__limit_outcome *out)
+{
+    static const nexus_limit_result free = {.allowed = true, .remaining = UINT32_MAX};
+    nexus__limit_given given[NEXUS__LIMIT_POLICIES_MAX];
+    asking a;
+    for (uint32_t i = 0; i < set->count; i++)
+        given[i] =
+            set->items[i].conf->cluster ? (nexus__limit_given){NEXUS__LIMIT_GIVEN, free} : (nexus__limit_given){0};
+    a.set = set;
+    a.given = given;
+    a.cost = cost;
+    a.now = now;
+    *out = (nexus__limit_outcome){0};
+    begin(&a, limiter, subject);
+    if (look_at_all(&a))
+        return true;
+    tell_all(&a, out);
+    name_strictest(&a, out);
+    return false;
 }

@@ -14,6 +14,7 @@
 #ifndef NEXUS_GATEWAY_FILTERS_LIMIT_H
 #define NEXUS_GATEWAY_FILTERS_LIMIT_H
 
+#include <nexus/cache.h>
 #include <nexus/limit.h>
 #include <nexus/metrics.h>
 
@@ -45,6 +46,13 @@ typedef struct nexus__limit_rule {
 
 typedef enum nexus__limit_kind { NEXUS__LIMIT_RATE, NEXUS__LIMIT_WINDOW } nexus__limit_kind;
 
+/* What a shared policy does while the store is away. */
+typedef enum nexus__limit_without {
+    NEXUS__WITHOUT_LOCAL,
+    NEXUS__WITHOUT_OPEN,
+    NEXUS__WITHOUT_CLOSED
+} nexus__limit_without;
+
 typedef struct nexus__limit_conf {
     nexus_slice name;
     nexus__limit_kind kind;
@@ -54,8 +62,10 @@ typedef struct nexus__limit_conf {
         const nexus__limit_rule *items;
         uint32_t count;
     } rules;
-    bool enforce;       /* false: counts and logs what it would refuse */
-    bool partition_key; /* shows a hash of the key in RateLimit */
+    bool cluster;                 /* counted for all gateways together */
+    nexus__limit_without without; /* its store: local is this gateway's share */
+    bool enforce;                 /* false: counts and logs what it would refuse */
+    bool partition_key;           /* shows a hash of the key in RateLimit */
 } nexus__limit_conf;
 
 typedef struct nexus__limit_policies {
@@ -100,13 +110,21 @@ typedef struct nexus__limit_subject {
 
 /* --- opened -------------------------------------------------------------------------------------------------------- */
 
-enum { NEXUS__LIMIT_ALLOWED, NEXUS__LIMIT_DENIED, NEXUS__LIMIT_WOULD_DENY, NEXUS__LIMIT_VERDICTS };
+enum {
+    NEXUS__LIMIT_ALLOWED,
+    NEXUS__LIMIT_DENIED,
+    NEXUS__LIMIT_WOULD_DENY,
+    NEXUS__LIMIT_STORE_ERROR,
+    NEXUS__LIMIT_VERDICTS
+};
 
 typedef struct nexus__limit_use {
     const nexus__limit_conf *conf;
     nexus_rate rate;
+    nexus_rate share; /* of a shared rate: what this gateway admits alone */
     int64_t window_ns;
-    uint64_t seed;     /* which policy it is, in keys */
+    uint64_t seed; /* which policy it is, in keys */
+    nexus_slice route_id;
     uint64_t route;    /* which route, in keys */
     uint64_t fallback; /* the route, when a rule has it: then the address that stands in counts for each route too */
     nexus_metric *counts[NEXUS__LIMIT_VERDICTS];
@@ -118,15 +136,18 @@ typedef struct nexus__limit_use {
 typedef struct nexus__limit_set {
     nexus__limit_use *items;
     uint32_t count;
+    bool waits; /* a policy asks somebody else: limit_wait.c */
 } nexus__limit_set;
 
 /* The policies of both lists (the second may be NULL) for one route. */
 nexus_status nexus__limit_set_open(nexus__limit_set *out, const nexus__limit_policies *first,
                                    const nexus__limit_policies *second, nexus_slice route, uint32_t cost,
-                                   nexus__hash_key secret, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+                                   uint32_t nodes, nexus__hash_key secret, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 void nexus__limit_set_close(nexus__limit_set *set, const nexus_alloc *alloc);
 
-/* limit_key.c: one number for whom this policy counts here. */
+/* limit_key.c: the same as text that every process writes alike, without what the policy is but its name. */
+void nexus__limit_key_text(const nexus__limit_use *use, nexus__limit_subject *subject, nexus__buf *out);
+/* One number for whom this policy counts here. */
 uint64_t nexus__limit_key(const nexus__limit_use *use, nexus__limit_subject *subject, nexus__hash_key secret);
 
 /* What a set decided. Bits are places in the set. */
@@ -138,9 +159,52 @@ typedef struct nexus__limit_outcome {
     nexus_limit_result result;         /* and what it said */
 } nexus__limit_outcome;
 
-/* Looks at all policies, and takes from all when none that is enforced refuses. */
+/* How a policy is to be judged that somebody else counts. */
+typedef enum nexus__limit_how {
+    NEXUS__LIMIT_HERE,  /* not at all: it is counted here */
+    NEXUS__LIMIT_GIVEN, /* it was, and has consumed */
+    NEXUS__LIMIT_SHARE  /* by this gateway's share */
+} nexus__limit_how;
+
+typedef struct nexus__limit_given {
+    nexus__limit_how how;
+    nexus_limit_result result; /* when GIVEN */
+} nexus__limit_given;
+
+/* Looks at all policies, and takes from all when none that is enforced refuses. given: one for each; NULL = all are counted
+ * here. */
 void nexus__limits_take(nexus_limiter *limiter, const nexus__limit_set *set, nexus__limit_subject *subject,
+                        uint32_t cost, int64_t now, const nexus__limit_given *given, nexus__limit_outcome *out);
+/* Whether those that are counted here would let it pass; out is filled when not. */
+bool nexus__limits_look(nexus_limiter *limiter, const nexus__limit_set *set, nexus__limit_subject *subject,
                         uint32_t cost, int64_t now, nexus__limit_outcome *out);
+
+/* --- limit_store.c: shared rates ----------------------------------------------------------------------------------- */
+
+/* What a loop holds. */
+typedef struct nexus__limit_loop {
+    nexus_cache *store;
+    int64_t store_down_until; /* 0 = it answered last */
+} nexus__limit_loop;
+
+nexus_status nexus__limit_store_open(nexus_gateway *g) NEXUS_MUST_CHECK;
+bool nexus__limit_store_usable(nexus__limit_loop *home, int64_t now);
+void nexus__limit_store_report(nexus__limit_loop *home, bool answered, int64_t now);
+/* Decides and consumes for all shared policies of the set at once; fn on the loop. */
+nexus_status nexus__limit_store_ask(nexus_gateway *g, nexus__limit_loop *home, const nexus__limit_set *set,
+                                    nexus__limit_subject *subject, uint32_t cost, nexus_cache_fn *fn,
+                                    void *user_data) NEXUS_MUST_CHECK;
+/* False: the answer cannot be understood. */
+bool nexus__limit_store_read(const nexus__limit_set *set, nexus_slice answer, nexus__limit_given *given);
+
+/* --- limit_wait.c -------------------------------------------------------------------------------------------------- */
+
+/* The rest of the filter once it is decided: counts, tells, refuses or passes. */
+nexus__gw_verdict nexus__limits_finish(struct nexus__call *call, const nexus__gw_limits_conf *conf,
+                                       const nexus__limit_set *set, const nexus__limit_outcome *outcome, int64_t now);
+/* A set that waits. */
+nexus__gw_verdict nexus__limits_wait(struct nexus__call *call, const nexus__gw_limits_conf *conf,
+                                     const nexus__limit_set *set, const nexus__limit_subject *subject);
 
 /* --- limit_fields.c: draft-ietf-httpapi-ratelimit-headers ---------------------------------------------------------- */
 

@@ -7,23 +7,26 @@
 
 #include "gateway/filters/limit.h"
 
-static uint64_t hash_ip(nexus_slice ip, nexus__hash_key secret)
+/* What of an address counts; bytes is where it may stand. */
+static nexus_slice owned(nexus_slice ip, uint8_t bytes[static 16])
 {
     char text[64];
-    uint8_t bytes[16];
     if (nexus__slice_find(ip, ':') < ip.n && ip.n < sizeof text) {
         memcpy(text, ip.p, ip.n);
         text[ip.n] = 0;
         if (inet_pton(AF_INET6, text, bytes) == 1)
-            return nexus__siphash(secret, bytes, 8);
+            return nexus__slice(bytes, 8);
     }
-    return nexus__siphash(secret, ip.p, ip.n);
+    return ip;
 }
 
 static uint64_t ip_of(nexus__limit_subject *s, nexus__hash_key secret)
 {
-    if (!s->ip_hash)
-        s->ip_hash = hash_ip(s->ip, secret);
+    if (!s->ip_hash) {
+        uint8_t bytes[16];
+        nexus_slice part = owned(s->ip, bytes);
+        s->ip_hash = nexus__siphash(secret, part.p, part.n);
+    }
     return s->ip_hash;
 }
 
@@ -70,4 +73,54 @@ uint64_t nexus__limit_key(const nexus__limit_use *use, nexus__limit_subject *s, 
             return key;
     }
     return mix(use->seed ^ use->fallback, NEXUS__PART_IP, ip_of(s, secret));
+}
+
+/* --- as text ------------------------------------------------------------------------------------------------------- */
+
+static void put_part(nexus__buf *out, nexus__limit_part_kind kind, nexus_slice value)
+{
+    nexus__buf_printf(out, "%d:%zu:", (int)kind, value.n);
+    nexus__buf_slice_append(out, value);
+}
+
+static void put_ip(nexus__buf *out, const nexus__limit_subject *s)
+{
+    uint8_t bytes[16];
+    put_part(out, NEXUS__PART_IP, owned(s->ip, bytes));
+}
+
+/* False: the part is missing. */
+static bool put_value(const nexus__limit_use *use, const nexus__limit_part *part, const nexus__limit_subject *s,
+                      nexus__buf *out)
+{
+    nexus_slice value = s->consumer;
+    if (part->kind == NEXUS__PART_IP) {
+        put_ip(out, s);
+        return true;
+    }
+    if (part->kind == NEXUS__PART_ROUTE)
+        value = use->route_id;
+    else if (part->kind != NEXUS__PART_CONSUMER && (!s->field || !s->field(s->source, part, &value)))
+        return false;
+    put_part(out, part->kind, value);
+    return value.n > 0;
+}
+
+void nexus__limit_key_text(const nexus__limit_use *use, nexus__limit_subject *s, nexus__buf *out)
+{
+    const nexus__limit_conf *conf = use->conf;
+    put_part(out, 0, conf->name);
+    size_t mark = out->len;
+    for (uint32_t i = 0; i < conf->rules.count; i++) {
+        const nexus__limit_rule *rule = &conf->rules.items[i];
+        uint32_t k = 0;
+        while (k < rule->count && put_value(use, &rule->items[k], s, out))
+            k++;
+        if (k == rule->count)
+            return;
+        out->len = mark;
+    }
+    if (use->fallback)
+        put_part(out, NEXUS__PART_ROUTE, use->route_id);
+    put_ip(out, s);
 }

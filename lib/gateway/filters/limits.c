@@ -19,7 +19,8 @@ typedef struct sets {
 
 static void find_metrics(nexus__limit_set *set, nexus_gateway *g, nexus_slice route)
 {
-    static const nexus_slice verdicts[NEXUS__LIMIT_VERDICTS] = {{"allowed", 7}, {"denied", 6}, {"would_deny", 10}};
+    static const nexus_slice verdicts[NEXUS__LIMIT_VERDICTS] = {
+        {"allowed", 7}, {"denied", 6}, {"would_deny", 10}, {"store_error", 11}};
     for (uint32_t i = 0; i < set->count && g->decisions; i++)
         for (int v = 0; v < NEXUS__LIMIT_VERDICTS; v++)
             set->items[i].counts[v] =
@@ -32,6 +33,22 @@ static void close_sets(void *state, const nexus_alloc *alloc)
     for (uint32_t i = 0; i < s->count; i++)
         nexus__limit_set_close(&s->items[i], alloc);
     nexus__free(alloc, s);
+}
+
+/* What its policies are counted by, beyond this process. */
+static nexus_status open_counters(nexus_gateway *g, const nexus__limit_set *set, const nexus__gw_route_conf *route)
+{
+    nexus_status status = NEXUS_OK;
+    for (uint32_t i = 0; i < set->count && !status; i++) {
+        if (!set->items[i].conf->cluster)
+            continue;
+        if (!g->opts.limit_store)
+            return nexus__fail(
+                NEXUS_ENOTSUP,
+                "route %s has a limit of scope cluster, but this gateway was opened without a limit store", route->id.p);
+        status = nexus__limit_store_open(g);
+    }
+    return status;
 }
 
 static nexus_status open_sets(void **state, nexus_gateway *g, const nexus__gw_route_conf *route, const void *conf)
@@ -47,7 +64,10 @@ static nexus_status open_sets(void **state, nexus_gateway *g, const nexus__gw_ro
         const nexus__limit_policies *plan = i ? &c->config->plans.items[i - 1].policies : NULL;
         s->count++;
         status = nexus__limit_set_open(&s->items[i], &c->policies, plan, route->id, c->cost,
-                                       nexus__limiter_secret(g->limits), g->alloc);
+                                       g->opts.limit_nodes ? g->opts.limit_nodes : 1, nexus__limiter_secret(g->limits),
+                                       g->alloc);
+        if (!status)
+            status = open_counters(g, &s->items[i], route);
         if (!status)
             find_metrics(&s->items[i], g, route->id);
     }
@@ -184,6 +204,18 @@ static void refuse(nexus__call *call, const nexus__limit_set *set, const nexus__
     nexus__exchange_page(request, 429, "rate-limited", "application/problem+json", nexus__buf_slice(&body));
 }
 
+nexus__gw_verdict nexus__limits_finish(nexus__call *call, const nexus__gw_limits_conf *c, const nexus__limit_set *set,
+                                       const nexus__limit_outcome *outcome, int64_t now)
+{
+    count(call, set, outcome, now);
+    count_evictions(call->view->home->gateway);
+    set_fields(call, c, outcome);
+    if (!outcome->denied)
+        return NEXUS__GW_NEXT;
+    refuse(call, set, outcome);
+    return NEXUS__GW_ANSWERED;
+}
+
 static nexus__gw_verdict pass(nexus__call *call, const void *conf, void *state)
 {
     const nexus__gw_limits_conf *c = conf;
@@ -193,14 +225,10 @@ static nexus__gw_verdict pass(nexus__call *call, const void *conf, void *state)
     const nexus__limit_set *set = &s->items[c->plan.chosen ? choose_plan(call, c, &subject) : 0];
     nexus__limit_outcome outcome;
     int64_t now = nexus_loop_now_ns(home->loop);
-    nexus__limits_take(home->gateway->limits, set, &subject, c->cost, now, &outcome);
-    count(call, set, &outcome, now);
-    count_evictions(home->gateway);
-    set_fields(call, c, &outcome);
-    if (!outcome.denied)
-        return NEXUS__GW_NEXT;
-    refuse(call, set, &outcome);
-    return NEXUS__GW_ANSWERED;
+    if (set->waits)
+        return nexus__limits_wait(call, c, set, &subject);
+    nexus__limits_take(home->gateway->limits, set, &subject, c->cost, now, NULL, &outcome);
+    return nexus__limits_finish(call, c, set, &outcome, now);
 }
 
 /* --- explain ------------------------------------------------------------------------------------------------------- */
@@ -236,6 +264,8 @@ static void put_policies(nexus__json_writer *w, const nexus__limit_policies *pol
         }
         put_key(w, p);
         nexus__json_put_bool(w, "enforce", p->enforce);
+        if (p->cluster)
+            nexus__json_put_text_c(w, "scope", "cluster");
         nexus__json_close(w, '}');
     }
     nexus__json_close(w, ']');

@@ -29,7 +29,7 @@ static void open_set(const char *limits, const char *route)
     const nexus__gw_limits_conf *c = load(limits);
     if (!limiter)
         cr_assert_eq(nexus_limiter_new(&limiter, 1000, NULL), 0);
-    cr_assert_eq(nexus__limit_set_open(&set, &c->policies, NULL, nexus__slice_c(route), c->cost,
+    cr_assert_eq(nexus__limit_set_open(&set, &c->policies, NULL, nexus__slice_c(route), c->cost, 1,
                                        nexus__limiter_secret(limiter), NULL),
                  0, "%s", nexus_error_message());
 }
@@ -50,7 +50,7 @@ static nexus__limit_outcome ask(const char *ip, const char *consumer, int64_t no
 {
     nexus__limit_subject s = {.ip = nexus__slice_c(ip), .consumer = nexus__slice_c(consumer)};
     nexus__limit_outcome o;
-    nexus__limits_take(limiter, &set, &s, 1, now, &o);
+    nexus__limits_take(limiter, &set, &s, 1, now, NULL, &o);
     return o;
 }
 
@@ -112,7 +112,7 @@ Test(limits, rules_over_claims_and_headers, .fini = finish)
                                   .field = tenant_of,
                                   .source = rows[i].tenant};
         nexus__limit_outcome o;
-        nexus__limits_take(limiter, &set, &s, 1, S, &o);
+        nexus__limits_take(limiter, &set, &s, 1, S, NULL, &o);
         cr_assert_eq(!o.denied, rows[i].allowed, "row %zu", i);
     }
     close_set();
@@ -172,16 +172,16 @@ Test(limits, a_request_costs_what_the_route_says, .fini = finish)
     open_set("{\"cost\":4,\"policies\":[{\"rate\":10,\"period_s\":60}]}", "r");
     nexus__limit_subject s = {.ip = NEXUS_S("10.0.0.1")};
     nexus__limit_outcome o;
-    nexus__limits_take(limiter, &set, &s, 4, S, &o);
+    nexus__limits_take(limiter, &set, &s, 4, S, NULL, &o);
     cr_assert_eq(o.result.remaining, 6);
-    nexus__limits_take(limiter, &set, &s, 4, S, &o);
-    nexus__limits_take(limiter, &set, &s, 4, S, &o);
+    nexus__limits_take(limiter, &set, &s, 4, S, NULL, &o);
+    nexus__limits_take(limiter, &set, &s, 4, S, NULL, &o);
     cr_assert_eq(o.denied, 1);
     cr_assert_eq(o.result.remaining, 2);
     close_set();
     const nexus__gw_limits_conf *c = load("{\"cost\":40,\"policies\":[{\"rate\":10}]}");
     cr_assert_eq(
-        nexus__limit_set_open(&set, &c->policies, NULL, NEXUS_S("r"), c->cost, nexus__limiter_secret(limiter), NULL),
+        nexus__limit_set_open(&set, &c->policies, NULL, NEXUS_S("r"), c->cost, 1, nexus__limiter_secret(limiter), NULL),
         NEXUS_EINVAL);
     close_set();
 }

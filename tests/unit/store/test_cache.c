@@ -380,3 +380,41 @@ Test(redis, connections_that_the_server_closed_are_replaced)
     nexus_cache_close(cache);
 }
 #endif
+
+Test(redis, scripts_run_whether_or_not_the_server_knows_them)
+{
+    nexus_cache *cache = NULL, *memory = NULL;
+    nexus_cache_opts opts = NEXUS_CACHE_OPTS_INIT;
+    nexus_cache_script add, say, none;
+    nexus_slice keys[] = {NEXUS_S("script-a"), NEXUS_S("script-b")}, args[] = {NEXUS_S("3"), NEXUS_S("")};
+    char *value = NULL, text[120];
+    size_t n = 0;
+    int64_t number = 0;
+    opts.prefix = "p:";
+    /* A text of its own, so that no server has seen it. */
+    snprintf(text, sizeof text, "-- %lld\nreturn redis.call('INCRBY', KEYS[2], ARGV[1])", (long long)nexus__mono_ns());
+    OK(nexus_cache_script_init(&add, text));
+    OK(nexus_cache_script_init(&say, "return KEYS[1] .. '|' .. KEYS[2] .. '|' .. ARGV[1] .. '|' .. ARGV[2]"));
+    OK(nexus_cache_script_init(&none, "return nil"));
+    OK(nexus_cache_open(&cache, redis_url(), &opts));
+    OK(nexus_cache_set(cache, keys[1], NEXUS_S("0"), 60000));
+    for (int i = 1; i <= 3; i++) {
+        OK(nexus_cache_eval(&value, &n, &number, cache, &add, keys, 2, args, 1));
+        cr_assert_eq(number, 3 * i);
+        cr_assert_null(value);
+    }
+    OK(nexus_cache_eval(&value, &n, &number, cache, &say, keys, 2, args, 2));
+    cr_assert_str_eq(value, "p:script-a|p:script-b|3|");
+    nexus_free(value);
+    cr_assert_eq(nexus_cache_eval(&value, &n, &number, cache, &none, keys, 1, NULL, 0), NEXUS_ENOTFOUND);
+    cr_assert_eq(nexus_cache_eval(&value, &n, &number, cache, &say, keys, 0, args, 2), NEXUS_EINVAL);
+    cr_assert_eq(nexus_cache_eval(&value, &n, &number, cache, &say, keys, 1, args, 2), NEXUS_EINVAL, "a script's error");
+    nexus_cache_close(cache);
+    OK(nexus_cache_open(&memory, "memory:", NULL));
+    cr_assert_eq(nexus_cache_eval(&value, &n, &number, memory, &say, keys, 2, args, 2), NEXUS_ENOTSUP);
+    nexus_cache_close(memory);
+    opts.lazy = true;
+    OK(nexus_cache_open(&cache, "redis://127.0.0.1:1", &opts));
+    cr_assert_eq(nexus_cache_eval(&value, &n, &number, cache, &say, keys, 2, args, 2), NEXUS_EUNREACH);
+    nexus_cache_close(cache);
+}
