@@ -156,7 +156,7 @@ static void dispatch(nexus_request *r)
     if (r->verdict) {
         r->phase = NEXUS__PHASE_HANDLER;
         answer_verdict(r);
-    } else if (r->in_body.done || (r->route->flags & NEXUS_ROUTE_STREAM_BODY)) {
+    } else if ((r->in_body.done && !r->in_body.received) || (r->route->flags & NEXUS_ROUTE_STREAM_BODY)) {
         nexus__request_handle(r);
     } else {
         r->phase = NEXUS__PHASE_BODY;
