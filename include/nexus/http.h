@@ -152,6 +152,12 @@ NEXUS_API nexus_status nexus_server_filter(nexus_server *server, nexus_filter_fn
 NEXUS_API nexus_status nexus_server_body_filter(nexus_server *server, nexus_filter_fn *filter,
                                                 void *user_data) NEXUS_MUST_CHECK;
 
+/** Whether a connection is welcome; peer is the socket's address in text, borrowed. False: it is closed at once, before
+ * TLS. On the loop; must not block. */
+typedef bool nexus_conn_fn(nexus_slice peer, void *user_data);
+/** Adds a judge of accepted connections, asked after those added before; before the first listen. */
+NEXUS_API nexus_status nexus_server_on_conn(nexus_server *server, nexus_conn_fn *fn, void *user_data) NEXUS_MUST_CHECK;
+
 /** Sees a request that has been answered, or whose peer has gone. On the loop. */
 typedef void nexus_logger_fn(const nexus_request *request, void *user_data);
 /** Adds a logger; before the first listen. */

@@ -1,6 +1,7 @@
 /*
  * Code of your own inside the gateway: called at fixed points of every request's way, in this process.
  *
+ *     on_conn      a connection was accepted, nothing of it was read
  *     on_request   the path is canonical, nothing is routed yet
  *     on_route     the route is known, no filter has run
  *     on_auth      `auth`, `roles`, `require` and `ext` have let the caller in
@@ -40,6 +41,8 @@ enum {
 
 /** A phase. slot is this middleware's memory of this call (slot_bytes, zeroed at its beginning); NULL without. */
 typedef int32_t nexus_middleware_fn(nexus_gateway_call *call, void *slot, void *user_data);
+/** peer: the socket's address in text, borrowed. CONTINUE, or anything else: the connection is closed at once. */
+typedef int32_t nexus_middleware_conn_fn(nexus_slice peer, void *user_data);
 /** status as the client got it; 0: the client went, or got half an answer. */
 typedef void nexus_middleware_log_fn(nexus_gateway_call *call, uint16_t status, void *slot, void *user_data);
 /** Calls nexus_gateway_next once, now or later on this loop, or nexus_gateway_call_respond and returns. */
@@ -54,7 +57,8 @@ typedef struct nexus_middleware {
     nexus_middleware_fn *on_request, *on_route, *on_auth, *on_upstream, *on_response; /**< NULL = not interested */
     nexus_middleware_around_fn *around;
     nexus_middleware_log_fn *on_log;
-    void *user_data; /**< borrowed until the gateway is closed */
+    void *user_data;                   /**< borrowed until the gateway is closed */
+    nexus_middleware_conn_fn *on_conn; /**< for every connection of the server it is mounted on */
 } nexus_middleware;
 
 #define NEXUS_MIDDLEWARE_INIT NEXUS_SIZED(nexus_middleware)

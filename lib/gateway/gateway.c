@@ -194,6 +194,9 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
 nexus_status nexus_gateway_mount(nexus_gateway *g, nexus_server *server)
 {
     nexus_route route = NEXUS_ROUTE_INIT;
+    nexus_status status = nexus__mw_mount(g->middlewares, server);
+    if (status)
+        return status;
     g->mounted = true;
     route.path = "/";
     route.method = "*";
@@ -203,7 +206,7 @@ nexus_status nexus_gateway_mount(nexus_gateway *g, nexus_server *server)
     route.body_max = g->opts.body_max_bytes ? g->opts.body_max_bytes : 64ULL * 1024 * 1024;
     route.roles = "public";
     if (g->opts.security_headers) {
-        nexus_status status = nexus__server_add_headers(server, nexus__security_headers, NEXUS__SECURITY_HEADERS);
+        status = nexus__server_add_headers(server, nexus__security_headers, NEXUS__SECURITY_HEADERS);
         if (status)
             return status;
     }

@@ -91,6 +91,8 @@ void nexus__mw_explain(const nexus__gw_middlewares *all, nexus__json_writer *w)
         nexus__json_put_i64(w, "order", all->items[i].order);
         nexus__json_key(w, "phases");
         nexus__json_open(w, '[');
+        if (all->items[i].on_conn)
+            nexus__json_text_c_value(w, "on_conn");
         for (int p = 0; p < NEXUS__MW_PHASES; p++) {
             if (p == NEXUS__MW_RESPONSE && all->items[i].around)
                 nexus__json_text_c_value(w, "around");
@@ -103,6 +105,23 @@ void nexus__mw_explain(const nexus__gw_middlewares *all, nexus__json_writer *w)
         nexus__json_close(w, '}');
     }
     nexus__json_close(w, ']');
+}
+
+static bool on_conn(nexus_slice peer, void *user_data)
+{
+    const nexus__gw_middlewares *all = user_data;
+    for (uint32_t i = 0; i < all->count; i++)
+        if (all->items[i].on_conn && all->items[i].on_conn(peer, all->items[i].user_data) != NEXUS_MIDDLEWARE_CONTINUE)
+            return false;
+    return true;
+}
+
+nexus_status nexus__mw_mount(nexus__gw_middlewares *all, nexus_server *server)
+{
+    bool wanted = false;
+    for (uint32_t i = 0; all && i < all->count; i++)
+        wanted |= all->items[i].on_conn != NULL;
+    return wanted ? nexus_server_on_conn(server, on_conn, all) : NEXUS_OK;
 }
 
 /* --- a call ----------------------------------------------------------------------------------------------------------- */

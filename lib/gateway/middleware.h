@@ -66,6 +66,8 @@ typedef struct nexus__gw_mw {
     char *slots;
 } nexus__gw_mw;
 
+/* Has the server ask those that judge connections. NULL is fine. */
+nexus_status nexus__mw_mount(nexus__gw_middlewares *all, nexus_server *server) NEXUS_MUST_CHECK;
 /* At the beginning of a call, if there are any. False: out of memory. */
 bool nexus__mw_begin(struct nexus__call *call);
 /* Runs a phase from its first middleware; true: the call goes on now. False: it is over, or goes on later by

@@ -55,9 +55,25 @@ static void peer_ip(const struct sockaddr_in6 *peer, nexus__ip *out)
     memcpy(out->bytes + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
 }
 
+static bool is_welcome(const nexus_server *s, const nexus__ip *ip)
+{
+    char text[48];
+    nexus_slice peer = {text, s->conn_hook_count ? nexus__ip_format(ip, text) : 0};
+    for (size_t i = 0; i < s->conn_hook_count; i++)
+        if (!s->conn_hooks[i].fn(peer, s->conn_hooks[i].user_data))
+            return false;
+    return true;
+}
+
 static void open_conn(nexus__shard *shard, int fd, const struct sockaddr_in6 *peer)
 {
     nexus_server *s = shard->server;
+    nexus__ip ip;
+    peer_ip(peer, &ip);
+    if (!is_welcome(s, &ip)) {
+        close(fd);
+        return;
+    }
     nexus__conn *c = nexus__calloc(s->alloc, 1, sizeof *c);
     if (c && s->tls)
         c->tls = nexus__tls_conn_open(s->tls, fd);
@@ -69,7 +85,7 @@ static void open_conn(nexus__shard *shard, int fd, const struct sockaddr_in6 *pe
     c->shard = shard;
     c->fd = fd;
     c->state = c->tls ? NEXUS__CONN_HANDSHAKE : NEXUS__CONN_FIRST;
-    peer_ip(peer, &c->peer);
+    c->peer = ip;
     nexus__buf_init(&c->out, s->alloc, 0);
     nexus__timeout_init(&c->timeout, nexus__conn_on_timeout);
     nexus__list_push(&shard->conns, &c->node);

@@ -241,6 +241,11 @@ typedef struct nexus__logger {
     void *user_data;
 } nexus__logger;
 
+typedef struct nexus__conn_hook {
+    nexus_conn_fn *fn;
+    void *user_data;
+} nexus__conn_hook;
+
 struct nexus_server {
     nexus_runtime *runtime;
     const nexus_alloc *alloc;
@@ -258,6 +263,8 @@ struct nexus_server {
     size_t filter_count, body_filter_count; /* the arrays are the arena's, and doubled when full */
     nexus__logger *loggers;
     size_t logger_count;
+    nexus__conn_hook *conn_hooks;
+    size_t conn_hook_count;
     nexus_slice header_lines;
     nexus__ip_block *trusted;
     size_t trusted_count;

@@ -391,6 +391,19 @@ nexus_status nexus_server_logger(nexus_server *s, nexus_logger_fn *fn, void *use
     return NEXUS_OK;
 }
 
+nexus_status nexus_server_on_conn(nexus_server *s, nexus_conn_fn *fn, void *user_data)
+{
+    nexus_status status = fixed(s);
+    if (status)
+        return status;
+    nexus__conn_hook *more = grown(&s->arena, s->conn_hooks, s->conn_hook_count, sizeof *more);
+    if (!more)
+        return nexus__nomem();
+    s->conn_hooks = more;
+    more[s->conn_hook_count++] = (nexus__conn_hook){fn, user_data};
+    return NEXUS_OK;
+}
+
 /* --- doing something on a shard's loop --------------------------------------------------------------------------- */
 
 typedef struct shard_call {

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <nexus/middleware.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -94,6 +95,17 @@ static int32_t act(nexus_gateway_call *call, const char *phase, slot *s, void *u
         pthread_mutex_unlock(&world.mutex);
     }
     return NEXUS_MIDDLEWARE_SUSPEND;
+}
+
+static atomic_int connections;
+static atomic_bool unwelcome;
+
+static int32_t on_conn(nexus_slice peer, void *user_data)
+{
+    cr_assert_str_eq(user_data, "a");
+    cr_assert(nexus__slice_eq_c(peer, "127.0.0.1"));
+    atomic_fetch_add(&connections, 1);
+    return atomic_load(&unwelcome) ? NEXUS_MIDDLEWARE_RESPOND : NEXUS_MIDDLEWARE_CONTINUE;
 }
 
 static int32_t on_request(nexus_gateway_call *call, void *s, void *user_data)
@@ -210,6 +222,7 @@ static void add(const char *name, int32_t order)
     m.on_response = on_response;
     m.around = around;
     m.on_log = on_log;
+    m.on_conn = name[0] == 'a' ? on_conn : NULL;
     m.user_data = (void *)(uintptr_t)name;
     cr_assert_eq(nexus_gateway_use(gateway, &m), 0, "%s", nexus_error_message());
     cr_assert_eq(nexus_gateway_use(gateway, &m), NEXUS_ECONFLICT, "the name is there");
@@ -264,7 +277,7 @@ static int ask_open(const char *verb)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     int n = snprintf(text, sizeof text, "GET /x/./y HTTP/1.1\r\nHost: h\r\nX-Do: %s\r\nConnection: close\r\n\r\n", verb);
-    cr_assert_eq(send(fd, text, (size_t)n, 0), n);
+    cr_assert(send(fd, text, (size_t)n, MSG_NOSIGNAL) == n || atomic_load(&unwelcome));
     return fd;
 }
 
@@ -355,14 +368,27 @@ Test(middleware, a_connection_that_ends_while_a_phase_waits_is_logged, .init = s
     close(fd);
 }
 
+Test(middleware, connections_may_be_refused, .init = set_up, .fini = tear_down)
+{
+    char byte;
+    cr_assert(strstr(ask("nothing"), "HTTP/1.1 200 "));
+    cr_assert_eq(atomic_load(&connections), 1, "upstream's connections are not the server's");
+    atomic_store(&unwelcome, true);
+    int fd = ask_open("nothing");
+    cr_assert_leq(recv(fd, &byte, 1, 0), 0, "closed without a word");
+    cr_assert_eq(atomic_load(&connections), 2);
+    cr_assert_eq(world.logged, 3);
+    close(fd);
+}
+
 Test(middleware, explain_prints_the_order, .init = set_up, .fini = tear_down)
 {
     char *text;
     size_t n;
     cr_assert_eq(nexus_gateway_explain(gateway, "GET", NEXUS_S("/x"), NULL, 0, &text, &n), 0);
-    cr_assert(strstr(text,
-                     "\"middleware\":[{\"name\":\"a\",\"order\":5,\"phases\":[\"on_request\",\"on_route\",\"on_auth\","
-                     "\"on_upstream\",\"around\",\"on_response\",\"on_log\"]},{\"name\":\"c\",\"order\":5"),
+    cr_assert(strstr(text, "\"middleware\":[{\"name\":\"a\",\"order\":5,\"phases\":[\"on_conn\",\"on_request\",\"on_"
+                           "route\",\"on_auth\","
+                           "\"on_upstream\",\"around\",\"on_response\",\"on_log\"]},{\"name\":\"c\",\"order\":5"),
               "%s", text);
     nexus_free(text);
 }
