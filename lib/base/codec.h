@@ -15,6 +15,7 @@ bool nexus__base64_decode(nexus_slice text, void *out, size_t *n);
 bool nexus__base64url_decode(nexus_slice text, void *out, size_t *n);
 
 void nexus__hex_append(nexus__buf *out, const void *data, size_t n); /* lower case */
+void nexus__hex_write(char *out, const void *data, size_t n);        /* the same to where 2 * n bytes are free */
 bool nexus__hex_decode(nexus_slice text, void *out);                 /* writes text.n / 2 bytes */
 int nexus__hex_digit(char c);                                        /* 0..15, or -1 */
 

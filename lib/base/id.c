@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/codec.h"
 #include "base/time.h"
 
 /* One system call fills many ids. Used bytes are wiped, so that a later core dump tells nothing. */
@@ -71,15 +72,13 @@ void nexus__uuid7_bytes(uint8_t out[static 16])
 
 void nexus__uuid_format(const uint8_t bytes[static 16], char out[static NEXUS__UUID_LEN + 1])
 {
-    static const char hex[] = "0123456789abcdef";
-    char *at = out;
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *at++ = '-';
-        *at++ = hex[bytes[i] >> 4];
-        *at++ = hex[bytes[i] & 15];
-    }
-    *at = '\0';
+    nexus__hex_write(out, bytes, 4);
+    nexus__hex_write(out + 9, bytes + 4, 2);
+    nexus__hex_write(out + 14, bytes + 6, 2);
+    nexus__hex_write(out + 19, bytes + 8, 2);
+    nexus__hex_write(out + 24, bytes + 10, 6);
+    out[8] = out[13] = out[18] = out[23] = '-';
+    out[NEXUS__UUID_LEN] = '\0';
 }
 
 void nexus__uuid7(char out[static NEXUS__UUID_LEN + 1])

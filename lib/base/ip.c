@@ -17,11 +17,27 @@ bool nexus__ip_parse(nexus_slice text, nexus__ip *out)
     return inet_pton(AF_INET, c, out->bytes + 12) == 1;
 }
 
+/* Of each request: no printf, as inet_ntop has it. */
+static size_t format_v4(const uint8_t bytes[static 4], char *out)
+{
+    char *at = out;
+    for (int i = 0; i < 4; i++) {
+        uint8_t b = bytes[i];
+        if (b >= 100)
+            *at++ = (char)('0' + b / 100);
+        if (b >= 10)
+            *at++ = (char)('0' + b / 10 % 10);
+        *at++ = (char)('0' + b % 10);
+        *at++ = i < 3 ? '.' : '\0';
+    }
+    return (size_t)(at - out) - 1;
+}
+
 size_t nexus__ip_format(const nexus__ip *ip, char out[static 48])
 {
-    bool v4 = memcmp(ip->bytes, mapped, sizeof mapped) == 0;
-    const char *text = v4 ? inet_ntop(AF_INET, ip->bytes + 12, out, 48) : inet_ntop(AF_INET6, ip->bytes, out, 48);
-    return text ? strlen(text) : 0;
+    if (memcmp(ip->bytes, mapped, sizeof mapped) == 0)
+        return format_v4(ip->bytes + 12, out);
+    return inet_ntop(AF_INET6, ip->bytes, out, 48) ? strlen(out) : 0;
 }
 
 bool nexus__ip_block_parse(nexus_slice text, nexus__ip_block *out)

@@ -2,6 +2,26 @@
 #include "http/chars.h"
 #include "http/parser.h"
 
+static uint64_t folded_word(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word | UINT64_C(0x2020202020202020);
+}
+
+/* Of the same length; "-" | 0x20 is "-", and "\r" is no token. */
+static bool same_name(const char *a, const char *b, size_t n)
+{
+    size_t k = 0;
+    for (; n - k >= 8; k += 8)
+        if (folded_word(a + k) != folded_word(b + k))
+            return false;
+    for (; k < n; k++)
+        if ((a[k] | 0x20) != (b[k] | 0x20))
+            return false;
+    return true;
+}
+
 enum nexus__http_name nexus__http_name_find(nexus_slice name)
 {
     static const struct {
@@ -30,10 +50,7 @@ enum nexus__http_name nexus__http_name_find(nexus_slice name)
     if (name.n >= sizeof start || start[name.n] == 0xff)
         return NEXUS__HTTP_OTHER;
     for (size_t i = start[name.n]; i < sizeof rows / sizeof rows[0] && rows[i].len == name.n; i++) {
-        size_t k = 0;
-        while (k < name.n && (name.p[k] | 0x20) == (rows[i].text[k] | 0x20)) /* "-" | 0x20 is "-", and "\r" is no token */
-            k++;
-        if (k == name.n)
+        if (same_name(name.p, rows[i].text, name.n))
             return (enum nexus__http_name)rows[i].id;
     }
     return NEXUS__HTTP_OTHER;

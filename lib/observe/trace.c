@@ -1,5 +1,7 @@
 #include <nexus/trace.h>
 
+#include <stddef.h>
+
 #include "base/codec.h"
 #include "base/id.h"
 #include "base/status.h"
@@ -46,20 +48,14 @@ nexus_status nexus_trace_parse(nexus_trace *out, nexus_slice traceparent)
     return NEXUS_OK;
 }
 
-static void hex_write(char *out, const uint8_t *bytes, size_t n)
-{
-    nexus__buf buf = {.p = out, .cap = 2 * n, .max = 2 * n};
-    nexus__hex_append(&buf, bytes, n);
-}
-
 void nexus_trace_hex(const nexus_trace *trace, char *trace_id, char *span_id)
 {
     if (trace_id) {
-        hex_write(trace_id, trace->trace_id, 16);
+        nexus__hex_write(trace_id, trace->trace_id, 16);
         trace_id[32] = '\0';
     }
     if (span_id) {
-        hex_write(span_id, trace->span_id, 8);
+        nexus__hex_write(span_id, trace->span_id, 8);
         span_id[16] = '\0';
     }
 }
@@ -67,11 +63,11 @@ void nexus_trace_hex(const nexus_trace *trace, char *trace_id, char *span_id)
 void nexus_trace_format(const nexus_trace *trace, char *out)
 {
     memcpy(out, "00-", 3);
-    hex_write(out + TRACE_AT, trace->trace_id, 16);
+    nexus__hex_write(out + TRACE_AT, trace->trace_id, 16);
     out[TRACE_AT + 32] = '-';
-    hex_write(out + SPAN_AT, trace->span_id, 8);
+    nexus__hex_write(out + SPAN_AT, trace->span_id, 8);
     out[SPAN_AT + 16] = '-';
-    hex_write(out + FLAGS_AT, &trace->flags, 1);
+    nexus__hex_write(out + FLAGS_AT, &trace->flags, 1);
     out[NEXUS_TRACEPARENT_LEN] = '\0';
 }
 
@@ -84,8 +80,11 @@ static void random_id(uint8_t *out, size_t n)
 
 void nexus_trace_start(nexus_trace *out, bool sampled)
 {
-    random_id(out->trace_id, sizeof out->trace_id);
-    random_id(out->span_id, sizeof out->span_id);
+    nexus__random(out, offsetof(nexus_trace, flags)); /* both ids, which stand side by side */
+    if (all_zero(out->trace_id, sizeof out->trace_id))
+        random_id(out->trace_id, sizeof out->trace_id);
+    if (all_zero(out->span_id, sizeof out->span_id))
+        random_id(out->span_id, sizeof out->span_id);
     out->flags = sampled ? NEXUS_TRACE_SAMPLED : 0;
 }
 

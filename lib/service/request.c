@@ -21,7 +21,7 @@ typedef struct context {
     nexus_service *service;
     nexus_trace trace;
     uint8_t parent[8]; /* span id of who called; all zero: the trace begins here */
-    char trace_id[33], span_id[17];
+    char trace_id[33], span_id[17]; /* written when asked for: most requests log nothing but their line */
     nexus_log_context log;
     nexus_principal *principal; /* NULL: nobody, or not yet checked */
     nexus_status checked;       /* of the token; NEXUS_ENOTFOUND: there is none */
@@ -31,6 +31,16 @@ typedef struct context {
 static context *context_of(const nexus_request *request)
 {
     return nexus_request_user(request, context_key);
+}
+
+static const nexus_log_context *log_of(context *c)
+{
+    if (c->log.trace_id.n == 0) {
+        nexus_trace_hex(&c->trace, c->trace_id, c->span_id);
+        c->log.trace_id = nexus__slice(c->trace_id, 32);
+        c->log.span_id = nexus__slice(c->span_id, 16);
+    }
+    return &c->log;
 }
 
 /* --- context ------------------------------------------------------------------------------------------------------ */
@@ -58,9 +68,6 @@ static int32_t context_filter(nexus_request *request, void *user_data)
     }
     *c = (context){.service = user_data, .checked = NEXUS_ENOTFOUND};
     begin_trace(c, request);
-    nexus_trace_hex(&c->trace, c->trace_id, c->span_id);
-    c->log.trace_id = nexus__slice(c->trace_id, 32);
-    c->log.span_id = nexus__slice(c->span_id, 16);
     nexus_request_id(request, &c->log.correlation_id);
     if (nexus_request_set_user(request, context_key, c) != NEXUS_OK ||
         nexus_request_set_user(request, "nexus.trace", &c->trace) != NEXUS_OK) { /* the gateway passes it on */
@@ -420,7 +427,7 @@ bool nexus_service_is_operator(const nexus_request *request)
 void nexus_service_context(const nexus_request *request, nexus_log_context *out)
 {
     context *c = context_of(request);
-    *out = c ? c->log : (nexus_log_context){0};
+    *out = c ? *log_of(c) : (nexus_log_context){0};
 }
 
 void nexus_service_trace(const nexus_request *request, nexus_trace *out)
