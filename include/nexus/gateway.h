@@ -30,6 +30,10 @@ typedef struct nexus_gateway nexus_gateway;
 typedef void nexus_gateway_health_fn(const char *upstream, const char *target, bool up, const char *reason,
                                      void *user_data);
 
+/** Something happened that somebody should know of, such as a canary that was aborted. On a thread of the gateway; must
+ * not block. The text is borrowed for the call. */
+typedef void nexus_gateway_warning_fn(const char *text, void *user_data);
+
 typedef struct nexus_gateway_opts {
     size_t size;                     /**< sizeof(nexus_gateway_opts) */
     const nexus_alloc *alloc;        /**< borrowed until close; NULL = the C library's */
@@ -52,6 +56,7 @@ typedef struct nexus_gateway_opts {
     const struct nexus_key *identity_key; /**< private; signs X-Nexus-Identity of routes with "identity"; borrowed until
                                                close; NULL: such routes files are refused */
     const char *identity_issuer;          /**< of those tokens; borrowed until close; NULL = "nexus-gateway" */
+    nexus_gateway_warning_fn *on_warning; /**< with user_data; NULL = nobody wants to know */
 } nexus_gateway_opts;
 
 #define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)
@@ -148,6 +153,11 @@ NEXUS_API nexus_status nexus_gateway_explain(nexus_gateway *gateway, const char 
 
 /** Upstreams, targets, their health and load, as JSON; as explain. */
 NEXUS_API nexus_status nexus_gateway_status(nexus_gateway *gateway, char **out, size_t *n) NEXUS_MUST_CHECK;
+
+/** What is deprecated, and who still calls it since the gateway was opened, as JSON:
+ * {"deprecated":[{"route","version","since","sunset","successor","state","consumers":[{"consumer","requests",
+ * "last_seen"}]}],"uncounted"}; as explain. */
+NEXUS_API nexus_status nexus_gateway_versions(nexus_gateway *gateway, char **out, size_t *n) NEXUS_MUST_CHECK;
 
 /** After the server it is mounted on was closed. NULL is fine. */
 NEXUS_API void nexus_gateway_close(nexus_gateway *gateway);

@@ -182,6 +182,7 @@ void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
     nexus__call *call = conn->call;
     nexus__seen_lost(call, how);
     if (call->replied) {
+        call->broke_off = true;
         break_off(call);
         return;
     }

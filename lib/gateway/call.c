@@ -1,6 +1,6 @@
 /* One request through the gateway: its beginning, its route, its filters, its end. */
 #include "base/status.h"
-#include "gateway/filters/cors.h"
+#include "gateway/canary.h"
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 #include "gateway/problem.h"
@@ -10,6 +10,8 @@
 void nexus__call_count(nexus__call *call, uint16_t status)
 {
     nexus__seen_end(call, status);
+    if (call->canary && (status || call->broke_off))
+        nexus__canary_report(call->canary, call->canary_conf, call->arm, status >= 500 || call->broke_off);
     if (call->mw)
         nexus__mw_end(call, status);
 }
@@ -82,6 +84,8 @@ void nexus__call_client_gone(nexus_request *request, void *user_data)
 
 static void start(nexus__call *call)
 {
+    if (call->deprecation && !nexus__call_check_age(call))
+        return;
     if (!call->mw)
         nexus__call_start(call);
     else if (nexus__mw_pass(call, NEXUS__MW_UPSTREAM))
@@ -139,131 +143,9 @@ bool nexus__call_woken(nexus__call *call)
 
 /* --- the beginning ------------------------------------------------------------------------------------------------ */
 
-/* Prefix changes; the result is brought into canonical form again before anything uses it. */
-static bool rewrite(nexus__call *call)
-{
-    const nexus__gw_route_conf *conf = call->route->conf;
-    nexus_slice strip = conf->strip_prefix, add = conf->add_prefix, rest = call->path, out;
-    if (!strip.n && !add.n)
-        return true;
-    if (nexus__slice_ends(strip, NEXUS_S("/")))
-        strip.n--;
-    if (nexus__slice_starts(rest, strip) && (rest.n == strip.n || rest.p[strip.n] == '/'))
-        rest = nexus__slice_from(rest, strip.n);
-    char *text = nexus_request_alloc(call->request, add.n + rest.n + 1);
-    if (!text)
-        return false;
-    memcpy(text, add.p ? add.p : "", add.n);
-    memcpy(text + add.n, rest.p, rest.n);
-    size_t n = add.n + rest.n;
-    if (n == 0)
-        text[n++] = '/';
-    if (nexus_path_canonical(nexus__slice(text, n), NEXUS_PATH_AMBIGUOUS_PASS, text, &out))
-        return false;
-    call->path = out;
-    return true;
-}
-
-static const nexus__gw_cors_conf *cors_of(const nexus__gw_route *route)
-{
-    return nexus__gw_filter_conf(route->conf, &nexus__gw_filter_cors);
-}
-
-/* false: answered. `asked` is the method that the route was looked up for. */
-static bool preflight(nexus__call *call, const nexus__gw_route *route, uint32_t methods)
-{
-    char allow[96];
-    nexus_slice origin;
-    nexus_request *request = call->request;
-    const nexus__gw_cors_conf *cors = route ? cors_of(route) : NULL;
-    bool allowed =
-        cors && nexus_request_header(request, "origin", &origin) && nexus__cors_preflight(request, cors, origin);
-    if (!allowed) {
-        size_t n = nexus_method_allow(methods, allow, sizeof allow);
-        (void)nexus_request_set_header(request, "Allow", nexus__slice(allow, n));
-    }
-    nexus__call_count(call, 204);
-    nexus__call_release(call, false);
-    nexus_request_reply(request, 204, NULL, (nexus_slice){0});
-    return false;
-}
-
-static bool has_body(const nexus__call *call)
-{
-    const nexus__http_head *head = nexus__exchange_head(call->request);
-    return head->framing == NEXUS__HTTP_LENGTH_CHUNKED || head->length > 0;
-}
-
-static void no_route(nexus__call *call, nexus_status status, const nexus_router_match *m)
-{
-    char allow[96];
-    if (status == NEXUS_EPERM) {
-        size_t n = nexus_method_allow(m->methods, allow, sizeof allow);
-        (void)nexus_request_set_header(call->request, "Allow", nexus__slice(allow, n));
-        nexus__call_problem(call, 405, "method-not-allowed", "This path has other methods; see Allow.");
-    } else {
-        nexus__call_problem(call, 404, "no-route", "Nothing is routed at this path.");
-    }
-}
-
-static bool keep_captures(nexus__call *call, const nexus_router_match *m)
-{
-    nexus_pair *kept = nexus_request_alloc(call->request, (m->capture_count + 1) * sizeof *kept);
-    if (!kept)
-        return false;
-    memcpy(kept, m->captures, m->capture_count * sizeof *kept);
-    call->captures = kept;
-    call->capture_count = m->capture_count;
-    return true;
-}
-
 static void route(nexus__call *call)
 {
-    nexus_request *request = call->request;
-    const nexus__snapshot *s = call->view->snapshot;
-    nexus_router_match m;
-    nexus_slice host, asked;
-    nexus_request_host(request, &host);
-    nexus_status status = nexus_router_find(s->router, host, call->path, call->method, NULL, NULL, &m);
-    nexus__gw_route *found = m.value;
-    if (call->ambiguous && (status || !found->conf->ambiguous_pass)) {
-        nexus__call_problem(call, 400, "ambiguous-path", "The path holds an escape that servers read differently.");
-        return;
-    }
-    if (call->method == NEXUS_METHOD_OPTIONS && nexus_request_header(request, "access-control-request-method", &asked)) {
-        nexus_router_match wanted;
-        if (nexus_router_find(s->router, host, call->path, nexus_method_parse(asked), NULL, NULL, &wanted) == NEXUS_OK &&
-            cors_of(wanted.value)) {
-            (void)preflight(call, wanted.value, m.methods);
-            return;
-        }
-    }
-    if (status == NEXUS_EPERM && call->method == NEXUS_METHOD_OPTIONS) {
-        (void)preflight(call, NULL, m.methods);
-        return;
-    }
-    if (status) {
-        no_route(call, status, &m);
-        return;
-    }
-    call->route = found;
-    if (has_body(call) && (call->method & (NEXUS_METHOD_GET | NEXUS_METHOD_HEAD)) && !found->conf->get_body) {
-        nexus__call_problem(call, 400, "unexpected-body", "GET and HEAD have no body on this route.");
-        return;
-    }
-    call->pool = call->view->pools[found->upstream];
-    if (found->conf->keeps_captures && !keep_captures(call, &m)) {
-        nexus__call_problem(call, 500, "out-of-memory", NULL);
-        return;
-    }
-    nexus__call_note_param(call, &m);
-    if (!rewrite(call)) {
-        nexus__call_problem(call, 500, "rewrite", "The rewritten path is not valid.");
-        return;
-    }
-    if (nexus__exchange_head(request)->upgrade && !nexus__call_check_upgrade(call))
-        return;
-    if (!call->mw || nexus__mw_pass(call, NEXUS__MW_ROUTE))
+    if (nexus__call_route(call) && (!call->mw || nexus__mw_pass(call, NEXUS__MW_ROUTE)))
         run_filters(call);
 }
 

@@ -5,8 +5,12 @@
 #include <stdatomic.h>
 
 #include "gateway/balance/balance.h"
+#include "base/map.h"
 #include "gateway/loader.h"
+#include "gateway/match.h"
 #include "gateway/pattern.h"
+#include "gateway/rewrite.h"
+#include "gateway/version.h"
 
 typedef struct nexus__gw_target {
     nexus_slice url;  /* "http://host:port" */
@@ -91,6 +95,9 @@ typedef struct nexus__gw_headers_conf {
     } filled;
 } nexus__gw_headers_conf;
 
+#define NEXUS__GW_NO_UPSTREAM UINT32_MAX
+enum { NEXUS__GW_GUARDS = 5 };
+
 typedef struct nexus__gw_filter nexus__gw_filter; /* gateway/filter.h */
 
 typedef struct nexus__gw_filter_use {
@@ -99,10 +106,18 @@ typedef struct nexus__gw_filter_use {
 } nexus__gw_filter_use;
 
 typedef struct nexus__gw_route_conf {
-    nexus_slice id, host, path, prefix, upstream, strip_prefix, add_prefix;
-    uint32_t methods; /* 0 = any */
+    nexus_slice id, host, path, prefix, regex, upstream; /* one of path, prefix and regex; upstream may be empty */
+    uint32_t upstream_index;                             /* of the config's; NEXUS__GW_NO_UPSTREAM = it has none */
+    uint32_t methods;                                    /* 0 = any */
     int32_t priority;
-    bool ambiguous_pass;
+    nexus__regex *re;                   /* of regex */
+    const nexus__match_conf *match;     /* NULL = any request */
+    nexus__rewrite_conf rewrite;
+    const nexus__versions_conf *versions;   /* NULL = it has none */
+    const nexus__deprecation *deprecation;  /* NULL = it is not */
+    uint64_t guards[NEXUS__GW_GUARDS];      /* of each member that says who may pass, a hash; 0 = it is not there */
+    bool shares_ground;                     /* its rewritten paths may be those of a guarded route */
+    bool encoded_slash_pass, keeps_slashes; /* of the path, which is in canonical form else */
     bool get_body;                     /* GET and HEAD may have one */
     bool keeps_captures; /* something of the route fills in {path.x} */
     uint32_t body_max_bytes, total_ms; /* 0 = no limit of its own; the upstream's */
@@ -115,7 +130,19 @@ typedef struct nexus__gw_route_conf {
     nexus__gw_headers_conf request, response;
 } nexus__gw_route_conf;
 
+/* NEXUS_PATH_… that a path of the route may show. */
+uint32_t nexus__gw_path_flags(const nexus__gw_route_conf *route);
+
+/* Whether whoever the one lets in, the other would let in too: it has no guard that is not the one's, word for word. */
+bool nexus__gw_guards_cover(const nexus__gw_route_conf *one, const nexus__gw_route_conf *other);
+
+typedef struct nexus__gw_regex {
+    nexus__regex *re;
+    struct nexus__gw_regex *next;
+} nexus__gw_regex;
+
 struct nexus_rbac;
+struct nexus_router;
 
 struct nexus__gw_plan_conf; /* gateway/filters/limit.h */
 
@@ -124,6 +151,10 @@ typedef struct nexus__gw_config {
     atomic_uint refs;
     nexus__arena arena;
     struct nexus_rbac *policy; /* who holds which permissions */
+    struct nexus_router *router; /* its values are of routes.items */
+    nexus__gw_regex *regexes;    /* all there are, to be freed */
+    nexus__map names;            /* of upstreams */
+    nexus__map route_ids;        /* of routes; of several of one id the last */
     struct {
         nexus__gw_upstream_conf *items;
         uint32_t count;

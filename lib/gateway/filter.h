@@ -55,7 +55,7 @@ enum { NEXUS__GW_FILTERS_MAX = 32 };
 
 extern const nexus__gw_filter nexus__gw_filter_cors, nexus__gw_filter_ip, nexus__gw_filter_auth, nexus__gw_filter_roles,
     nexus__gw_filter_require, nexus__gw_filter_ext, nexus__gw_filter_identity, nexus__gw_filter_limits,
-    nexus__gw_filter_security;
+    nexus__gw_filter_security, nexus__gw_filter_canary, nexus__gw_filter_redirect;
 
 /* What the routes file says of a filter on this route, or NULL. */
 const void *nexus__gw_filter_conf(const nexus__gw_route_conf *route, const nexus__gw_filter *filter);

@@ -7,7 +7,9 @@
 #include "base/id.h"
 #include "base/status.h"
 #include "gateway/filters/security.h"
+#include "gateway/canary.h"
 #include "gateway/gateway.h"
+#include "gateway/usage.h"
 
 void nexus_gateway_opts_init(nexus_gateway_opts *opts)
 {
@@ -133,6 +135,8 @@ static nexus_status open_metrics(nexus_gateway *g)
         return NEXUS_OK;
     nexus_status status = nexus__seen_open(&g->seen, g->opts.metrics);
     status = status ? status : open_limit_metrics(g);
+    if (!status)
+        status = nexus__canary_families_open(g);
     return status ? status : nexus__upstream_families_open(&g->families, g->opts.metrics);
 }
 
@@ -309,6 +313,7 @@ void nexus_gateway_close(nexus_gateway *g)
     nexus__snapshot_unref(g->locked.current);
     nexus_limiter_free(g->limits);
     nexus_principal_free(g->anonymous);
+    nexus__usage_free(g->usage);
     nexus__mw_free(g->middlewares, g->alloc);
     nexus__history_free(&g->locked.history, g->alloc);
     nexus__free(g->alloc, g->locked.path);

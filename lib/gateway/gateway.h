@@ -43,7 +43,7 @@ typedef struct nexus__route_breaker {
 
 typedef struct nexus__gw_route {
     const nexus__gw_route_conf *conf;
-    uint32_t upstream; /* index */
+    uint32_t upstream; /* index, or NEXUS__GW_NO_UPSTREAM */
     uint32_t body_max_set;
     void **states;                 /* one for each filter; NULL = stateless */
     bool replies_pass;             /* a filter looks at answers */
@@ -56,7 +56,6 @@ typedef struct nexus__snapshot {
     const nexus_alloc *alloc;
     atomic_uint refs;
     nexus__gw_config *config;
-    nexus_router *router;
     nexus__upstream **upstreams; /* config->upstreams.count */
     nexus__gw_route *routes;     /* config->routes.count */
     char *text;
@@ -115,6 +114,8 @@ struct nexus_gateway {
     int64_t gauges_due; /* on loop 0 */
     nexus_metric_family *decisions;
     nexus_metric *evictions;
+    nexus_metric_family *canary_answers, *canary_aborts;
+    struct nexus__usage *_Atomic usage; /* of what is deprecated; NULL = nothing was yet */
     nexus__upstream_families families;
     struct {
         pthread_mutex_t mutex;
@@ -126,6 +127,7 @@ struct nexus_gateway {
         char error[512];
         bool busy; /* a worker is loading */
         nexus__history history;
+        struct nexus__canary *canaries; /* that some snapshot has */
     } locked;
     pthread_mutex_t load_mutex; /* one load or edit at a time */
     nexus__watch file_watch;    /* on loop 0: inotify, fd -1 without */
@@ -141,6 +143,11 @@ nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, cons
 nexus__snapshot *nexus__snapshot_ref(nexus__snapshot *s);
 nexus__snapshot *nexus__snapshot_current(nexus_gateway *g); /* a reference, or NULL; any thread */
 void nexus__snapshot_unref(nexus__snapshot *s);
+/* The route of a request, as nexus_router_find; m->value is a nexus__gw_route. */
+nexus_status nexus__snapshot_find(const nexus__snapshot *s, nexus_slice host, nexus_slice path, uint32_t method,
+                                  const nexus__match_subject *subject, nexus_router_match *m) NEXUS_MUST_CHECK;
+/* Whether something of the route goes to this upstream. */
+bool nexus__gw_leads_to(const nexus__snapshot *s, const nexus__gw_route *route, const nexus__upstream *upstream);
 
 /* On the loop. */
 void nexus__view_swap(nexus__gw_loop *home);
@@ -265,6 +272,11 @@ struct nexus__call {
     struct nexus__gw_auth *auth;                     /* what the authenticators said; NULL = they were not asked */
     const struct nexus__gw_field *fields;            /* that filters add for upstream */
     nexus__gw_headers_conf *request_own, *reply_own; /* what this call changes beyond its route; NULL = nothing */
+    const nexus__version *version;                   /* NULL = its route has none */
+    const nexus__deprecation *deprecation;           /* of route or version; NULL = none */
+    struct nexus__canary *canary;                    /* NULL = its route has none, or it has not come so far */
+    const struct nexus__canary_conf *canary_conf;
+    uint32_t arm;
     const nexus_pair *captures;                      /* of the route's path, when it asks for them; still escaped */
     uint32_t capture_count;
     nexus_slice path;         /* canonical, as upstream gets it */
@@ -292,6 +304,7 @@ struct nexus__call {
     bool chunked;  /* how it is sent */
     bool upgrade;
     bool ambiguous; /* the path holds an escape that servers read differently */
+    bool broke_off; /* upstream did, behind the head of its answer */
     bool replied;   /* the head of the reply has gone out */
     bool waiting;   /* a filter does, for something that is not of this loop */
     bool gone;      /* the client went while waiting */
@@ -330,6 +343,16 @@ void nexus__call_client_gone(nexus_request *request, void *user_data); /* on_clo
 /* A phase that had to wait has passed: the call goes on behind it. */
 void nexus__call_passed(nexus__call *call, nexus__mw_phase phase);
 
+/* --- route.c ------------------------------------------------------------------------------------------------------ */
+
+/* Finds the route and settles the path; false: answered. */
+bool nexus__call_route(nexus__call *call);
+/* Counts who calls what is deprecated; false: answered, what is gone is gone. Behind the filters. */
+bool nexus__call_check_age(nexus__call *call);
+nexus__rewrite_input nexus__call_rewrite_input(const nexus__call *call);
+/* Answers for a path that could not be put together. */
+void nexus__call_refuse_path(nexus__call *call, nexus_status status);
+
 /* --- attempt.c ---------------------------------------------------------------------------------------------------- */
 
 /* All filters were passed: the first try begins. */
@@ -350,7 +373,7 @@ bool nexus__call_retry_status(nexus__call *call, const nexus__http_head *head, c
 
 void nexus__call_hash(nexus__call *call);
 /* Keeps the path parameter, if the upstream of the route goes by one. */
-void nexus__call_note_param(nexus__call *call, const nexus_router_match *m);
+void nexus__call_note_param(nexus__call *call, const nexus_pair *captures, uint32_t count);
 
 /* --- waiting.c, see waiting.h -------------------------------------------------------------------------------------- */
 

@@ -58,10 +58,10 @@ void nexus__call_hash(nexus__call *call)
         call->hash = nexus__siphash(u->hash_key, value.p, value.n);
 }
 
-void nexus__call_note_param(nexus__call *call, const nexus_router_match *m)
+void nexus__call_note_param(nexus__call *call, const nexus_pair *captures, uint32_t count)
 {
     const nexus__gw_hash_key *key = &call->pool->upstream->conf->hash;
-    for (uint32_t i = 0; key->source == NEXUS__GW_HASH_PARAM && i < m->capture_count; i++)
-        if (nexus__slice_eq(m->captures[i].name, key->name))
-            call->hash_param = m->captures[i].value;
+    for (uint32_t i = 0; key->source == NEXUS__GW_HASH_PARAM && i < count; i++)
+        if (nexus__slice_eq(captures[i].name, key->name))
+            call->hash_param = captures[i].value;
 }

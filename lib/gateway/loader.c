@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 
-enum { KEYS_MAX = 32, WORD_MAX = 64 };
+enum { KEYS_MAX = 64, WORD_MAX = 64 };
 
 size_t nexus__loader_push(nexus__loader *l, nexus_slice step)
 {
@@ -43,6 +43,13 @@ nexus_status nexus__loader_fail(nexus__loader *l, uint32_t value, const char *fo
         nexus__json_position(l->doc->text, l->doc->nodes[value].start, &line, &column);
     return nexus__fail(NEXUS_EINVAL, "%s:%u:%u: %.*s: %s", l->file, line, column, (int)l->pointer.len,
                        l->pointer.p ? l->pointer.p : "", what);
+}
+
+nexus_status nexus__loader_refuse(nexus__loader *l, uint32_t value)
+{
+    char why[300];
+    snprintf(why, sizeof why, "%s", nexus_error_message());
+    return nexus__loader_fail(l, value, "%s", why);
 }
 
 static uint32_t edit_distance(nexus_slice a, nexus_slice b)

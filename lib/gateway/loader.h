@@ -13,6 +13,7 @@ typedef struct nexus__loader {
     nexus__json *doc;
     nexus__arena *arena; /* what is read is copied here */
     nexus__buf pointer;  /* where we are */
+    struct nexus__gw_config *config; /* that is being read */
 } nexus__loader;
 
 typedef nexus_status nexus__loader_fn(nexus__loader *l, uint32_t value, void *out);
@@ -52,6 +53,8 @@ nexus_status nexus__loader_pairs(nexus__loader *l, uint32_t value, void *out /* 
 
 /* Fails with the position of value and the current pointer in front. */
 nexus_status nexus__loader_fail(nexus__loader *l, uint32_t value, const char *format, ...) NEXUS_PRINTF(3, 4);
+/* The same with the message of the failure just before. */
+nexus_status nexus__loader_refuse(nexus__loader *l, uint32_t value);
 
 /* Goes a step down, and back up to `mark`, which push returned. */
 size_t nexus__loader_push(nexus__loader *l, nexus_slice step);

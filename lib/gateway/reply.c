@@ -25,6 +25,7 @@ static void abort_call(nexus__call *call)
 static void broken(nexus__call *call, const char *detail)
 {
     nexus__call_judge(call, call->conn->at->target, NEXUS_BREAKER_FAILED);
+    call->broke_off = call->replied;
     if (call->replied)
         abort_call(call);
     else
@@ -362,6 +363,7 @@ void nexus__reply_eof(nexus__uplink *conn)
         code(call, &piece);
         finish(call, &piece, 0, NULL);
     } else {
+        call->broke_off = true;
         abort_call(call);
     }
 }

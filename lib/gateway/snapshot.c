@@ -1,16 +1,15 @@
 #include "base/status.h"
+#include "gateway/canary.h"
 #include "gateway/gateway.h"
+#include "gateway/usage.h"
 
 /* --- building: on a thread that may block ------------------------------------------------------------------------- */
 
 static nexus__upstream *find_old(const nexus__snapshot *old, const nexus__gw_upstream_conf *conf)
 {
-    for (uint32_t i = 0; old && i < old->config->upstreams.count; i++) {
-        const nexus__gw_upstream_conf *was = &old->config->upstreams.items[i];
-        if (nexus__slice_eq(was->name, conf->name) && nexus__slice_eq(was->text, conf->text))
-            return old->upstreams[i];
-    }
-    return NULL;
+    const nexus__gw_upstream_conf *was = old ? nexus__gw_config_upstream(old->config, conf->name) : NULL;
+    bool same = was && nexus__slice_eq(was->text, conf->text);
+    return same ? old->upstreams[was - old->config->upstreams.items] : NULL;
 }
 
 static nexus_status build_upstreams(nexus__snapshot *s, nexus_gateway *g, const nexus__snapshot *old)
@@ -62,20 +61,6 @@ static void close_filters(nexus__snapshot *s, nexus__gw_route *route)
     nexus__free(s->alloc, route->states);
 }
 
-static nexus_status add_rule(nexus__snapshot *s, nexus__gw_route *route)
-{
-    const nexus__gw_route_conf *conf = route->conf;
-    nexus_router_rule rule = NEXUS_ROUTER_RULE_INIT;
-    rule.id = conf->id.p;
-    rule.host = conf->host.p;
-    rule.path = conf->path.n ? conf->path.p : conf->prefix.p;
-    rule.flags = conf->prefix.n ? NEXUS_ROUTER_PREFIX : 0;
-    rule.methods = conf->methods;
-    rule.priority = conf->priority;
-    rule.value = route;
-    return nexus_router_add(s->router, &rule);
-}
-
 static void breaker_unref(nexus__route_breaker *b)
 {
     if (b && atomic_fetch_sub(&b->refs, 1) == 1)
@@ -84,13 +69,10 @@ static void breaker_unref(nexus__route_breaker *b)
 
 static nexus__route_breaker *old_breaker(const nexus__snapshot *old, const nexus__gw_route_conf *conf)
 {
-    for (uint32_t i = 0; old && i < old->config->routes.count; i++) {
-        const nexus__gw_route *r = &old->routes[i];
-        if (r->breaker && nexus__slice_eq(r->conf->id, conf->id) &&
-            memcmp(&r->conf->breaker.rule, &conf->breaker.rule, sizeof conf->breaker.rule) == 0)
-            return r->breaker;
-    }
-    return NULL;
+    const nexus__gw_route_conf *was = old ? nexus__map_get(&old->config->route_ids, conf->id) : NULL;
+    const nexus__gw_route *r = was ? &old->routes[was - old->config->routes.items] : NULL;
+    bool same = r && r->breaker && memcmp(&was->breaker.rule, &conf->breaker.rule, sizeof conf->breaker.rule) == 0;
+    return same ? r->breaker : NULL;
 }
 
 static nexus_status find_breaker(nexus__snapshot *s, nexus__gw_route *route, const nexus__snapshot *old)
@@ -112,19 +94,17 @@ static nexus_status find_breaker(nexus__snapshot *s, nexus__gw_route *route, con
 
 static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g, const nexus__snapshot *old)
 {
-    nexus_status status = nexus_router_new(&s->router, s->alloc);
-    s->routes = status ? NULL : nexus__calloc(s->alloc, s->config->routes.count + 1, sizeof *s->routes);
+    nexus_status status = NEXUS_OK;
+    s->routes = nexus__calloc(s->alloc, s->config->routes.count + 1, sizeof *s->routes);
     if (!s->routes)
         return nexus__nomem();
     for (uint32_t i = 0; i < s->config->routes.count && !status; i++) {
         nexus__gw_route *route = &s->routes[i];
         route->conf = &s->config->routes.items[i];
-        const nexus__gw_upstream_conf *u = nexus__gw_config_upstream(s->config, route->conf->upstream);
-        route->upstream = (uint32_t)(u - s->config->upstreams.items);
+        route->upstream = route->conf->upstream_index;
         if ((status = open_filters(s, g, route)) || (status = find_breaker(s, route, old)))
             return status;
         nexus__seen_route_find(&route->seen, &g->seen, route->conf->id);
-        status = add_rule(s, route);
     }
     return status;
 }
@@ -133,6 +113,39 @@ static void close_route(nexus__snapshot *s, nexus__gw_route *route)
 {
     close_filters(s, route);
     breaker_unref(route->breaker);
+}
+
+/* Counts of who calls what is deprecated are kept once something is. Under load_mutex. */
+static nexus_status open_usage(const nexus__snapshot *s, nexus_gateway *g)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < s->config->routes.count && !any; i++) {
+        const nexus__gw_route_conf *r = &s->config->routes.items[i];
+        any = r->deprecation;
+        for (uint32_t k = 0; r->versions && k < r->versions->supported.count; k++)
+            any |= r->versions->supported.items[k].deprecation != NULL;
+    }
+    nexus__usage *usage;
+    if (!any || g->usage)
+        return NEXUS_OK;
+    nexus_status status = nexus__usage_new(&usage, g->alloc);
+    if (!status)
+        g->usage = usage;
+    return status;
+}
+
+bool nexus__gw_leads_to(const nexus__snapshot *s, const nexus__gw_route *route, const nexus__upstream *upstream)
+{
+    const nexus__gw_route_conf *conf = route->conf;
+    const nexus__canary_conf *canary = nexus__gw_filter_conf(conf, &nexus__gw_filter_canary);
+    bool leads = route->upstream != NEXUS__GW_NO_UPSTREAM && s->upstreams[route->upstream] == upstream;
+    for (uint32_t i = 0; canary && i < canary->arms.count; i++)
+        leads |= s->upstreams[canary->arms.items[i].upstream_index] == upstream;
+    for (uint32_t i = 0; conf->versions && i < conf->versions->supported.count; i++) {
+        const nexus__version *v = &conf->versions->supported.items[i];
+        leads |= v->upstream.n && s->upstreams[v->upstream_index] == upstream;
+    }
+    return leads;
 }
 
 nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, const char *name, nexus_slice text,
@@ -155,6 +168,8 @@ nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, cons
     status = s->text ? build_upstreams(s, g, old) : nexus__nomem();
     if (!status)
         status = build_routes(s, g, old);
+    if (!status)
+        status = open_usage(s, g);
     if (status)
         nexus__snapshot_unref(s);
     else
@@ -184,7 +199,6 @@ void nexus__snapshot_unref(nexus__snapshot *s)
         nexus__upstream_unref(s->upstreams[i]);
     for (uint32_t i = 0; s->routes && i < s->config->routes.count; i++)
         close_route(s, &s->routes[i]);
-    nexus_router_free(s->router);
     nexus__free(s->alloc, s->upstreams);
     nexus__free(s->alloc, s->routes);
     nexus__free(s->alloc, s->text);
@@ -196,10 +210,10 @@ void nexus__snapshot_unref(nexus__snapshot *s)
 
 static nexus__pool *find_pool(const nexus__view *view, const nexus__upstream *u)
 {
-    for (uint32_t i = 0; view && i < view->snapshot->config->upstreams.count; i++)
-        if (view->pools[i]->upstream == u)
-            return view->pools[i];
-    return NULL;
+    const nexus__gw_config *c = view ? view->snapshot->config : NULL;
+    const nexus__gw_upstream_conf *was = c ? nexus__gw_config_upstream(c, u->conf->name) : NULL;
+    nexus__pool *pool = was ? view->pools[was - c->upstreams.items] : NULL;
+    return pool && pool->upstream == u ? pool : NULL;
 }
 
 /* Takes the reference to the snapshot. */

@@ -45,7 +45,8 @@ static void find_path(nexus_request *r)
         verdict(r, 204, "", "");
         return;
     }
-    if (h->form == NEXUS__HTTP_AUTHORITY || r->method == NEXUS_METHOD_TRACE || r->method == NEXUS_METHOD_CONNECT) {
+    bool trace = r->method == NEXUS_METHOD_TRACE && !s->fallback; /* a gateway's routes may have it */
+    if (h->form == NEXUS__HTTP_AUTHORITY || trace || r->method == NEXUS_METHOD_CONNECT) {
         r->match.methods = NEXUS_METHOD_ANY;
         r->head.keep_alive = false; /* what follows a CONNECT may be meant for the tunnel that it did not get */
         verdict(r, 405, "method-not-allowed", "CONNECT and TRACE are not served here.");

@@ -60,6 +60,12 @@ static void on_reload(void *user_data)
                          "routes not loaded, the last good ones stay: %s", nexus_error_message());
 }
 
+static void on_warning(const char *text, void *user_data)
+{
+    gateway *g = user_data;
+    nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_WARN, "gateway", NULL, "%s", text);
+}
+
 static nexus_status open_gateway(gateway *g)
 {
     const nexus_settings *s = nexus_service_settings(g->service);
@@ -70,6 +76,7 @@ static nexus_status open_gateway(gateway *g)
     opts.log = nexus_service_log(g->service);
     opts.tracer = nexus_service_tracer(g->service);
     opts.on_health = gateway_on_health;
+    opts.on_warning = on_warning;
     opts.user_data = g;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");

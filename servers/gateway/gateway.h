@@ -33,6 +33,8 @@ nexus_status gateway_identity_open(gateway *g);
 nexus_status gateway_admin_open(gateway *g);
 /* admin_edit.c: its part that changes things. */
 nexus_status gateway_admin_edit_routes(gateway *g);
+/* admin_versions.c: its report of old versions. */
+nexus_status gateway_admin_versions_routes(gateway *g);
 
 /* health.c: tells the bus that a service changed its state. */
 void gateway_on_health(const char *upstream, const char *target, bool up, const char *reason, void *user_data);

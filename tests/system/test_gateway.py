@@ -58,7 +58,7 @@ def test_headers_are_rewritten_and_identity_cannot_be_forged(start, upstream):
 def test_404_405_options_and_canonical_paths(start, upstream):
     g = start({"a": up(upstream)}, [
         {"id": "things", "path": "/things/{id:int}", "methods": ["GET", "PUT"], "upstream": "a"},
-        {"id": "raw", "prefix": "/raw", "ambiguous_path": "pass", "upstream": "a"},
+        {"id": "raw", "prefix": "/raw", "encoded_slash": "pass", "upstream": "a"},
         {"id": "old", "prefix": "/old", "strip_prefix": "/old", "add_prefix": "/new", "upstream": "a"}])
     problem(g.call("GET", "/nothing"), 404, "no-route")
     problem(g.call("GET", "/things/abc"), 404, "no-route")

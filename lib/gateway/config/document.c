@@ -27,59 +27,6 @@ nexus_status nexus__gw_load_array(nexus__loader *l, uint32_t value, size_t size,
     return NEXUS_OK;
 }
 
-/* References and conflicts can be judged when everything is read: upstreams may stand after the routes. */
-static nexus_status check_upstream_name(nexus__loader *l, uint32_t value, const nexus__gw_config *c,
-                                        const nexus__gw_route_conf *r)
-{
-    const char *names[64];
-    size_t n = c->upstreams.count < 64 ? c->upstreams.count : 64;
-    if (nexus__gw_config_upstream(c, r->upstream))
-        return NEXUS_OK;
-    for (size_t i = 0; i < n; i++)
-        names[i] = c->upstreams.items[i].name.p;
-    return nexus__loader_fail(l, nexus__json_get(l->doc, value, "upstream"),
-                              "no upstream \"%s\"; the nearest known one is \"%s\"", r->upstream.p,
-                              nexus__nearest(r->upstream, names, n));
-}
-
-static nexus_status check_rule(nexus__loader *l, uint32_t value, nexus_router *router, const nexus__gw_route_conf *r)
-{
-    nexus_router_rule rule = NEXUS_ROUTER_RULE_INIT;
-    rule.id = r->id.p;
-    rule.host = r->host.p;
-    rule.path = r->path.n ? r->path.p : r->prefix.p;
-    rule.flags = r->prefix.n ? NEXUS_ROUTER_PREFIX : 0;
-    rule.methods = r->methods;
-    rule.priority = r->priority;
-    nexus_status status = nexus_router_add(router, &rule);
-    char why[400];
-    if (!status || status == NEXUS_ENOMEM)
-        return status;
-    memcpy(why, nexus_error_message(), sizeof why - 1);
-    why[sizeof why - 1] = 0;
-    return nexus__loader_fail(l, value, "%s", why);
-}
-
-static nexus_status check_routes(nexus__loader *l, const nexus__gw_config *c)
-{
-    nexus_router *router;
-    uint32_t routes = nexus__json_get(l->doc, 0, "routes");
-    nexus_status status = nexus_router_new(&router, c->alloc);
-    if (status)
-        return status;
-    size_t root = nexus__loader_push(l, NEXUS_S("routes"));
-    for (nexus__json_iter it = nexus__json_each(l->doc, routes); !status && nexus__json_step(l->doc, &it);) {
-        size_t mark = nexus__loader_push_index(l, it.index);
-        status = check_upstream_name(l, it.value, c, &c->routes.items[it.index]);
-        if (!status)
-            status = check_rule(l, it.value, router, &c->routes.items[it.index]);
-        nexus__loader_pop(l, mark);
-    }
-    nexus__loader_pop(l, root);
-    nexus_router_free(router);
-    return status;
-}
-
 static nexus_status load_routes(nexus__loader *l, uint32_t value, void *out)
 {
     nexus__gw_config *c = NEXUS__CONTAINER(out, nexus__gw_config, routes);
@@ -106,7 +53,7 @@ static nexus_status load(nexus__loader *l, nexus__gw_config *c)
         CALL("roles", nexus__gw_load_roles, nexus__gw_config, policy),
     };
     nexus_status status = nexus__loader_object(l, 0, rows, COUNT(rows), c);
-    status = status ? status : check_routes(l, c);
+    status = status ? status : nexus__gw_resolve(l);
     return status ? status : nexus__gw_compile_policy(c);
 }
 
@@ -120,7 +67,9 @@ nexus_status nexus__gw_config_parse(nexus__gw_config **out, const char *file, ne
     c->refs = 1;
     nexus__arena_init(&c->arena, alloc, 16384);
     nexus__json_init(&doc, alloc);
-    nexus__loader l = {.file = file, .doc = &doc, .arena = &c->arena};
+    nexus__map_init(&c->names, alloc);
+    nexus__map_init(&c->route_ids, alloc);
+    nexus__loader l = {.file = file, .doc = &doc, .arena = &c->arena, .config = c};
     nexus__buf_init(&l.pointer, alloc, 4096);
     nexus_status status = nexus__json_scan(&doc, text, NULL);
     if (status == NEXUS_EINVAL) {
@@ -153,14 +102,16 @@ void nexus__gw_config_free(nexus__gw_config *config)
     if (!config || atomic_fetch_sub(&config->refs, 1) != 1)
         return;
     nexus_rbac_free(config->policy);
+    nexus_router_free(config->router);
+    for (nexus__gw_regex *r = config->regexes; r; r = r->next)
+        nexus__regex_free(r->re);
+    nexus__map_free(&config->names);
+    nexus__map_free(&config->route_ids);
     nexus__arena_free(&config->arena);
     nexus__free(config->alloc, config);
 }
 
 const nexus__gw_upstream_conf *nexus__gw_config_upstream(const nexus__gw_config *config, nexus_slice name)
 {
-    for (uint32_t i = 0; i < config->upstreams.count; i++)
-        if (nexus__slice_eq(config->upstreams.items[i].name, name))
-            return &config->upstreams.items[i];
-    return NULL;
+    return nexus__map_get(&config->names, name);
 }

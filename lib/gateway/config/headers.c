@@ -30,7 +30,7 @@ nexus_status nexus__gw_load_pattern(nexus__loader *l, uint32_t value, nexus_slic
 }
 
 /* "{name", and then the end of the placeholder or its type. */
-static bool has_capture(nexus_slice path, nexus_slice name)
+static bool template_has(nexus_slice path, nexus_slice name)
 {
     for (size_t at; (at = nexus__slice_find(path, '{')) < path.n;) {
         path = nexus__slice_from(path, at + 1);
@@ -40,14 +40,22 @@ static bool has_capture(nexus_slice path, nexus_slice name)
     return false;
 }
 
+static bool has_capture(const nexus__gw_route_conf *conf, nexus_slice name)
+{
+    for (uint32_t i = 0; conf->re && i < nexus__regex_group_count(conf->re); i++)
+        if (nexus__slice_eq(nexus__regex_group_name(conf->re, i), name))
+            return true;
+    return template_has(conf->path, name) || template_has(conf->prefix, name);
+}
+
 nexus_status nexus__gw_check_pattern(nexus__loader *l, uint32_t route, const nexus__gw_route_conf *conf,
                                      const nexus__pattern *pattern)
 {
     for (uint32_t i = 0; i < pattern->count; i++) {
         if (pattern->pieces[i].source != NEXUS__PATTERN_PATH)
             continue;
-        if (!has_capture(conf->path, pattern->pieces[i].text))
-            return nexus__loader_fail(l, route, "{path.%s} is used, but \"path\" has no {%s}", pattern->pieces[i].text.p,
+        if (!has_capture(conf, pattern->pieces[i].text))
+            return nexus__loader_fail(l, route, "{path.%s} is used, but the route's path has no {%s}", pattern->pieces[i].text.p,
                                       pattern->pieces[i].text.p);
     }
     return NEXUS_OK;

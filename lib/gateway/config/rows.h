@@ -34,6 +34,17 @@ nexus__loader_fn nexus__gw_load_breaker;    /* nexus__breaker_conf */
 nexus__loader_fn nexus__gw_load_health;     /* nexus__gw_health */
 nexus__loader_fn nexus__gw_load_route;      /* nexus__gw_route_conf */
 nexus__loader_fn nexus__gw_load_headers;    /* nexus__gw_headers_conf */
+nexus__loader_fn nexus__gw_load_match;       /* const nexus__match_conf * */
+nexus__loader_fn nexus__gw_load_versions;    /* const nexus__versions_conf * */
+nexus__loader_fn nexus__gw_load_deprecation; /* const nexus__deprecation * */
+/* A regular expression for whole values: its text, and what it compiles to, which the config frees. */
+nexus_status nexus__gw_load_regex(nexus__loader *l, uint32_t value, nexus_slice *text,
+                                  nexus__regex **out) NEXUS_MUST_CHECK;
+/* The route's path with the segment of its version. */
+nexus_status nexus__gw_version_path(nexus__loader *l, uint32_t value, const nexus__versions_conf *conf, nexus_slice path,
+                                    nexus_slice *out) NEXUS_MUST_CHECK;
+/* references.c: judges what routes say of upstreams and of each other, and fills the config's router. */
+nexus_status nexus__gw_resolve(nexus__loader *l) NEXUS_MUST_CHECK;
 
 /* Of what a routes file leaves out. */
 extern const nexus__gw_retries nexus__gw_retries_default;

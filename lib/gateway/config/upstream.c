@@ -107,6 +107,7 @@ nexus_status nexus__gw_load_upstreams(nexus__loader *l, uint32_t value, void *ou
         nexus_status status = nexus__loader_text(l, it.key, &u->name);
         size_t mark = nexus__loader_push(l, u->name);
         status = status ? status : load_upstream(l, it.value, u);
+        status = status ? status : nexus__map_put(&c->names, u->name, u, NULL);
         nexus__loader_pop(l, mark);
         if (status)
             return status;

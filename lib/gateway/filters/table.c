@@ -10,6 +10,8 @@ const nexus__gw_filter *const nexus__gw_filters[] = {
     &nexus__gw_filter_ext,
     &nexus__gw_filter_identity,
     &nexus__gw_filter_limits,
+    &nexus__gw_filter_canary, /* once it is known who asks */
+    &nexus__gw_filter_redirect,
     &nexus__gw_filter_validate,
     &nexus__gw_filter_request_body,
     &nexus__gw_filter_response_body,

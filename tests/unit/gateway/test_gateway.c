@@ -10,7 +10,7 @@ static const char routes[] =
     "{\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:1\",\"http://[::1]:2\"]},\"b\":{\"targets\":"
     "[\"http://127.0.0.1:3\"],\"balance\":\"wrr\"}},\"routes\":[{\"id\":\"one\",\"path\":\"/x/{id:int}\","
     "\"methods\":[\"GET\"],\"upstream\":\"a\",\"limits\":[{\"rate\":5,\"key\":[\"ip\",\"route\"]}]},"
-    "{\"id\":\"raw\",\"prefix\":\"/raw\",\"ambiguous_path\":\"pass\",\"upstream\":\"b\"}]}";
+    "{\"id\":\"raw\",\"prefix\":\"/raw\",\"encoded_slash\":\"pass\",\"upstream\":\"b\"}]}";
 
 static nexus_runtime *runtime;
 static nexus_gateway *gateway;
