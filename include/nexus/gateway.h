@@ -48,6 +48,7 @@ typedef struct nexus_gateway_opts {
                                   of this name adds to upstream's answers */
     uint64_t body_max_bytes; /**< of a request, where the route sets none; 0 = 64 MiB */
     uint32_t watch_ms;       /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
+    bool development;        /**< upstreams may say "insecure" and are then not verified */
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up; 0 = 1,048,576 */
     const char *limit_store; /**< redis://… that counts limits of scope "cluster"; borrowed until close; NULL: routes files
                                   with such limits are refused */

@@ -159,12 +159,20 @@ static bool may_retry(nexus__call *call, int64_t after_ns, uint32_t *ms)
 
 static void failed(nexus__call *call, enum nexus__lost how)
 {
-    if (how == NEXUS__LOST_TIMEOUT)
-        nexus__call_problem(call, 504, "upstream-timeout", "The upstream did not answer in time.");
-    else if (how == NEXUS__LOST_CONNECT)
-        nexus__call_problem(call, 502, "upstream-unreachable", "No connection to the upstream could be made.");
-    else
-        nexus__call_problem(call, 502, "upstream-closed", "The upstream closed the connection before it answered.");
+    static const struct {
+        uint16_t status;
+        const char *code, *detail;
+    } rows[] = {
+        [NEXUS__LOST_CONNECT] = {502, "upstream-unreachable", "No connection to the upstream could be made."},
+        [NEXUS__LOST_TLS] = {502, "upstream-tls", "The TLS handshake with the upstream failed."},
+        [NEXUS__LOST_CERTIFICATE] = {502, "upstream-certificate", "The upstream did not prove who it is."},
+        [NEXUS__LOST_CLOSED] = {502, "upstream-closed", "The upstream closed the connection before it answered."},
+        [NEXUS__LOST_UNSENT] = {502, "upstream-closed", "The upstream closed the connection before it answered."},
+        [NEXUS__LOST_REFUSED] = {502, "upstream-refused", "The upstream did not begin with the request."},
+        [NEXUS__LOST_INVALID] = {502, "upstream-protocol", "The upstream's answer is not valid."},
+        [NEXUS__LOST_TIMEOUT] = {504, "upstream-timeout", "The upstream did not answer in time."},
+    };
+    nexus__call_problem(call, rows[how].status, rows[how].code, rows[how].detail);
 }
 
 /* The client has half an answer: only a broken connection tells it so. */
@@ -186,9 +194,10 @@ void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
         break_off(call);
         return;
     }
-    bool connecting = conn->state == NEXUS__UPLINK_CONNECTING, answered = conn->in.len > 0 || call->interims > 0 || call->stage;
+    bool connecting = conn->state == NEXUS__UPLINK_CONNECTING;
+    bool answered = conn->in.len > 0 || call->interims > 0 || call->stage || how == NEXUS__LOST_INVALID;
     bool stale = conn->used && how != NEXUS__LOST_TIMEOUT && !answered;
-    bool unsent = connecting || how == NEXUS__LOST_UNSENT;
+    bool unsent = connecting || how == NEXUS__LOST_UNSENT || how == NEXUS__LOST_REFUSED;
     if (!stale)
         nexus__call_judge(call, conn->at->target, NEXUS_BREAKER_FAILED);
     nexus__call_end_try(call, false);
@@ -201,7 +210,7 @@ void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
     } else if (safe && may_retry(call, 0, &ms)) {
         nexus__call_sleep(call, ms);
     } else {
-        failed(call, connecting && how != NEXUS__LOST_TIMEOUT ? NEXUS__LOST_CONNECT : how);
+        failed(call, connecting && (how == NEXUS__LOST_CLOSED || how == NEXUS__LOST_UNSENT) ? NEXUS__LOST_CONNECT : how);
     }
 }
 
@@ -242,6 +251,14 @@ static nexus_slice role_text(nexus__call *call)
     return nexus__slice(text, at > text ? (size_t)(at - text) - 1 : 0);
 }
 
+/* gRPC servers refuse a client that does not say so. */
+static bool understands_trailers(const nexus__call *call, const nexus__http_head *head)
+{
+    const nexus__http_field *te = call->conn->carrier ? nexus__http_first(head, NEXUS__HTTP_TE) : NULL;
+    return te && nexus__http_list_has(nexus__http_field_value(te, nexus__exchange_base(call->request)),
+                                      NEXUS_S("trailers"));
+}
+
 static void write_head(nexus__call *call, nexus__buf *out)
 {
     nexus_request *request = call->request;
@@ -252,6 +269,7 @@ static void write_head(nexus__call *call, nexus__buf *out)
                         .has_query = head->has_query,
                         .tls = nexus_request_is_tls(request),
                         .upgrade = call->upgrade,
+                        .te = understands_trailers(call, head),
                         .framing = call->whole && call->body.n > 0 ? NEXUS__HTTP_LENGTH_FIXED : head->framing,
                         .length = call->whole && call->body.n > 0 ? call->body.n : head->length,
                         .change = &call->route->conf->request,
@@ -361,9 +379,9 @@ static nexus_status connect_to(nexus__call *call, nexus__pool_target *at, int64_
     uint32_t pass = breaker->on ? nexus__breaker_enter(&t->load.breaker, &breaker->rule, now, &wait) : 0;
     if (breaker->on && !pass)
         return NEXUS_EAGAIN;
-    nexus__uplink *conn = call->fresh ? NULL : nexus__uplink_take(call->pool, at);
+    nexus__uplink *conn = call->fresh ? NULL : nexus__uplink_take(call->pool, at, call->upgrade);
     bool kept = conn;
-    nexus_status status = kept ? NEXUS_OK : nexus__uplink_open(&conn, call->pool, at);
+    nexus_status status = kept ? NEXUS_OK : nexus__uplink_open(&conn, call->pool, at, call->upgrade);
     call->pass = pass;
     if (status == NEXUS_ELIMIT) {
         give_pass(call, t, NEXUS_BREAKER_IGNORED);

@@ -12,12 +12,31 @@
 #include "gateway/rewrite.h"
 #include "gateway/version.h"
 
+enum { NEXUS__PROTOCOL_AUTO = 0, NEXUS__PROTOCOL_HTTP1 = 1, NEXUS__PROTOCOL_H2 = 2 };
+
 typedef struct nexus__gw_target {
-    nexus_slice url;  /* "http://host:port" */
-    nexus_slice host; /* without brackets */
+    nexus_slice url;      /* "http://host:port", "https://host:port" or "function:name" */
+    nexus_slice host;     /* without brackets */
+    nexus_slice function; /* its name; empty = a server */
     uint16_t port;
     uint32_t weight;
+    bool tls;
 } nexus__gw_target;
+
+typedef struct nexus__gw_tls_conf {
+    nexus_slice server_name; /* empty = the target's host */
+    nexus_slice ca_file, cert_file, key_file;
+    struct {
+        uint8_t (*items)[32];
+        uint32_t count;
+    } pins;
+    bool insecure;
+} nexus__gw_tls_conf;
+
+typedef struct nexus__gw_discovery_conf {
+    nexus_slice srv, registry; /* a name; at most one of them is set */
+    nexus__gw_target found;    /* stands for what is found */
+} nexus__gw_discovery_conf;
 
 enum { NEXUS__GW_CHECK_NONE = 0, NEXUS__GW_CHECK_HTTP = 1, NEXUS__GW_CHECK_TCP = 2, NEXUS__GW_CHECK_GRPC = 3 };
 
@@ -67,6 +86,9 @@ typedef struct nexus__gw_upstream_conf {
         nexus__gw_target *items;
         uint32_t count;
     } targets;
+    nexus__gw_tls_conf tls;
+    nexus__gw_discovery_conf discovery;
+    uint32_t protocol; /* NEXUS__PROTOCOL_… */
     nexus__balance_rule balance;
     nexus__gw_hash_key hash;
     nexus__gw_timeouts timeouts;
@@ -75,7 +97,7 @@ typedef struct nexus__gw_upstream_conf {
     nexus__gw_health health;
     uint32_t max_connections;           /* of each target */
     uint32_t max_pending, max_requests; /* of the upstream; requests 0 = any number */
-    uint32_t pool_idle_max, pool_idle_ms;
+    uint32_t pool_idle_max, pool_idle_ms, pool_max_age_ms;
 } nexus__gw_upstream_conf;
 
 /* A field whose value is put together for each call. */

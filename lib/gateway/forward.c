@@ -168,6 +168,8 @@ static void framing(nexus__buf *out, const nexus__forward *f)
 {
     if (f->upgrade)
         nexus__buf_text(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    if (f->te)
+        nexus__buf_text(out, "TE: trailers\r\n");
     if (f->framing == NEXUS__HTTP_LENGTH_CHUNKED)
         nexus__buf_text(out, "Transfer-Encoding: chunked\r\n");
     if (f->framing != NEXUS__HTTP_LENGTH_FIXED)

@@ -18,6 +18,7 @@ typedef struct nexus__forward {
     nexus_slice client_ip, request_id, traceparent;
     nexus_slice user, roles; /* of the verified token; empty = none */
     bool has_query, tls, upgrade;
+    bool te; /* upstream is told that trailers are understood: HTTP/2 only, where it needs no Connection field */
     uint8_t framing; /* NEXUS__HTTP_LENGTH_… of the body as it will be sent */
     uint64_t length;
     const nexus__gw_field *fields;

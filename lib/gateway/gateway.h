@@ -7,7 +7,8 @@
  *   snapshot  config + router + upstreams; immutable, one in force
  *   view      one loop's hold on a snapshot, with a pool for each upstream; counted without atomics
  *   pool      one loop's connections to one upstream
- *   uplink    one connection to a target, on one loop: connecting, busy with a call, idle in its pool, or a tunnel
+ *   uplink    one connection to a target, on one loop: connecting, busy with a call, idle in its pool, or a tunnel; or
+ *             one stream of a connection of HTTP/2 (a lane on its carrier: lane.h)
  *   call      one request on its way; lives in the request's own memory
  *
  * A reload makes a snapshot and posts to every loop, which swaps its view. Requests hold the view they started on;
@@ -32,6 +33,8 @@
 #include "gateway/seen.h"
 #include "gateway/upstream.h"
 #include "http/exchange.h"
+#include "http/h2_client.h"
+#include "http/tls.h"
 #include "runtime/loop.h"
 
 /* Of a route; outlives reloads that do not change its rule. */
@@ -67,6 +70,7 @@ typedef struct nexus__pool nexus__pool;
 typedef struct nexus__pool_target nexus__pool_target;
 typedef struct nexus__gw_loop nexus__gw_loop;
 typedef struct nexus__uplink nexus__uplink;
+typedef struct nexus__carrier nexus__carrier;
 
 typedef struct nexus__view {
     uint32_t refs;
@@ -186,6 +190,9 @@ struct nexus__pool_target {
     nexus__list idle;
     uint64_t bit; /* among the tries of a call */
     bool retired; /* in the pool's set no more */
+    nexus__list carriers;        /* connections of HTTP/2 */
+    uint32_t spoken;             /* NEXUS__TLS_…: what the server chose the last time; 0 = not known */
+    nexus__tls_session *session; /* for the next handshake */
 };
 
 struct nexus__pool {
@@ -206,8 +213,8 @@ void nexus__pool_unref(nexus__pool *pool);
 void nexus__pool_follow(nexus__pool *pool);
 void nexus__pool_target_unref(nexus__pool_target *at);
 
-/* An idle connection to the target, or NULL. */
-nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at);
+/* An idle connection to the target, or NULL. upgrade: one that speaks HTTP/1.1. */
+nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at, bool upgrade);
 /* Back into the pool, or closed when it is full. */
 void nexus__uplink_release(nexus__uplink *conn);
 /* An idle connection is idle no more. */
@@ -226,11 +233,16 @@ struct nexus__uplink {
     nexus__pool *pool;
     nexus__call *call; /* busy; NULL while idle */
     nexus_request *tunnel;
-    nexus__pool_target *at; /* a reference */
+    nexus__pool_target *at;   /* a reference */
+    nexus__carrier *carrier;  /* it is a lane of this one, and has no socket; NULL = it has */
+    nexus__tls_conn *tls;     /* NULL = in the clear */
+    struct nexus__dial *dial; /* while it looks for an address that answers */
+    int64_t born;
     enum nexus__uplink_state state;
     bool used;    /* carried a request before this one */
     bool paused;  /* what the socket has is left there until the client took more */
     bool hung_up; /* the peer has shut down its side; bytes may stand before that end */
+    bool broken;  /* its end was not a clean one */
     struct {
         bool client_pinged, upstream_pinged;  /* since it was last heard */
         nexus__frames to_client, to_upstream; /* where their frames stand */
@@ -240,13 +252,22 @@ struct nexus__uplink {
     nexus__buf out;                           /* what the socket did not take */
 };
 
-/* Starts to connect: nexus__call_connected follows. */
-nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at) NEXUS_MUST_CHECK;
+/* Starts to connect: nexus__call_connected follows. upgrade: one that speaks HTTP/1.1. */
+nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at,
+                                bool upgrade) NEXUS_MUST_CHECK;
+/* An uplink, busy, of a connection that is up; takes fd and tls if it succeeds. */
+nexus_status nexus__uplink_adopt(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at, int fd,
+                                 nexus__tls_conn *tls) NEXUS_MUST_CHECK;
+/* What may be spoken with the target: NEXUS__TLS_… bits. */
+uint32_t nexus__uplink_protocols(const nexus__pool *pool, const nexus__target *t);
+nexus__timeout_fn nexus__uplink_on_timeout;
 void nexus__uplink_close(nexus__uplink *conn);
 /* Sends, keeping what the socket does not take in conn->out. False: the connection is broken (errno). */
 bool nexus__uplink_send(nexus__uplink *conn, struct iovec *iov, int n);
 /* Sends from body without keeping the rest: returns what was taken, -1 = broken. Only while conn->out is empty. */
 ssize_t nexus__uplink_send_some(nexus__uplink *conn, nexus_slice data);
+/* We say nothing more (tunnels). */
+void nexus__uplink_shut(nexus__uplink *conn);
 /* Goes on reading after a pause. */
 void nexus__uplink_resume(nexus__uplink *conn);
 
@@ -254,8 +275,12 @@ void nexus__uplink_resume(nexus__uplink *conn);
 
 enum nexus__lost {
     NEXUS__LOST_CONNECT,
+    NEXUS__LOST_TLS,         /* the handshake failed */
+    NEXUS__LOST_CERTIFICATE, /* upstream is not who it should be */
     NEXUS__LOST_CLOSED,
-    NEXUS__LOST_UNSENT, /* closed, and nothing of the request was taken */
+    NEXUS__LOST_UNSENT,  /* closed, and nothing of the request was taken */
+    NEXUS__LOST_REFUSED, /* upstream did not begin with the request */
+    NEXUS__LOST_INVALID, /* its answer breaks the protocol */
     NEXUS__LOST_TIMEOUT
 };
 
@@ -322,6 +347,8 @@ void nexus__call_writable(nexus__uplink *conn);
 void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how); /* the conn is closed by it */
 /* Bytes from upstream; false when the conn is not this call's any more. */
 bool nexus__reply_bytes(nexus__uplink *conn, const char *p, size_t n);
+/* The same from HTTP/2; the conn may be closed by it. */
+void nexus__reply_message(nexus__uplink *conn, const nexus__h2c_news *news);
 void nexus__reply_eof(nexus__uplink *conn);
 /* Ends the call's hold on everything but the exchange, which the caller ends. */
 void nexus__call_release(nexus__call *call, bool reuse);

@@ -1,6 +1,7 @@
 /* Where connections to an upstream rest. One loop owns it; nothing here is shared but the set of targets it follows. */
 #include "base/status.h"
 #include "gateway/gateway.h"
+#include "gateway/lane.h"
 
 /* --- the targets of a pool ---------------------------------------------------------------------------------------- */
 
@@ -12,6 +13,7 @@ static nexus__pool_target *at_new(const nexus_alloc *alloc, nexus__target *t, ui
     *at =
         (nexus__pool_target){.alloc = alloc, .target = nexus__target_ref(t), .refs = 1, .bit = (uint64_t)1 << (id & 63)};
     nexus__list_init(&at->idle);
+    nexus__list_init(&at->carriers);
     return at;
 }
 
@@ -20,6 +22,7 @@ void nexus__pool_target_unref(nexus__pool_target *at)
     if (!at || --at->refs > 0)
         return;
     nexus__target_unref(at->target);
+    nexus__tls_session_free(at->session);
     nexus__free(at->alloc, at);
 }
 
@@ -29,6 +32,7 @@ static void retire(nexus__pool_target *at)
     at->retired = true;
     while (!nexus__list_empty(&at->idle))
         nexus__uplink_close(NEXUS__CONTAINER(at->idle.prev, nexus__uplink, node));
+    nexus__carriers_retire(at);
     nexus__pool_target_unref(at);
 }
 
@@ -145,8 +149,10 @@ void nexus__uplink_leave(nexus__uplink *c)
     count_idle(c->pool, -1);
 }
 
-nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at)
+nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at, bool upgrade)
 {
+    if (!nexus__list_empty(&at->carriers) && !upgrade)
+        return nexus__lane_take(pool, at);
     if (nexus__list_empty(&at->idle))
         return NULL;
     nexus__uplink *c = NEXUS__CONTAINER(at->idle.prev, nexus__uplink, node); /* the warmest */
@@ -156,11 +162,17 @@ nexus__uplink *nexus__uplink_take(nexus__pool *pool, nexus__pool_target *at)
     return c;
 }
 
+static bool too_old(const nexus__uplink *c)
+{
+    int64_t age = nexus_loop_now_ns(c->pool->home->loop) - c->born;
+    return age > c->pool->upstream->conf->pool_max_age_ms * NEXUS__NS_PER_MS;
+}
+
 static bool may_rest(const nexus__uplink *c)
 {
     const nexus__pool *pool = c->pool;
-    return pool->refs > 1 && /* 1: no view wants it any more */
-           !c->at->retired && c->at->idle_count < pool->upstream->conf->pool_idle_max && !nexus__waiting_elsewhere(c);
+    return !c->carrier && pool->refs > 1 && /* 1: no view wants it any more */
+           !c->at->retired && c->at->idle_count < pool->upstream->conf->pool_idle_max && !too_old(c) && !nexus__waiting_elsewhere(c);
 }
 
 void nexus__uplink_release(nexus__uplink *c)

@@ -37,6 +37,7 @@ static void broken(nexus__call *call, const char *detail)
 typedef struct pieces {
     struct iovec iov[PIECES];
     size_t n, used;
+    bool last; /* nothing follows these bytes: HTTP/2 says so */
     bool bad;
 } pieces;
 
@@ -56,6 +57,8 @@ static void cut(nexus__call *call, const char *p, size_t n, pieces *out)
         if (data.n > 0)
             out->iov[out->n++] = (struct iovec){(char *)(uintptr_t)data.p, data.n};
     }
+    if (out->last && out->used == n)
+        call->reply_body.done = true;
 }
 
 /* As gzip, where the route and the client want it. */
@@ -138,11 +141,20 @@ static void pass_filters(nexus__call *call, const nexus__http_head *head, const 
     }
 }
 
+/* n: bytes of body that came with the head. */
 static bool is_whole(const nexus__http_head *head, size_t n)
 {
-    return head->framing == NEXUS__HTTP_LENGTH_NONE
-               ? n == head->bytes
-               : head->framing == NEXUS__HTTP_LENGTH_FIXED && n - head->bytes == head->length;
+    return head->framing == NEXUS__HTTP_LENGTH_NONE ? n == 0
+                                                    : head->framing == NEXUS__HTTP_LENGTH_FIXED && n == head->length;
+}
+
+/* What delimits the body for us: a stream of HTTP/2 has its own end, and its lengths are checked already. */
+static void begin_body(nexus__call *call, const nexus__http_head *head)
+{
+    bool framed = !call->conn->carrier || head->framing == NEXUS__HTTP_LENGTH_NONE;
+    nexus__http_body_init(&call->reply_body, framed ? head->framing : NEXUS__HTTP_LENGTH_CLOSE, head->length);
+    call->reply_body.done = framed && (head->framing == NEXUS__HTTP_LENGTH_NONE ||
+                                       (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0));
 }
 
 static nexus__exchange_reply reply_of(nexus__call *call, const nexus__http_head *head, const char *base,
@@ -174,9 +186,10 @@ static void collected(nexus__call *call, pieces *piece, size_t n)
 }
 
 /* false: the call is over. */
-static bool collect_bytes(nexus__call *call, const char *p, size_t n)
+static bool collect_bytes(nexus__call *call, const char *p, size_t n, bool last)
 {
-    pieces piece = {.used = 0};
+    pieces piece = {.last = last};
+    call->reply_body.done |= last && n == 0;
     while (piece.used < n && !call->reply_body.done) {
         cut(call, p, n, &piece);
         if (piece.bad) {
@@ -203,6 +216,7 @@ static bool collect_bytes(nexus__call *call, const char *p, size_t n)
 static bool open_stage(nexus__call *call, const nexus__http_head *head, const char *base, nexus_slice rest, pieces *piece,
                        uint64_t *length, bool *ours)
 {
+    bool last = piece->last;
     size_t total = 0;
     for (size_t i = 0; i < piece->n; i++)
         total += piece->iov[i].iov_len;
@@ -219,9 +233,8 @@ static bool open_stage(nexus__call *call, const nexus__http_head *head, const ch
         return true;
     case NEXUS__STAGE_COLLECT:
         nexus__buf_clear(call->reply_body.trailers); /* of a body that will have a length */
-        nexus__http_body_init(&call->reply_body, head->framing, head->length);
-        call->reply_body.done = head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0;
-        *ours = collect_bytes(call, rest.p, rest.n);
+        begin_body(call, head);
+        *ours = collect_bytes(call, rest.p, rest.n, last);
         return false;
     case NEXUS__STAGE_REFUSED:
         return false;
@@ -229,16 +242,16 @@ static bool open_stage(nexus__call *call, const nexus__http_head *head, const ch
     return true;
 }
 
-/* false: the call is over, or tried again. */
-static bool reply_head(nexus__call *call, const nexus__http_head *head, const char *base, size_t n)
+/* rest: what of the body came with the head; last: it is all of it. false: the call is over, or tried again. */
+static bool reply_head(nexus__call *call, const nexus__http_head *head, const char *base, nexus_slice rest, bool last)
 {
     struct iovec fields[NEXUS__FORWARD_IOVS];
     uint64_t length = length_of(head, base);
-    pieces piece = {.used = 0};
+    pieces piece = {.last = last};
     bool ours;
-    const char *rest = base + head->bytes;
-    size_t rest_n = n - head->bytes;
-    if (head->status >= 500 && nexus__call_retry_status(call, head, base, is_whole(head, n)))
+    if (last && rest.n == 0 && length == NEXUS__LENGTH_UNKNOWN)
+        length = 0;
+    if (head->status >= 500 && nexus__call_retry_status(call, head, base, is_whole(head, rest.n)))
         return false;
     if (call->route->replies_pass)
         pass_filters(call, head, base);
@@ -247,32 +260,29 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     call->status = head->status;
     nexus__seen_answer(call, head->status);
     call->reusable = head->keep_alive && head->framing != NEXUS__HTTP_LENGTH_CLOSE;
-    nexus__http_body_init(&call->reply_body, head->framing, head->length);
+    begin_body(call, head);
     call->reply_body.trailers = nexus__exchange_trailers_out(call->request);
     nexus__call_judge(call, call->conn->at->target, head->status >= 500 ? NEXUS_BREAKER_FAILED : NEXUS_BREAKER_OK);
-    if (head->framing == NEXUS__HTTP_LENGTH_NONE || (head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length == 0))
-        call->reply_body.done = true;
-    cut(call, rest, rest_n, &piece);
+    cut(call, rest.p, rest.n, &piece);
     if (piece.bad) {
         nexus__buf_clear(call->reply_body.trailers);
         broken(call, "The upstream's body is malformed.");
         return false;
     }
-    if (call->route->stages &&
-        !open_stage(call, head, base, nexus__slice(rest, rest_n), &piece, &length, &ours))
+    if (call->route->stages && !open_stage(call, head, base, rest, &piece, &length, &ours))
         return ours;
     call->replied = true;
     nexus__exchange_reply reply = reply_of(call, head, base, fields);
     reply.length = length;
     if (call->reply_body.done) {
-        finish(call, &piece, rest_n, &reply);
+        finish(call, &piece, rest.n, &reply);
         return false;
     }
     if (nexus__exchange_begin(call->request, &reply, piece.iov, piece.n, false)) {
         abort_call(call);
         return false;
     }
-    return body_bytes(call, rest, rest_n, &piece);
+    return body_bytes(call, rest.p, rest.n, &piece);
 }
 
 /* 1xx before the answer. 100 was said to the client by ourselves already; others pass. */
@@ -311,7 +321,7 @@ static bool head_bytes(nexus__uplink *conn, const char *p, size_t n)
             return false;
         }
         if (head->status >= 200)
-            return reply_head(call, head, p, n);
+            return reply_head(call, head, p, nexus__slice(p + took, n - (size_t)took), false);
         if (!interim(call, head, p)) {
             broken(call, "The upstream sent too many interim answers.");
             return false;
@@ -330,7 +340,7 @@ bool nexus__reply_bytes(nexus__uplink *conn, const char *p, size_t n)
 {
     nexus__call *call = conn->call;
     if (call->stage && call->stage->collecting)
-        return collect_bytes(call, p, n);
+        return collect_bytes(call, p, n, false);
     if (call->replied) {
         pieces piece = {.used = 0};
         return body_bytes(call, p, n, &piece);
@@ -350,7 +360,7 @@ void nexus__reply_eof(nexus__uplink *conn)
     nexus__call *call = conn->call;
     pieces piece = {.used = 0};
     bool collecting = call->stage && call->stage->collecting;
-    bool end = call->reply_body.framing == NEXUS__HTTP_LENGTH_CLOSE;
+    bool end = call->reply_body.framing == NEXUS__HTTP_LENGTH_CLOSE && !conn->broken;
     if (collecting && end) {
         collected(call, &piece, 0);
     } else if (collecting) {
@@ -366,4 +376,93 @@ void nexus__reply_eof(nexus__uplink *conn)
         call->broke_off = true;
         abort_call(call);
     }
+}
+
+/* --- from HTTP/2 -------------------------------------------------------------------------------------------------- */
+
+static nexus_slice piece_of(const nexus__h2c_news *news, size_t i)
+{
+    return i < news->piece_count ? nexus__slice(news->pieces[i].iov_base, news->pieces[i].iov_len) : nexus__slice("", 0);
+}
+
+static bool is_last(const nexus__h2c_news *news, size_t i)
+{
+    return news->end && i + 1 >= news->piece_count;
+}
+
+/* One head or more; the first piece of body goes with that of the answer. false: the call is over. */
+static bool message_heads(nexus__call *call, const nexus__h2c_news *news)
+{
+    nexus__http_head *head = &home_of(call)->response;
+    nexus_slice text = news->head;
+    while (text.n > 0) {
+        nexus__http_head_init(head);
+        int32_t took = nexus__http_parse_response(head, &limits, call->method == NEXUS_METHOD_HEAD, text.p, text.n);
+        if (took <= 0 || head->status == 101) {
+            broken(call, "The upstream's answer is not valid.");
+            return false;
+        }
+        if (head->status >= 200)
+            return reply_head(call, head, text.p, piece_of(news, 0), is_last(news, 0));
+        if (!interim(call, head, text.p)) {
+            broken(call, "The upstream sent too many interim answers.");
+            return false;
+        }
+        text = nexus__slice_from(text, (size_t)took);
+    }
+    return true;
+}
+
+static void take_trailers(nexus__call *call, nexus_slice lines)
+{
+    nexus__buf *out = nexus__exchange_trailers_out(call->request);
+    while (lines.n > 0) {
+        nexus_slice text = nexus__slice_cut(&lines, '\n');
+        if (nexus__http_is_trailer(nexus__slice(text.p, nexus__slice_find(text, ':'))))
+            nexus__buf_append(out, text.p, text.n + 1);
+    }
+}
+
+static void on_drained(nexus_request *request, void *user_data)
+{
+    (void)request;
+    nexus__uplink_resume(user_data);
+}
+
+/* The server may send more once the client has what there is. */
+static void wait_for_client(nexus__uplink *conn)
+{
+    conn->paused = true;
+    if (!nexus__exchange_on_drained(conn->call->request, on_drained, conn))
+        nexus__uplink_resume(conn);
+}
+
+static bool is_collecting(const nexus__call *call)
+{
+    return call->stage && call->stage->collecting;
+}
+
+/* false: the call is over. */
+static bool message_piece(nexus__call *call, nexus_slice data, bool last)
+{
+    pieces piece = {.last = last};
+    if (is_collecting(call))
+        return collect_bytes(call, data.p, data.n, last);
+    call->reply_body.done |= last && data.n == 0;
+    return body_bytes(call, data.p, data.n, &piece);
+}
+
+void nexus__reply_message(nexus__uplink *conn, const nexus__h2c_news *news)
+{
+    nexus__call *call = conn->call;
+    bool heads = news->head.n > 0;
+    if (news->end && news->trailers.n > 0)
+        take_trailers(call, news->trailers);
+    if (heads && !message_heads(call, news))
+        return;
+    bool first_went = heads && (call->replied || is_collecting(call));
+    for (size_t i = first_went ? 1 : 0; i < news->piece_count || (news->end && i == 0); i++)
+        if (!message_piece(call, piece_of(news, i), is_last(news, i)))
+            return;
+    wait_for_client(conn);
 }

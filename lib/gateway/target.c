@@ -5,11 +5,23 @@
 #include "base/status.h"
 #include "gateway/gateway.h"
 
+static bool same_address(const nexus__address *a, const nexus__address *b)
+{
+    return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
+}
+
 static bool is(const nexus__target *t, const nexus__target_spec *spec)
 {
-    return t->conf == spec->conf && t->address.len == spec->address.len &&
-           memcmp(&t->address.sa, &spec->address.sa, t->address.len) == 0 &&
+    return t->conf == spec->conf && same_address(&t->address, &spec->address) &&
+           same_address(&t->alternate, &spec->alternate) &&
            nexus__slice_eq(t->url, spec->url.n ? spec->url : spec->conf->url);
+}
+
+static nexus_slice server_name_of(const nexus__upstream *u, const nexus__target_spec *spec)
+{
+    if (!spec->conf->tls)
+        return (nexus_slice){0};
+    return u->conf->tls.server_name.n > 0 ? u->conf->tls.server_name : spec->host.n > 0 ? spec->host : spec->conf->host;
 }
 
 static nexus__target *target_new(nexus__upstream *u, const nexus__target_spec *spec)
@@ -17,7 +29,10 @@ static nexus__target *target_new(nexus__upstream *u, const nexus__target_spec *s
     nexus_slice url = spec->url.n ? spec->url : spec->conf->url;
     nexus__target *t = nexus__calloc(u->alloc, 1, sizeof *t);
     char *text = t ? nexus__strndup(u->alloc, url) : NULL;
-    if (!text) {
+    nexus_slice asked = server_name_of(u, spec);
+    char *name = text ? nexus__strndup(u->alloc, asked) : NULL;
+    if (!name) {
+        nexus__free(u->alloc, text);
         nexus__free(u->alloc, t);
         return NULL;
     }
@@ -27,6 +42,9 @@ static nexus__target *target_new(nexus__upstream *u, const nexus__target_spec *s
     t->conf = spec->conf;
     t->url = nexus__slice(text, url.n);
     t->address = spec->address;
+    t->alternate = spec->alternate;
+    t->tls = spec->conf->tls;
+    t->server_name = nexus__slice(name, asked.n);
     nexus__target_metrics(t);
     return t;
 }
@@ -42,6 +60,7 @@ void nexus__target_unref(nexus__target *t)
     if (!t || atomic_fetch_sub(&t->refs, 1) != 1)
         return;
     nexus__free(t->alloc, (void *)(uintptr_t)t->url.p);
+    nexus__free(t->alloc, (void *)(uintptr_t)t->server_name.p);
     nexus__free(t->alloc, t);
 }
 

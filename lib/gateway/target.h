@@ -21,7 +21,9 @@ typedef struct nexus__target {
     struct nexus__upstream *upstream; /* not counted: who holds a target holds its upstream */
     const nexus__gw_target *conf;
     nexus_slice url; /* its own; names it in status, metrics and health events */
-    nexus__address address;
+    nexus__address address, alternate; /* of the other family, tried when the first is slow; len 0 = none */
+    nexus_slice server_name;           /* that TLS asks for; empty without TLS */
+    bool tls;
     struct {
         int64_t due;         /* loop 0 only */
         atomic_bool running; /* what follows is the running check's */
@@ -49,8 +51,9 @@ typedef struct nexus__target {
 typedef struct nexus__target_spec {
     const nexus__gw_target *conf; /* where the routes file speaks of it; lives as long as the upstream */
     nexus_slice url;              /* copied; empty = as conf has it */
-    nexus__address address;
-    uint32_t weight; /* 0 = drained */
+    nexus_slice host;                  /* copied; that TLS asks for, if conf names none; empty = conf's */
+    nexus__address address, alternate; /* alternate: of the other family; len 0 = none */
+    uint32_t weight;                   /* 0 = drained */
 } nexus__target_spec;
 
 typedef struct nexus__target_set {

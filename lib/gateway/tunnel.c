@@ -74,7 +74,7 @@ static size_t on_bytes(nexus_request *request, nexus_slice data, bool end, nexus
     }
     nexus__frames_pass(&conn->passing.to_upstream, data.p, (size_t)n);
     if (end && (size_t)n == data.n)
-        shutdown(conn->watch.fd, SHUT_WR);
+        nexus__uplink_shut(conn);
     return (size_t)n;
 }
 

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "gateway/dial.h"
 #include "gateway/gateway.h"
+#include "gateway/lane.h"
 
 static void conn_free(nexus__uplink *c)
 {
@@ -16,7 +18,10 @@ static void conn_free(nexus__uplink *c)
         pool->home->live = NULL;
     nexus__watch_stop(&c->watch);
     nexus__timeout_remove(&c->timeout, pool->home->loop);
-    close(c->watch.fd);
+    nexus__dial_cancel(c->dial);
+    nexus__tls_conn_close(c->tls);
+    if (c->watch.fd >= 0)
+        close(c->watch.fd);
     nexus__buf_free(&c->in);
     nexus__buf_free(&c->out);
     atomic_fetch_sub(&c->at->target->shared.connections, 1);
@@ -28,6 +33,10 @@ static void conn_free(nexus__uplink *c)
 void nexus__uplink_close(nexus__uplink *c)
 {
     nexus__pool *pool = c->pool;
+    if (c->carrier) {
+        nexus__lane_close(c);
+        return;
+    }
     bool idle = c->state == NEXUS__UPLINK_IDLE;
     if (idle)
         nexus__uplink_leave(c);
@@ -36,9 +45,33 @@ void nexus__uplink_close(nexus__uplink *c)
         nexus__pool_unref(pool);
 }
 
+/* --- the socket, with or without TLS: bytes; -1 = would block, -2 = broken ------------------------------------------ */
+
+static ssize_t send_bytes(nexus__uplink *c, const char *p, size_t n)
+{
+    if (c->tls)
+        return nexus__tls_write(c->tls, p, n);
+    ssize_t sent;
+    do
+        sent = send(c->watch.fd, p, n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent >= 0 ? sent : errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
+}
+
+static ssize_t receive_bytes(nexus__uplink *c, char *p, size_t n)
+{
+    if (c->tls)
+        return nexus__tls_read(c->tls, p, n);
+    ssize_t got;
+    do
+        got = recv(c->watch.fd, p, n, 0);
+    while (got < 0 && errno == EINTR);
+    return got >= 0 ? got : errno == EAGAIN || errno == EWOULDBLOCK ? -1 : -2;
+}
+
 /* --- events ------------------------------------------------------------------------------------------------------- */
 
-static void on_timeout(nexus__timeout *timeout)
+void nexus__uplink_on_timeout(nexus__timeout *timeout)
 {
     nexus__uplink *c = NEXUS__CONTAINER(timeout, nexus__uplink, timeout);
     if (c->state == NEXUS__UPLINK_IDLE)
@@ -52,28 +85,43 @@ static void on_timeout(nexus__timeout *timeout)
     }
 }
 
+static void connected(nexus__uplink *c)
+{
+    c->state = NEXUS__UPLINK_BUSY;
+    nexus__call_connected(c);
+}
+
+static void handshake(nexus__uplink *c)
+{
+    int done = nexus__tls_handshake(c->tls);
+    if (done > 0)
+        connected(c);
+    else if (done < 0)
+        nexus__call_lost(c, nexus__tls_untrusted(c->tls) ? NEXUS__LOST_CERTIFICATE : NEXUS__LOST_TLS);
+}
+
 static void on_connected(nexus__uplink *c)
 {
     int error = 0;
     socklen_t n = sizeof error;
-    bool failed = getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &error, &n) || error;
-    c->call->fault = error;
-    if (failed) {
-        nexus__call_lost(c, NEXUS__LOST_CONNECT);
+    if (c->tls) {
+        handshake(c);
         return;
     }
-    c->state = NEXUS__UPLINK_BUSY;
-    nexus__call_connected(c);
+    bool failed = getsockopt(c->watch.fd, SOL_SOCKET, SO_ERROR, &error, &n) || error;
+    c->call->fault = error;
+    if (failed)
+        nexus__call_lost(c, NEXUS__LOST_CONNECT);
+    else
+        connected(c);
 }
 
 /* Sends what waits. */
 static void flush(nexus__uplink *c)
 {
     while (c->out.len > 0) {
-        ssize_t n = send(c->watch.fd, c->out.p, c->out.len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        ssize_t n = send_bytes(c, c->out.p, c->out.len);
+        if (n == -1)
             return;
         nexus__buf_consume(&c->out, n < 0 ? c->out.len : (size_t)n); /* broken: an answer may be there all the same */
     }
@@ -122,16 +170,15 @@ static void receive(nexus__uplink *c)
             nexus__exchange_on_drained(c->tunnel ? c->tunnel : c->call->request, on_drained, c);
             return;
         }
-        ssize_t n = recv(c->watch.fd, home->buffer, NEXUS__GW_BUFFER, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        ssize_t n = receive_bytes(c, home->buffer, NEXUS__GW_BUFFER);
+        if (n == -1)
             return;
         if (n <= 0) {
+            c->broken = n < 0;
             on_eof(c);
             return;
         }
-        bool more = n == NEXUS__GW_BUFFER || c->hung_up;
+        bool more = n == NEXUS__GW_BUFFER || c->hung_up || c->tls;
         if (c->state == NEXUS__UPLINK_TUNNEL)
             nexus__tunnel_bytes(c, home->buffer, (size_t)n);
         else if (!nexus__reply_bytes(c, home->buffer, (size_t)n))
@@ -146,7 +193,17 @@ void nexus__uplink_resume(nexus__uplink *c)
     if (!c->paused)
         return;
     c->paused = false;
-    nexus__watch_again(&c->watch, NEXUS__WATCH_READ);
+    if (c->carrier)
+        nexus__lane_taken(c);
+    else
+        nexus__watch_again(&c->watch, NEXUS__WATCH_READ);
+}
+
+/* A connection at rest was closed by the peer, or brought bytes that nobody asked for. Of TLS's own records it may. */
+static bool spoke(nexus__uplink *c)
+{
+    char byte;
+    return !c->tls || receive_bytes(c, &byte, 1) != -1;
 }
 
 static void on_ready(nexus__watch *watch, uint32_t ready)
@@ -157,8 +214,8 @@ static void on_ready(nexus__watch *watch, uint32_t ready)
         return; /* an edge for what there is to read comes by itself, or is found by the first try */
     }
     if (c->state == NEXUS__UPLINK_IDLE) {
-        if (ready & (NEXUS__WATCH_READ | NEXUS__WATCH_HANGUP))
-            nexus__uplink_close(c); /* closed by the peer, or spoke out of turn */
+        if (ready & (NEXUS__WATCH_READ | NEXUS__WATCH_HANGUP) && spoke(c))
+            nexus__uplink_close(c);
         return;
     }
     nexus__gw_loop *home = c->pool->home;
@@ -174,44 +231,106 @@ static void on_ready(nexus__watch *watch, uint32_t ready)
 
 /* --- opening and sending ------------------------------------------------------------------------------------------ */
 
-nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at)
+uint32_t nexus__uplink_protocols(const nexus__pool *pool, const nexus__target *t)
 {
-    nexus__upstream *u = pool->upstream;
+    static const uint32_t bits[] = {[NEXUS__PROTOCOL_AUTO] = NEXUS__TLS_HTTP1 | NEXUS__TLS_H2,
+                                    [NEXUS__PROTOCOL_HTTP1] = NEXUS__TLS_HTTP1,
+                                    [NEXUS__PROTOCOL_H2] = NEXUS__TLS_H2};
+    uint32_t protocol = pool->upstream->conf->protocol;
+    return protocol == NEXUS__PROTOCOL_AUTO && !t->tls ? NEXUS__TLS_HTTP1 : bits[protocol];
+}
+
+/* Counted already among the target's connections. */
+static nexus__uplink *uplink_new(nexus__pool *pool, nexus__pool_target *at)
+{
+    nexus__uplink *c = nexus__calloc(pool->upstream->alloc, 1, sizeof *c);
+    if (!c) {
+        atomic_fetch_sub(&at->target->shared.connections, 1);
+        return NULL;
+    }
+    c->pool = pool;
+    c->at = at;
+    c->watch.fd = -1;
+    c->born = nexus_loop_now_ns(pool->home->loop);
+    nexus__list_init(&c->node);
+    nexus__timeout_init(&c->timeout, nexus__uplink_on_timeout);
+    nexus__buf_init(&c->in, at->alloc, 0);
+    nexus__buf_init(&c->out, at->alloc, 0);
+    pool->refs++;
+    at->refs++;
+    return c;
+}
+
+static void on_dialed(void *user_data, int fd)
+{
+    nexus__uplink *c = user_data;
+    const nexus__target *t = c->at->target;
+    c->dial = NULL;
+    c->call->fault = fd < 0 ? -fd : 0;
+    c->watch.fd = fd < 0 ? -1 : fd;
+    if (fd >= 0 && t->tls)
+        c->tls = nexus__tls_client_conn(c->pool->upstream->tls, fd, t->server_name.p, NEXUS__TLS_HTTP1, &c->at->session);
+    if (fd < 0 || (t->tls && !c->tls) || nexus__watch_start(&c->watch, c->pool->home->loop, fd, on_ready))
+        nexus__call_lost(c, NEXUS__LOST_CONNECT);
+}
+
+/* In the clear, to the only address: the watch of the connection serves for connecting too. Statuses other than
+ * NEXUS_EUNREACH say nothing about the target. */
+static nexus_status connect_plain(nexus__uplink *c, const nexus__address *address)
+{
+    int fd = c->watch.fd = socket(address->sa.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return NEXUS_ENOMEM;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (connect(fd, &address->sa.any, address->len) != 0 && errno != EINPROGRESS)
+        return NEXUS_EUNREACH;
+    return nexus__watch_start(&c->watch, c->pool->home->loop, fd, on_ready) ? NEXUS_ENOMEM : NEXUS_OK;
+}
+
+nexus_status nexus__uplink_open(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at, bool upgrade)
+{
     nexus__target *t = at->target;
-    if (atomic_fetch_add(&t->shared.connections, 1) >= u->conf->max_connections) {
+    uint32_t protocols = upgrade ? NEXUS__TLS_HTTP1 : nexus__uplink_protocols(pool, t);
+    if (protocols == NEXUS__TLS_H2 || (protocols & NEXUS__TLS_H2 && at->spoken != NEXUS__TLS_HTTP1))
+        return nexus__lane_open(out, pool, at);
+    if (atomic_fetch_add(&t->shared.connections, 1) >= pool->upstream->conf->max_connections) {
         atomic_fetch_sub(&t->shared.connections, 1);
         return NEXUS_ELIMIT;
     }
-    nexus_status status = NEXUS_ENOMEM; /* of ours: says nothing about the target */
-    int fd = socket(t->address.sa.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    nexus__uplink *c = fd >= 0 ? nexus__calloc(u->alloc, 1, sizeof *c) : NULL;
+    nexus__uplink *c = uplink_new(pool, at);
     if (!c)
-        goto failed;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    c->pool = pool;
-    c->at = at;
-    c->watch.fd = fd;
-    nexus__list_init(&c->node);
-    nexus__timeout_init(&c->timeout, on_timeout);
-    nexus__buf_init(&c->in, u->alloc, 0);
-    nexus__buf_init(&c->out, u->alloc, 0);
-    if (connect(fd, &t->address.sa.any, t->address.len) != 0 && errno != EINPROGRESS) {
-        status = NEXUS_EUNREACH;
-        goto failed;
+        return nexus__nomem();
+    bool choice = t->alternate.len > 0;
+    nexus_status status = t->tls || choice
+                              ? nexus__dial_start(&c->dial, at->alloc, pool->home->loop, &t->address,
+                                                  choice ? &t->alternate : NULL, on_dialed, c)
+                              : connect_plain(c, &t->address);
+    if (status) {
+        nexus__uplink_close(c);
+        return status;
     }
-    if (nexus__watch_start(&c->watch, pool->home->loop, fd, on_ready))
-        goto failed;
-    nexus__timeout_set(&c->timeout, pool->home->loop, u->conf->timeouts.connect_ms);
-    pool->refs++;
-    at->refs++;
+    nexus__timeout_set(&c->timeout, pool->home->loop, pool->upstream->conf->timeouts.connect_ms);
     *out = c;
     return NEXUS_OK;
-failed:
-    if (fd >= 0)
-        close(fd);
-    nexus__free(u->alloc, c);
-    atomic_fetch_sub(&t->shared.connections, 1);
-    return status;
+}
+
+nexus_status nexus__uplink_adopt(nexus__uplink **out, nexus__pool *pool, nexus__pool_target *at, int fd,
+                                 nexus__tls_conn *tls)
+{
+    atomic_fetch_add(&at->target->shared.connections, 1);
+    nexus__uplink *c = uplink_new(pool, at);
+    if (!c)
+        return nexus__nomem();
+    nexus_status status = nexus__watch_start(&c->watch, pool->home->loop, fd, on_ready);
+    if (status) {
+        nexus__uplink_close(c);
+        return status;
+    }
+    c->watch.fd = fd;
+    c->tls = tls;
+    c->state = NEXUS__UPLINK_BUSY;
+    *out = c;
+    return NEXUS_OK;
 }
 
 static void keep_rest(nexus__buf *out, const struct iovec *iov, int n, size_t sent)
@@ -223,8 +342,22 @@ static void keep_rest(nexus__buf *out, const struct iovec *iov, int n, size_t se
     }
 }
 
+/* A record for each piece would be dear: together, in what a socket did not take waits too. */
+static bool send_together(nexus__uplink *c, const struct iovec *iov, int n)
+{
+    for (int i = 0; i < n; i++)
+        nexus__buf_append(&c->out, iov[i].iov_base, iov[i].iov_len);
+    if (c->out.status == NEXUS_OK)
+        flush(c);
+    return c->out.status == NEXUS_OK;
+}
+
 bool nexus__uplink_send(nexus__uplink *c, struct iovec *iov, int n)
 {
+    if (c->carrier)
+        return nexus__lane_send(c, iov, n);
+    if (c->tls)
+        return send_together(c, iov, n);
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
     ssize_t sent = 0;
     if (c->out.len == 0) {
@@ -245,9 +378,14 @@ bool nexus__uplink_send(nexus__uplink *c, struct iovec *iov, int n)
 
 ssize_t nexus__uplink_send_some(nexus__uplink *c, nexus_slice data)
 {
-    ssize_t sent;
-    do
-        sent = send(c->watch.fd, data.p, data.n, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    return sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : sent;
+    if (c->carrier)
+        return nexus__lane_send_some(c, data);
+    ssize_t sent = send_bytes(c, data.p, data.n);
+    return sent == -1 ? 0 : sent == -2 ? -1 : sent;
+}
+
+void nexus__uplink_shut(nexus__uplink *c)
+{
+    if (!c->tls)
+        shutdown(c->watch.fd, SHUT_WR);
 }

@@ -3,6 +3,7 @@
 
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
+#include "gateway/lane.h"
 
 static const nexus__gw_upstream_conf *conf_of(const nexus__call *call)
 {
@@ -114,6 +115,14 @@ static size_t send_plain(nexus__call *call, nexus_slice data)
     return (size_t)n;
 }
 
+static void end_lane(nexus__call *call)
+{
+    nexus__buf *trailers = &home_of(call)->head;
+    nexus__buf_clear(trailers);
+    nexus__forward_trailers(trailers, nexus__exchange_trailers(call->request));
+    nexus__lane_end(call->conn, nexus__buf_slice(trailers));
+}
+
 static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_status status, void *user_data)
 {
     nexus__call *call = user_data;
@@ -124,8 +133,11 @@ static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_
     }
     if (!call->conn)
         return 0; /* between two tries: later */
-    size_t taken = call->chunked ? send_chunk(call, data, end) : send_plain(call, data);
+    bool lane = call->conn->carrier; /* has frames in place of chunks */
+    size_t taken = call->chunked && !lane ? send_chunk(call, data, end) : send_plain(call, data);
     call->sent += taken;
+    if (taken == data.n && end && lane)
+        end_lane(call);
     if (taken == data.n && end)
         nexus__call_uploaded(call);
     else

@@ -7,6 +7,26 @@
 
 enum { TARGETS_MAX = 4096 };
 
+static nexus_status open_tls(nexus__upstream *u)
+{
+    const nexus__gw_tls_conf *conf = &u->conf->tls;
+    bool wanted = u->conf->discovery.found.tls;
+    for (uint32_t i = 0; i < u->conf->targets.count; i++)
+        wanted |= u->conf->targets.items[i].tls;
+    if (!wanted)
+        return NEXUS_OK;
+    if (conf->insecure && !u->gateway->opts.development)
+        return nexus__fail(NEXUS_EINVAL, "upstream %s: \"insecure\" is for development only (NEXUS_ENV=development); name "
+                                         "the authority in \"ca_file\" instead", u->conf->name.p);
+    nexus__tls_client_opts opts = {.ca_file = conf->ca_file.n ? conf->ca_file.p : NULL,
+                                   .cert_file = conf->cert_file.n ? conf->cert_file.p : NULL,
+                                   .key_file = conf->key_file.n ? conf->key_file.p : NULL,
+                                   .pins = (const uint8_t(*)[32])conf->pins.items,
+                                   .pin_count = conf->pins.count,
+                                   .insecure = conf->insecure};
+    return nexus__tls_client_open(&u->tls, u->alloc, &opts);
+}
+
 static nexus_status resolve(const nexus__gw_target *conf, nexus__address *out)
 {
     char port[8];
@@ -77,6 +97,8 @@ nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus_
     nexus__seen_upstream_find(&u->seen, &g->seen, conf->name);
     nexus_status status = make_hash_key(u);
     if (!status)
+        status = open_tls(u);
+    if (!status)
         status = first_set(u);
     if (status)
         nexus__upstream_unref(u);
@@ -96,6 +118,7 @@ void nexus__upstream_unref(nexus__upstream *u)
     if (!u || atomic_fetch_sub(&u->refs, 1) != 1)
         return;
     nexus__target_set_unref(u->locked.set);
+    nexus__tls_client_close(u->tls);
     pthread_mutex_destroy(&u->locked.mutex);
     nexus__gw_config_free(u->config);
     nexus__free(u->alloc, u);

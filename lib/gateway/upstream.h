@@ -8,6 +8,7 @@
 
 #include "gateway/seen.h"
 #include "gateway/target.h"
+#include "http/tls.h"
 #include "runtime/loop.h"
 #include "json/write.h"
 
@@ -35,6 +36,7 @@ typedef struct nexus__upstream {
     atomic_uint refs;
     nexus__gw_config *config; /* keeps conf alive */
     const nexus__gw_upstream_conf *conf;
+    nexus__tls_client *tls; /* NULL: no target has https */
     nexus__hash_key hash_key;
     int64_t next_sweep;       /* loop 0 only */
     atomic_ullong generation; /* of the set in force: loops look whether theirs is still it */

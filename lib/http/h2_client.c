@@ -22,7 +22,9 @@
 enum {
     HEAD_MAX = 32 * 1024,
     TRAILERS_MAX = 8 * 1024,
+    TRAILERS_NV_MAX = 64,
     STREAMS_MAX = 100,
+    KEPT_MAX = 16 * 1024, /* of a buffer that waits for another request */
     NV_MAX = NEXUS__HTTP_FIELDS_MAX + 32,
     LAST_ID = 1 << 30,   /* ids would run out: another connection then */
     OUT_MAX = 256 * 1024 /* bytes that wait for the socket before bodies wait in their streams */
@@ -36,7 +38,7 @@ struct nexus__h2c {
     nexus__buf out;
     uint32_t open;
     int32_t last_id;
-    bool secure, goaway;
+    bool secure, goaway, settled;
     nexus__h2c_stream *telling; /* NULL once it was closed while it was told */
 };
 
@@ -139,6 +141,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     (void)session;
     if (frame->hd.type == NGHTTP2_GOAWAY)
         h->goaway = true;
+    if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        h->settled = true;
     if (!s || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA))
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS)
@@ -279,6 +283,47 @@ nexus__buf *nexus__h2c_output(nexus__h2c *h)
     return &h->out;
 }
 
+static nghttp2_nv nv_of(nexus_slice name, nexus_slice value)
+{
+    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n, value.n,
+                        NGHTTP2_NV_FLAG_NONE};
+}
+
+/* The next line without its end; false when there is none, or the empty one. */
+static bool next_line(nexus_slice *rest, nexus_slice *line)
+{
+    size_t n = nexus__slice_find(*rest, '\r');
+    if (n == 0 || n + 1 >= rest->n)
+        return false;
+    *line = nexus__slice(rest->p, n);
+    *rest = nexus__slice_from(*rest, n + 2);
+    return true;
+}
+
+/* A field out of a line; its name becomes lower case in place. */
+static bool field_of(nexus_slice line, nexus_slice *name, nexus_slice *value)
+{
+    size_t colon = nexus__slice_find(line, ':');
+    char *text = (char *)(uintptr_t)line.p;
+    if (colon == 0 || colon >= line.n)
+        return false;
+    for (size_t i = 0; i < colon; i++)
+        text[i] = nexus__ascii_lower(text[i]);
+    *name = nexus__slice(text, colon);
+    *value = nexus__slice_trim(nexus__slice_from(line, colon + 1));
+    return true;
+}
+
+static bool send_trailers(nexus__h2c *h, nexus__h2c_stream *s)
+{
+    nghttp2_nv nv[TRAILERS_NV_MAX];
+    nexus_slice rest = nexus__buf_slice(&s->upload_trailers), line, name, value;
+    size_t n = 0;
+    while (n < TRAILERS_NV_MAX && next_line(&rest, &line) && field_of(line, &name, &value))
+        nv[n++] = nv_of(name, value);
+    return n > 0 && nghttp2_submit_trailer(h->session, s->id, nv, n) == 0;
+}
+
 static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *out, size_t cap, uint32_t *flags,
                            nghttp2_data_source *source, void *user_data)
 {
@@ -289,7 +334,8 @@ static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *out, s
     if (!s)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     size_t left = s->upload.len - s->upload_at, n = left < cap ? left : cap;
-    memcpy(out, s->upload.p ? s->upload.p + s->upload_at : (char *)out, n);
+    if (n > 0)
+        memcpy(out, s->upload.p + s->upload_at, n);
     s->upload_at += n;
     if (s->upload_at == s->upload.len) {
         nexus__buf_clear(&s->upload);
@@ -297,9 +343,11 @@ static ssize_t read_upload(nghttp2_session *session, int32_t id, uint8_t *out, s
     }
     if (s->full)
         has_news(h, s);
-    if (s->uploaded && s->upload.len == 0)
+    if (s->uploaded && s->upload.len == 0) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-    else if (n == 0) {
+        if (s->upload_trailers.len > 0 && send_trailers(h, s))
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    } else if (n == 0) {
         s->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
@@ -330,8 +378,16 @@ size_t nexus__h2c_write(nexus__h2c_stream *s, const void *p, size_t n)
     return taken;
 }
 
-void nexus__h2c_end(nexus__h2c_stream *s)
+void nexus__h2c_write_all(nexus__h2c_stream *s, const void *p, size_t n)
 {
+    nexus__buf_append(&s->upload, p, n);
+    if (s->session)
+        go_on(s);
+}
+
+void nexus__h2c_end(nexus__h2c_stream *s, nexus_slice trailers)
+{
+    nexus__buf_append(&s->upload_trailers, trailers.p, trailers.n);
     s->uploaded = true;
     if (s->session)
         go_on(s);
@@ -345,23 +401,6 @@ void nexus__h2c_taken(nexus__h2c_stream *s)
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------- */
-
-static nghttp2_nv nv_of(nexus_slice name, nexus_slice value)
-{
-    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n, value.n,
-                        NGHTTP2_NV_FLAG_NONE};
-}
-
-/* The next line without its end; false when there is none, or the empty one. */
-static bool next_line(nexus_slice *rest, nexus_slice *line)
-{
-    size_t n = nexus__slice_find(*rest, '\r');
-    if (n == 0 || n + 1 >= rest->n)
-        return false;
-    *line = nexus__slice(rest->p, n);
-    *rest = nexus__slice_from(*rest, n + 2);
-    return true;
-}
 
 /* Fields that are of a connection of HTTP/1.1, or of the framing there. */
 static bool stays_behind(nexus_slice name)
@@ -393,18 +432,13 @@ static size_t fields_of(const nexus__h2c *h, char *head, size_t n, nghttp2_nv nv
     nv[2] = nv_of(NEXUS_S(":scheme"), h->secure ? NEXUS_S("https") : NEXUS_S("http"));
     nv[3] = nv_of(NEXUS_S(":authority"), NEXUS_S(""));
     while (next_line(&rest, &line)) {
-        size_t colon = nexus__slice_find(line, ':');
-        if (colon == 0 || colon >= line.n || count == NV_MAX)
+        nexus_slice name, value;
+        if (count == NV_MAX || !field_of(line, &name, &value))
             return 0;
-        char *name = head + (line.p - head);
-        for (size_t i = 0; i < colon; i++)
-            name[i] = nexus__ascii_lower(name[i]);
-        nexus_slice key = nexus__slice(name, colon);
-        nexus_slice value = nexus__slice_trim(nexus__slice_from(line, colon + 1));
-        if (nexus__slice_eq(key, NEXUS_S("host")))
+        if (nexus__slice_eq(name, NEXUS_S("host")))
             nv[3] = nv_of(NEXUS_S(":authority"), value);
-        else if (!stays_behind(key))
-            nv[count++] = nv_of(key, value);
+        else if (!stays_behind(name))
+            nv[count++] = nv_of(name, value);
     }
     return count;
 }
@@ -436,6 +470,26 @@ void nexus__h2c_stream_init(nexus__h2c_stream *s, const nexus_alloc *alloc)
     nexus__buf_init(&s->trailers, alloc, TRAILERS_MAX);
     nexus__buf_init(&s->spill, alloc, 0);
     nexus__buf_init(&s->upload, alloc, 0);
+    nexus__buf_init(&s->upload_trailers, alloc, TRAILERS_MAX);
+}
+
+static nexus__buf emptied(nexus__buf b)
+{
+    if (b.cap > KEPT_MAX)
+        nexus__buf_free(&b);
+    nexus__buf_clear(&b);
+    return b;
+}
+
+void nexus__h2c_stream_reuse(nexus__h2c_stream *s)
+{
+    *s = (nexus__h2c_stream){.head = emptied(s->head),
+                             .spill = emptied(s->spill),
+                             .trailers = emptied(s->trailers),
+                             .upload = emptied(s->upload),
+                             .upload_trailers = emptied(s->upload_trailers)};
+    nexus__list_init(&s->news);
+    nexus__list_init(&s->node);
 }
 
 static void detach(nexus__h2c *h, nexus__h2c_stream *s)
@@ -462,6 +516,7 @@ void nexus__h2c_stream_free(nexus__h2c_stream *s)
     nexus__buf_free(&s->trailers);
     nexus__buf_free(&s->spill);
     nexus__buf_free(&s->upload);
+    nexus__buf_free(&s->upload_trailers);
 }
 
 /* --- the connection ----------------------------------------------------------------------------------------------- */
@@ -476,11 +531,18 @@ uint32_t nexus__h2c_open_streams(const nexus__h2c *h)
     return h->open;
 }
 
+bool nexus__h2c_settled(const nexus__h2c *h)
+{
+    return h->settled;
+}
+
 uint32_t nexus__h2c_room(const nexus__h2c *h)
 {
     uint32_t max = nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     if (max > STREAMS_MAX)
         max = STREAMS_MAX;
+    if (!h->settled)
+        max = 1;
     return nexus__h2c_draining(h) || h->open >= max ? 0 : max - h->open;
 }
 

@@ -46,7 +46,7 @@ typedef struct nexus__h2c_stream {
     uint32_t fields, head_bytes;
     nexus__buf head; /* not told yet: interim heads and the answer's, one after the other */
     size_t head_at;  /* where the one that is being read begins */
-    nexus__buf spill, trailers, upload;
+    nexus__buf spill, trailers, upload, upload_trailers;
     size_t upload_at;
     size_t unread; /* bytes told whose room in the window is not given back yet */
     uint32_t piece_count;
@@ -75,12 +75,16 @@ nexus_status nexus__h2c_new(nexus__h2c **out, const nexus_alloc *alloc, const ne
 void nexus__h2c_free(nexus__h2c *h);
 
 void nexus__h2c_stream_init(nexus__h2c_stream *stream, const nexus_alloc *alloc);
+/* As new, after it was closed; keeps its memory, unless that is much. */
+void nexus__h2c_stream_reuse(nexus__h2c_stream *stream);
 /* Nothing is told of it any more; the server is told that nobody waits for the answer, unless that is whole. What was
  * told stays until the stream is freed. */
 void nexus__h2c_stream_close(nexus__h2c *h, nexus__h2c_stream *stream);
 void nexus__h2c_stream_free(nexus__h2c_stream *stream);
 
-/* How many more requests the server takes now; 0 after it said goodbye. */
+/* The server has said how many requests it takes at once. */
+bool nexus__h2c_settled(const nexus__h2c *h);
+/* How many more requests the server takes now: one until it has said; 0 after it said goodbye. */
 uint32_t nexus__h2c_room(const nexus__h2c *h);
 uint32_t nexus__h2c_open_streams(const nexus__h2c *h);
 /* No new requests: the server is going away, or ids have run out. */
@@ -92,7 +96,10 @@ nexus_status nexus__h2c_request(nexus__h2c *h, nexus__h2c_stream *stream, char *
                                 bool end) NEXUS_MUST_CHECK;
 /* More of its body, copied: returns how much was taken; less than n sets `full`. */
 size_t nexus__h2c_write(nexus__h2c_stream *stream, const void *p, size_t n);
-void nexus__h2c_end(nexus__h2c_stream *stream);
+/* All of its body, of which the caller has a whole copy anyway: no limit. */
+void nexus__h2c_write_all(nexus__h2c_stream *stream, const void *p, size_t n);
+/* trailers: lines "Name: value\r\n" that follow the body, or nothing. */
+void nexus__h2c_end(nexus__h2c_stream *stream, nexus_slice trailers);
 /* Whoever reads the answer has taken what was told so far: the server may send as much again. Until then at most a
  * window's worth comes. */
 void nexus__h2c_taken(nexus__h2c_stream *stream);

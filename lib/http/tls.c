@@ -204,6 +204,7 @@ static void keep_failure(nexus__tls_conn *t)
 {
     long verdict = SSL_get_verify_result(t->ssl);
     unsigned long code = ERR_peek_error();
+    t->untrusted = verdict != X509_V_OK;
     const char *why = verdict != X509_V_OK ? X509_verify_cert_error_string(verdict)
                       : code               ? ERR_reason_error_string(code)
                                            : NULL;

@@ -54,6 +54,7 @@ uint32_t nexus__tls_protocol(const nexus__tls_conn *t);
 bool nexus__tls_resumed(const nexus__tls_conn *t);
 /* Why the handshake failed, in OpenSSL's words ("certificate has expired"); "" = the connection was closed. */
 const char *nexus__tls_failure(const nexus__tls_conn *t);
+bool nexus__tls_untrusted(const nexus__tls_conn *t); /* it failed because of the server's certificate */
 void nexus__tls_session_free(nexus__tls_session *session);
 
 #endif

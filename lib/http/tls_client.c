@@ -169,6 +169,7 @@ bool nexus__tls_client_accepts(nexus__tls_conn *t)
         found = is_pinned(t->client, SSL_get0_peer_certificate(t->ssl));
     if (found)
         return true;
+    t->untrusted = true;
     snprintf(t->failure, sizeof t->failure, "none of the pinned keys is in the server's chain");
     if (t->session) { /* TLS 1.2 has handed it over already */
         nexus__tls_session_free(*t->session);
@@ -188,6 +189,11 @@ uint32_t nexus__tls_protocol(const nexus__tls_conn *t)
 bool nexus__tls_resumed(const nexus__tls_conn *t)
 {
     return SSL_session_reused(t->ssl);
+}
+
+bool nexus__tls_untrusted(const nexus__tls_conn *t)
+{
+    return t->untrusted;
 }
 
 const char *nexus__tls_failure(const nexus__tls_conn *t)

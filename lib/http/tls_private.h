@@ -11,7 +11,7 @@ struct nexus__tls_conn {
     const nexus_alloc *alloc;
     const struct nexus__tls_client *client; /* NULL: we are the server */
     nexus__tls_session **session;           /* where a ticket for the next connection is kept; NULL = nowhere */
-    bool established, broken;
+    bool established, broken, untrusted;
     char failure[120]; /* why the handshake failed; "" = the peer went */
 };
 

@@ -78,6 +78,7 @@ static nexus_status open_gateway(gateway *g)
     opts.on_health = gateway_on_health;
     opts.on_warning = on_warning;
     opts.user_data = g;
+    opts.development = nexus_service_dev(g->service);
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
     opts.limit_nodes = (uint32_t)nexus_settings_int(s, "gateway_nodes");

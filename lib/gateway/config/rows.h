@@ -45,6 +45,10 @@ nexus_status nexus__gw_version_path(nexus__loader *l, uint32_t value, const nexu
                                     nexus_slice *out) NEXUS_MUST_CHECK;
 /* references.c: judges what routes say of upstreams and of each other, and fills the config's router. */
 nexus_status nexus__gw_resolve(nexus__loader *l) NEXUS_MUST_CHECK;
+nexus__loader_fn nexus__gw_load_target;     /* nexus__gw_target */
+nexus__loader_fn nexus__gw_load_tls;        /* nexus__gw_tls_conf */
+nexus__loader_fn nexus__gw_load_protocol;   /* uint32_t */
+nexus__loader_fn nexus__gw_load_discovery;  /* nexus__gw_discovery_conf */
 
 /* Of what a routes file leaves out. */
 extern const nexus__gw_retries nexus__gw_retries_default;

@@ -1,48 +1,10 @@
 /* Upstreams of the routes file: their targets and connections; the rest has readers of its own. */
 #include "gateway/config/rows.h"
 
-static nexus_status parse_url(nexus__loader *l, uint32_t value, nexus__gw_target *t)
-{
-    uint64_t port = 80;
-    nexus_slice rest = t->url, prefix = NEXUS_S("http://");
-    if (nexus__slice_starts(rest, NEXUS_S("https://")))
-        return nexus__loader_fail(l, value, "TLS to upstreams is not built yet; write http://");
-    if (!nexus__slice_starts(rest, prefix))
-        return nexus__loader_fail(l, value, "must be http://host:port");
-    rest = nexus__slice_from(rest, prefix.n);
-    if (nexus__slice_ends(rest, NEXUS_S("/")))
-        rest.n--;
-    size_t end = rest.n > 0 && rest.p[0] == '[' ? nexus__slice_find(rest, ']') : 0;
-    size_t colon = end + nexus__slice_find(nexus__slice_from(rest, end), ':');
-    t->host = end ? nexus__slice(rest.p + 1, end - 1) : nexus__slice(rest.p, colon);
-    if (colon < rest.n && !nexus__parse_u64(nexus__slice_from(rest, colon + 1), &port))
-        port = 0;
-    if (t->host.n == 0 || port == 0 || port > 65535 || nexus__slice_find(t->host, '/') < t->host.n ||
-        nexus__slice_find(t->host, '@') < t->host.n)
-        return nexus__loader_fail(l, value, "must be http://host:port, without user and path");
-    t->port = (uint16_t)port;
-    t->host = nexus__arena_copy(l->arena, t->host);
-    return t->host.p ? NEXUS_OK : nexus__nomem();
-}
-
-static nexus_status load_target(nexus__loader *l, uint32_t value, void *out)
-{
-    static const nexus__loader_row rows[] = {
-        {"url", NEXUS__LOADER_TEXT, offsetof(nexus__gw_target, url), 0, 0, NULL, true},
-        ROW("weight", U32, nexus__gw_target, weight, 0, 10000),
-    };
-    nexus__gw_target *t = out;
-    *t = (nexus__gw_target){.weight = 1};
-    nexus_status status = nexus__json_is(l->doc, value, NEXUS__JSON_STRING)
-                              ? nexus__loader_text(l, value, &t->url)
-                              : nexus__loader_object(l, value, rows, COUNT(rows), t);
-    return status ? status : parse_url(l, value, t);
-}
-
 static nexus_status load_targets(nexus__loader *l, uint32_t value, void *out)
 {
     nexus__gw_upstream_conf *u = NEXUS__CONTAINER(out, nexus__gw_upstream_conf, targets);
-    nexus_status status = nexus__gw_load_array(l, value, sizeof *u->targets.items, load_target,
+    nexus_status status = nexus__gw_load_array(l, value, sizeof *u->targets.items, nexus__gw_load_target,
                                                (void **)&u->targets.items, &u->targets.count);
     if (!status && u->targets.count == 0)
         return nexus__loader_fail(l, value, "needs at least one target");
@@ -54,6 +16,7 @@ static nexus_status load_pool(nexus__loader *l, uint32_t value, void *out)
     static const nexus__loader_row rows[] = {
         ROW("idle_max", U32, nexus__gw_upstream_conf, pool_idle_max, 0, 100000),
         ROW("idle_ms", U32, nexus__gw_upstream_conf, pool_idle_ms, 1, NEXUS__GW_MS_MAX),
+        ROW("max_age_ms", U32, nexus__gw_upstream_conf, pool_max_age_ms, 1, NEXUS__GW_MS_MAX),
     };
     return nexus__loader_object(l, value, rows, COUNT(rows),
                                 NEXUS__CONTAINER(out, nexus__gw_upstream_conf, pool_idle_max));
@@ -62,7 +25,10 @@ static nexus_status load_pool(nexus__loader *l, uint32_t value, void *out)
 static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_upstream_conf *u)
 {
     static const nexus__loader_row rows[] = {
-        {"targets", NEXUS__LOADER_CALL, offsetof(nexus__gw_upstream_conf, targets), 0, 0, load_targets, true},
+        CALL("targets", load_targets, nexus__gw_upstream_conf, targets),
+        CALL("discovery", nexus__gw_load_discovery, nexus__gw_upstream_conf, discovery),
+        CALL("tls", nexus__gw_load_tls, nexus__gw_upstream_conf, tls),
+        CALL("protocol", nexus__gw_load_protocol, nexus__gw_upstream_conf, protocol),
         CALL("balance", nexus__gw_load_balance, nexus__gw_upstream_conf, balance),
         CALL("slow_start", nexus__gw_load_slow_start, nexus__gw_upstream_conf, balance),
         CALL("timeouts_ms", nexus__gw_load_timeouts, nexus__gw_upstream_conf, timeouts),
@@ -85,9 +51,13 @@ static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_up
     u->max_connections = u->max_pending = 1024;
     u->pool_idle_max = 100;
     u->pool_idle_ms = 60000;
+    u->pool_max_age_ms = 3600000;
     nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), u);
     if (status)
         return status;
+    bool discovered = u->discovery.srv.n > 0 || u->discovery.registry.n > 0;
+    if (discovered == (u->targets.count > 0))
+        return nexus__loader_fail(l, value, "needs either \"targets\" or \"discovery\"");
     u->text = nexus__arena_copy(l->arena, u->text);
     return u->text.p ? NEXUS_OK : nexus__nomem();
 }

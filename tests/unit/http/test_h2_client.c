@@ -293,9 +293,10 @@ Test(h2_client, uploads_wait_for_room)
         cr_assert(talk(&w, 65536));
         cr_assert(at == sizeof bytes || t->writables > before);
     }
-    nexus__h2c_end(&t->stream);
+    nexus__h2c_end(&t->stream, NEXUS_S("X-Sum: 1\r\n"));
     cr_assert(talk(&w, 65536));
     cr_expect_eq(w.uploaded, sizeof bytes);
+    cr_expect_not_null(strstr(w.seen, "x-sum=1;"));
     cr_expect_eq(w.ended, 1);
     answer(&w, w.last, "200", NULL);
     cr_assert(talk(&w, 65536));
@@ -308,6 +309,7 @@ Test(h2_client, refused_reset_and_goodbye)
 {
     world w;
     open_world(&w);
+    cr_expect_eq(nexus__h2c_room(w.client), 1, "it has not said how many");
     cr_assert(talk(&w, 65536));
     cr_expect_eq(nexus__h2c_room(w.client), 3);
     told *a = ask(&w, GET, true), *b = ask(&w, GET, true), *c = ask(&w, GET, true);
