@@ -2,7 +2,9 @@
 import http.server
 import json
 import os
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -482,3 +484,58 @@ def test_an_identity_key_that_others_can_read_is_refused(tmp_path, upstream):  #
     with pytest.raises(AssertionError, match="others can read it"):
         Gateway(tmp_path, {"version": 1, "upstreams": {"a": up(upstream)}, "routes": []},
                 {"NEXUS_GATEWAY_IDENTITY_KEY": str(file)})
+
+
+def test_the_service_sees_a_body_up_to_its_cap(start, upstream, issuer, authorizer):  # noqa: F811
+    ext = {"url": authorizer.url, "body_max_bytes": 1000, "cache_ms": 600000, "timeout_ms": 5000}
+    g = start({"a": up(upstream)}, [{"prefix": "/either", "upstream": "a", "auth": "jwt OR ext", "ext": ext},
+                                    {"prefix": "/", "upstream": "a", "ext": ext}], {**issuer.env, "NEXUS_LOOPS": "1"})
+    said = g.call("POST", "/x", b"a=1", headers={"Content-Type": "text/x"})
+    assert said.json["body"] == "a=1" and said.json["headers"]["content-length"] == "3"
+    assert authorizer.seen[0]["body"] == b"a=1" and authorizer.seen[0]["content-type"] == "text/x"
+    assert authorizer.seen[0]["asked"] == "POST" and authorizer.seen[0]["x-forwarded-method"] == "POST"
+    g.call("POST", "/x", b"a=1", headers={"Content-Type": "text/x"})
+    assert len(authorizer.seen) == 1
+    g.call("POST", "/x", b"a=2", headers={"Content-Type": "text/x"})
+    assert len(authorizer.seen) == 2, "another body is another question"
+    for path in ("/x", "/either"):  # a body that comes piece by piece
+        with socket.create_connection(("127.0.0.1", g.port), 5 * SLOW) as s:
+            s.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n".encode())
+            before = len(authorizer.seen)
+            assert g.call("GET", "/other" + path).status == 200
+            s.sendall(b"2\r\nde\r\n0\r\n\r\n")
+            got = b""
+            while piece := s.recv(65536):
+                got += piece
+        assert b'"body": "abcde"' in got, got
+        assert authorizer.seen[-1]["body"] == b"abcde" and len(authorizer.seen) == before + 2
+    reached = len(upstream.seen)
+    problem(g.call("POST", "/x", b"y" * 1001), 413, "body-too-big")
+    out = g.raw(b"POST /either HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"y" * 1001 + b"\r\n0\r\n\r\n")
+    assert out.startswith(b"HTTP/1.1 413 ")
+    assert len(upstream.seen) == reached
+    assert g.call("POST", "/either", b"z" * 1001, token=issuer.token()).status == 200, "jwt came first and was enough"
+
+
+def test_the_same_over_http2(start, upstream, issuer):  # noqa: F811
+    curl = shutil.which("curl")
+    if not curl:
+        pytest.skip("needs curl")
+    g = start({"a": up(upstream)}, SECURE, issuer.env)
+
+    def ask(path, *fields):
+        argv = [curl, "-s", "-m", "20", "--http2-prior-knowledge", "-w", "\n%{http_code} %{http_version}"]
+        for field in fields:
+            argv += ["-H", field]
+        out = subprocess.run([*argv, f"http://127.0.0.1:{g.port}{path}"], capture_output=True, text=True, check=True).stdout
+        body, _, code = out.rpartition("\n")
+        assert code.endswith(" 2"), code
+        return int(code.split()[0]), json.loads(body)
+    bearer = "Authorization: Bearer " + issuer.token("ada")
+    status, said = ask("/secure", bearer, "X-Nexus-User: root", "x_nexus_user: root", "X-Original-URL: /admin")
+    assert status == 200 and said["headers"]["x-nexus-user"] == "ada"
+    assert not {"x_nexus_user", "x-original-url"} & set(said["headers"])
+    assert ask("/secure", bearer, "Cookie: a=b; access_token=x")[0] == 400
+    assert ask("/secure?access_token=x")[0] == 401 and ask("/secure")[0] == 401
+    assert ask("/secure", "Authorization: Bearer a.b.c")[1]["code"] == "invalid-token"
+    assert len(upstream.seen) == 1

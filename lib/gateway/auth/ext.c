@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include "base/status.h"
+#include "gateway/body.h"
 #include "gateway/config/rows.h"
 
 enum { PAIRS_MAX = 64, OWN_PAIRS = 8 };
@@ -54,6 +55,7 @@ static nexus_status load(nexus__loader *l, uint32_t value, void *out)
         {"url", NEXUS__LOADER_TEXT, offsetof(nexus__ext_conf, url), 0, 0, NULL, true},
         ROW("timeout_ms", U32, nexus__ext_conf, timeout_ms, 1, 60000),
         ROW("cache_ms", U32, nexus__ext_conf, cache_ms, 0, 3600000),
+        ROW("body_max_bytes", U32, nexus__ext_conf, body_max_bytes, 0, 1048576),
         CALL("headers", load_names, nexus__ext_conf, headers),
         CALL("add", load_names, nexus__ext_conf, add),
     };
@@ -157,13 +159,16 @@ static bool write_question(question *q, const nexus__call *call, const nexus__ex
             put(q, "X-Nexus-User", value);
     }
     put_listed(q, call, conf);
+    if (conf->body_max_bytes && call->body.n > 0 && nexus_request_header(request, "content-type", &value))
+        put(q, "Content-Type", value);
     return uri.n > 0;
 }
 
 /* Everything that the service can see decides; the request's id, which comes after this, does not. */
-static nexus__ext_key key_of(const question *q, const ext_state *s)
+static nexus__ext_key key_of(const question *q, nexus_slice body, const ext_state *s)
 {
-    nexus__ext_key key = {{0, 0}};
+    nexus__ext_key key = {
+        {nexus__siphash(s->keys[0], body.p, body.n), nexus__siphash(s->keys[1], body.p, body.n)}};
     for (size_t i = 0; i < q->count; i++)
         for (int k = 0; k < 2; k++) {
             uint64_t words[3] = {key.words[k], nexus__siphash(s->keys[k], q->pairs[i].name.p, q->pairs[i].name.n),
@@ -171,6 +176,20 @@ static nexus__ext_key key_of(const question *q, const ext_state *s)
             key.words[k] = nexus__siphash(s->keys[k], words, sizeof words);
         }
     return key;
+}
+
+/* NEXT: the body is here, or not asked for. The filter that asks is called again when it comes later. */
+static nexus__gw_verdict take_body(nexus__call *call, const nexus__ext_conf *conf)
+{
+    const nexus__http_head *head = nexus__exchange_head(call->request);
+    if (!conf->body_max_bytes)
+        return NEXUS__GW_NEXT;
+    bool fits = head->framing != NEXUS__HTTP_LENGTH_FIXED || head->length <= conf->body_max_bytes;
+    nexus__gw_verdict verdict = fits ? nexus__call_collect(call) : NEXUS__GW_NEXT;
+    if (fits && (verdict != NEXUS__GW_NEXT || call->body.n <= conf->body_max_bytes))
+        return verdict;
+    nexus__call_problem(call, 413, "body-too-big", "The body is over what the authorization service looks at.");
+    return NEXUS__GW_ANSWERED;
 }
 
 /* --- asking --------------------------------------------------------------------------------------------------------- */
@@ -276,6 +295,7 @@ static nexus__auth_answer send_question(nexus__call *call, const nexus__ext_conf
     nexus_request_id(call->request, &id);
     put(q, "X-Request-Id", id);
     fetch.url = conf->url;
+    fetch.body = conf->body_max_bytes ? call->body : (nexus_slice){0};
     fetch.headers = q->pairs;
     fetch.header_count = q->count;
     fetch.timeout_ms = conf->timeout_ms;
@@ -301,7 +321,7 @@ static nexus__auth_answer ask_service(nexus__call *call, const nexus__ext_conf *
     question q;
     if (!write_question(&q, call, conf))
         return NEXUS__AUTH_FAILED;
-    nexus__ext_key key = key_of(&q, s);
+    nexus__ext_key key = key_of(&q, conf->body_max_bytes ? call->body : (nexus_slice){0}, s);
     nexus__ext_decision *d = nexus__ext_find(table, key, now);
     if (d && d->known)
         return apply(call, conf, d, refusal);
@@ -318,6 +338,9 @@ static nexus__gw_verdict request(nexus__call *call, const void *conf, void *stat
     const nexus__gw_refusal *refusal = NULL;
     if (nexus__gw_auth_names(call->route->conf, &nexus__gw_auth_ext))
         return NEXUS__GW_NEXT;
+    nexus__gw_verdict body = take_body(call, conf);
+    if (body != NEXUS__GW_NEXT)
+        return body;
     nexus__auth_answer answer = ask_service(call, conf, state, &refusal);
     return answer == NEXUS__AUTH_LATER ? NEXUS__GW_LATER : end_alone(call, answer, refusal);
 }
@@ -350,8 +373,11 @@ static nexus_status needs_conf(nexus__loader *l, uint32_t value, const nexus__gw
 
 static nexus__auth_answer ask(nexus__call *call, nexus_principal **principal, const nexus__gw_refusal **refusal)
 {
+    const nexus__ext_conf *conf = nexus__gw_filter_conf(call->route->conf, &nexus__gw_filter_ext);
     (void)principal;
-    return ask_service(call, nexus__gw_filter_conf(call->route->conf, &nexus__gw_filter_ext), state_of(call), refusal);
+    if (take_body(call, conf) != NEXUS__GW_NEXT)
+        return NEXUS__AUTH_LATER; /* the filter `auth` is called again, or the call is over */
+    return ask_service(call, conf, state_of(call), refusal);
 }
 
 const nexus__gw_authenticator nexus__gw_auth_ext = {

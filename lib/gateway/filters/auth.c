@@ -172,6 +172,8 @@ void nexus__auth_release(struct nexus__gw_auth *auth)
 static nexus__gw_verdict request(nexus__call *call, const void *conf, void *state)
 {
     (void)state;
+    if (call->auth) /* once more: an authenticator had to wait for the body */
+        return go_on(call);
     call->auth = nexus_request_alloc(call->request, sizeof *call->auth);
     if (!call->auth) {
         nexus__call_problem(call, 500, "out-of-memory", NULL);
