@@ -113,7 +113,7 @@ static bool replayable(const nexus__call *call)
     return call->whole || call->sent == 0;
 }
 
-static bool idempotent(const nexus__call *call)
+bool nexus__call_is_idempotent(const nexus__call *call)
 {
     nexus_slice key;
     return call->method & IDEMPOTENT || nexus_request_header(call->request, "idempotency-key", &key);
@@ -138,8 +138,16 @@ static bool take_budget(nexus__call *call)
     return call->budgeted;
 }
 
+/* A request of which nothing was sent may move on to a healthy target without a place of the budget: no upstream has had
+ * more for it. */
+static bool moves_on(nexus__call *call)
+{
+    nexus__balance_ask ask = {.now = now_of(call), .random = draw(home_of(call)), .tried = call->tried};
+    return nexus__balance_has_other(&call->pool->set->balance, &ask);
+}
+
 /* Whether rule and budget allow another try, and in how many ms. after_ns: what upstream asked for, 0 = nothing. */
-static bool may_retry(nexus__call *call, int64_t after_ns, uint32_t *ms)
+static bool may_retry(nexus__call *call, bool unsent, int64_t after_ns, uint32_t *ms)
 {
     const nexus__gw_retries *rule = &conf_of(call)->retries;
     uint32_t own = call->route->conf->retries;
@@ -150,7 +158,7 @@ static bool may_retry(nexus__call *call, int64_t after_ns, uint32_t *ms)
                             .after_ns = after_ns,
                             .random = draw(home_of(call))};
     int64_t wait = nexus__retry_wait_ms(rule, &ask);
-    if (wait < 0 || !take_budget(call))
+    if (wait < 0 || !((unsent && moves_on(call)) || take_budget(call)))
         return false;
     nexus_metric_add(call->pool->upstream->metrics.retries, 1);
     *ms = (uint32_t)wait;
@@ -201,13 +209,13 @@ void nexus__call_lost(nexus__uplink *conn, enum nexus__lost how)
     if (!stale)
         nexus__call_judge(call, conn->at->target, NEXUS_BREAKER_FAILED);
     nexus__call_end_try(call, false);
-    bool safe = replayable(call) && !answered && (unsent || idempotent(call));
+    bool safe = replayable(call) && !answered && (unsent || nexus__call_is_idempotent(call));
     uint32_t ms;
     if (safe && stale && !call->fresh) { /* closed while it rested: once on a fresh one, which is no retry */
         call->fresh = true;
         call->tries--;
         nexus__call_try(call);
-    } else if (safe && may_retry(call, 0, &ms)) {
+    } else if (safe && may_retry(call, unsent, 0, &ms)) {
         nexus__call_sleep(call, ms);
     } else {
         failed(call, connecting && (how == NEXUS__LOST_CLOSED || how == NEXUS__LOST_UNSENT) ? NEXUS__LOST_CONNECT : how);
@@ -218,11 +226,11 @@ bool nexus__call_retry_status(nexus__call *call, const nexus__http_head *head, c
 {
     uint32_t ms;
     if (!nexus__retry_status(&conf_of(call)->retries, head->status) || !replayable(call) || call->interims > 0 ||
-        !idempotent(call))
+        !nexus__call_is_idempotent(call))
         return false;
     const nexus__http_field *f = nexus__http_find(head, base, NEXUS_S("retry-after"));
     int64_t after = f ? nexus__retry_after_ns(nexus__http_field_value(f, base), nexus__real_ns()) : 0;
-    if (!may_retry(call, after, &ms))
+    if (!may_retry(call, false, after, &ms))
         return false;
     nexus__seen_answer(call, head->status);
     nexus__seen_end_try(call);
@@ -406,7 +414,7 @@ static void not_connected(nexus__call *call, nexus_status status)
     uint32_t ms;
     if (status != NEXUS_EUNREACH)
         nexus__call_busy(call, "The gateway has no room for another connection.");
-    else if (replayable(call) && may_retry(call, 0, &ms))
+    else if (replayable(call) && may_retry(call, true, 0, &ms))
         nexus__call_sleep(call, ms);
     else
         failed(call, NEXUS__LOST_CONNECT);

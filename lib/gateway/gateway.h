@@ -306,6 +306,7 @@ struct nexus__call {
     uint32_t capture_count;
     nexus_slice path;         /* canonical, as upstream gets it */
     nexus_slice body;         /* when it was there at once */
+    char *kept;               /* a streamed one, in case that it has to be sent again */
     int64_t deadline;         /* of the head of the reply */
     int64_t began, try_until; /* of this try */
     uint64_t tried;           /* bits of targets that had it */
@@ -388,6 +389,8 @@ void nexus__call_start(nexus__call *call);
 void nexus__call_try(nexus__call *call);
 /* The outcome (NEXUS_BREAKER_…) of the try at this target is known. */
 void nexus__call_judge(nexus__call *call, nexus__target *t, int32_t outcome);
+/* Whether twice does no more than once. */
+bool nexus__call_is_idempotent(const nexus__call *call);
 /* The connection goes back, or is closed. */
 void nexus__call_end_try(nexus__call *call, bool reuse);
 /* It is on its way no more. */

@@ -5,13 +5,13 @@
 
 /* --- the targets of a pool ---------------------------------------------------------------------------------------- */
 
-static nexus__pool_target *at_new(const nexus_alloc *alloc, nexus__target *t, uint64_t id)
+static nexus__pool_target *at_new(const nexus_alloc *alloc, nexus__target *t)
 {
     nexus__pool_target *at = nexus__calloc(alloc, 1, sizeof *at);
     if (!at)
         return NULL;
     *at =
-        (nexus__pool_target){.alloc = alloc, .target = nexus__target_ref(t), .refs = 1, .bit = (uint64_t)1 << (id & 63)};
+        (nexus__pool_target){.alloc = alloc, .target = nexus__target_ref(t), .refs = 1};
     nexus__list_init(&at->idle);
     nexus__list_init(&at->carriers);
     return at;
@@ -45,7 +45,7 @@ static void drop_targets(const nexus_alloc *alloc, nexus__pool_target **list, ui
 }
 
 /* Moves what the pool has for the target out of it, or makes it anew. */
-static nexus__pool_target *take_over(nexus__pool *p, nexus__target *t, uint64_t id)
+static nexus__pool_target *take_over(nexus__pool *p, nexus__target *t)
 {
     for (uint32_t i = 0; p->set && i < p->set->count; i++)
         if (p->targets[i] && p->targets[i]->target == t) {
@@ -53,7 +53,7 @@ static nexus__pool_target *take_over(nexus__pool *p, nexus__target *t, uint64_t 
             p->targets[i] = NULL;
             return at;
         }
-    return at_new(p->upstream->alloc, t, id);
+    return at_new(p->upstream->alloc, t);
 }
 
 static void give_back(nexus__pool *p, nexus__pool_target *at)
@@ -72,7 +72,7 @@ static nexus_status follow(nexus__pool *p, nexus__target_set *set)
     nexus__pool_target **list = nexus__calloc(alloc, set->count + 1, sizeof *list);
     int64_t *turns = nexus__calloc(alloc, set->count + 1, sizeof *turns);
     uint32_t n = 0;
-    while (list && turns && n < set->count && (list[n] = take_over(p, set->targets[n], set->hosts[n].id)))
+    while (list && turns && n < set->count && (list[n] = take_over(p, set->targets[n])))
         n++;
     if (!list || !turns || n < set->count) {
         while (n > 0)
@@ -86,6 +86,8 @@ static nexus_status follow(nexus__pool *p, nexus__target_set *set)
     nexus__free(alloc, p->turns);
     p->turns = turns;
     p->targets = list;
+    for (uint32_t i = 0; i < set->count; i++)
+        list[i]->bit = (uint64_t)1 << (i & 63);
     p->set = nexus__target_set_ref(set);
     return NEXUS_OK;
 }

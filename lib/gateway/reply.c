@@ -253,6 +253,7 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
         length = 0;
     if (head->status >= 500 && nexus__call_retry_status(call, head, base, is_whole(head, rest.n)))
         return false;
+    nexus__call_judge(call, call->conn->at->target, head->status >= 500 ? NEXUS_BREAKER_FAILED : NEXUS_BREAKER_OK);
     if (call->route->replies_pass)
         pass_filters(call, head, base);
     if (call->mw && !nexus__mw_response(call, head, base))
@@ -262,7 +263,6 @@ static bool reply_head(nexus__call *call, const nexus__http_head *head, const ch
     call->reusable = head->keep_alive && head->framing != NEXUS__HTTP_LENGTH_CLOSE;
     begin_body(call, head);
     call->reply_body.trailers = nexus__exchange_trailers_out(call->request);
-    nexus__call_judge(call, call->conn->at->target, head->status >= 500 ? NEXUS_BREAKER_FAILED : NEXUS_BREAKER_OK);
     cut(call, rest.p, rest.n, &piece);
     if (piece.bad) {
         nexus__buf_clear(call->reply_body.trailers);

@@ -5,6 +5,8 @@
 #include "gateway/gateway.h"
 #include "gateway/lane.h"
 
+enum { KEEP_MAX = 65536 };
+
 static const nexus__gw_upstream_conf *conf_of(const nexus__call *call)
 {
     return call->pool->upstream->conf;
@@ -123,6 +125,26 @@ static void end_lane(nexus__call *call)
     nexus__lane_end(call->conn, nexus__buf_slice(trailers));
 }
 
+/* A short body that may have to be sent again is kept while it passes; *kept stays NULL for others. */
+static void keep(nexus__call *call, nexus_slice data)
+{
+    const nexus__http_head *head = nexus__exchange_head(call->request);
+    if (call->sent == 0 && !call->kept && head->framing == NEXUS__HTTP_LENGTH_FIXED && head->length <= KEEP_MAX &&
+        nexus__call_is_idempotent(call))
+        call->kept = nexus_request_alloc(call->request, head->length);
+    if (call->kept && data.n > 0)
+        memcpy(call->kept + call->sent, data.p, data.n);
+}
+
+/* All of it was sent: from now on it is at hand as if it had come at once. */
+static void keep_whole(nexus__call *call)
+{
+    if (!call->kept)
+        return;
+    call->whole = true;
+    call->body = nexus__slice(call->kept, call->sent);
+}
+
 static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_status status, void *user_data)
 {
     nexus__call *call = user_data;
@@ -135,13 +157,16 @@ static size_t on_body(nexus_request *request, nexus_slice data, bool end, nexus_
         return 0; /* between two tries: later */
     bool lane = call->conn->carrier; /* has frames in place of chunks */
     size_t taken = call->chunked && !lane ? send_chunk(call, data, end) : send_plain(call, data);
+    keep(call, nexus__slice(data.p, taken));
     call->sent += taken;
     if (taken == data.n && end && lane)
         end_lane(call);
-    if (taken == data.n && end)
+    if (taken == data.n && end) {
         nexus__call_uploaded(call);
-    else
+        keep_whole(call);
+    } else {
         nexus__timeout_set(&call->conn->timeout, home_of(call)->loop, conf_of(call)->timeouts.idle_ms);
+    }
     return taken;
 }
 

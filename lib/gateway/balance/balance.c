@@ -28,7 +28,7 @@ bool nexus__balance_may(const nexus__balance *b, const nexus__balance_ask *ask, 
 {
     const nexus__balance_host *h = &b->hosts[i];
     return h->weight > 0 && (ask->any_health || nexus__load_healthy(h->load, ask->now)) &&
-           !(ask->tried >> (h->id & 63) & 1) &&
+           !(ask->tried >> (i & 63) & 1) &&
            (!b->rule->breaker.on || nexus__breaker_admits(&h->load->breaker, &b->rule->breaker.rule, ask->now));
 }
 
@@ -70,6 +70,11 @@ uint32_t nexus__balance_draw(const nexus__balance *b, const nexus__balance_ask *
         if (at != other && nexus__balance_may(b, ask, at))
             return at;
     return NEXUS__BALANCE_NONE;
+}
+
+bool nexus__balance_has_other(const nexus__balance *b, const nexus__balance_ask *ask)
+{
+    return nexus__balance_draw(b, ask, ask->random, NEXUS__BALANCE_NONE) != NEXUS__BALANCE_NONE;
 }
 
 uint64_t nexus__balance_weight(const nexus__balance *b, uint32_t i, int64_t now)

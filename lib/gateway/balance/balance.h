@@ -89,7 +89,7 @@ typedef struct nexus__balance_ask {
     bool keyed; /* key is the request's; without one a keyed balancer draws */
     uint64_t key;
     uint64_t total;  /* requests under way at all targets; of keyed balancing */
-    uint64_t tried;  /* hosts that had this request already: bit (id % 64) */
+    uint64_t tried;  /* hosts that had this request already: bit (index % 64) */
     int64_t *turns;  /* one for each host, of the asking loop; zeroed before the first ask */
     bool any_health; /* health is no matter: filled in by nexus__balance_pick */
 } nexus__balance_ask;
@@ -102,6 +102,8 @@ typedef struct nexus__balance_ask {
  * host with a weight.
  */
 uint32_t nexus__balance_pick(const nexus__balance *b, nexus__balance_ask ask);
+/* Whether there is a healthy one that was not tried. */
+bool nexus__balance_has_other(const nexus__balance *b, const nexus__balance_ask *ask);
 
 /* --- of balancers ------------------------------------------------------------------------------------------------- */
 
