@@ -61,6 +61,8 @@ typedef struct nexus_fetch {
                                       addresses are refused (NEXUS_EPERM), whatever name leads there */
     bool follow;                 /**< follow up to 5 redirects; guarded each time; https never to http */
     bool http2;                  /**< offer HTTP/2 over TLS */
+    bool http2_prior_knowledge;  /**< speak HTTP/2 at once, also without TLS (gRPC), on a connection of its own.
+                                      Trailers are among the reply's headers */
 } nexus_fetch;
 
 #define NEXUS_FETCH_INIT NEXUS_SIZED(nexus_fetch)

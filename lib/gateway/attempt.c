@@ -491,8 +491,8 @@ void nexus__call_start(nexus__call *call)
         return;
     call->deadline = now_of(call) + nexus__call_total_ns(call);
     call->chunked = head->framing == NEXUS__HTTP_LENGTH_CHUNKED;
-    call->whole = call->collected || head->framing == NEXUS__HTTP_LENGTH_NONE ||
-                  nexus__exchange_body_ready(request, &call->body);
+    call->whole =
+        call->collected || head->framing == NEXUS__HTTP_LENGTH_NONE || nexus__exchange_body_ready(request, &call->body);
     nexus_request_on_close(request, nexus__call_client_gone, call);
     nexus__call_try(call);
 }

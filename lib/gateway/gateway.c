@@ -175,6 +175,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     g->runtime = runtime;
     g->opts = o;
     g->loop_count = n;
+    nexus__list_init(&g->knocks);
     g->file_watch.fd = -1;
     pthread_mutex_init(&g->locked.mutex, NULL);
     pthread_cond_init(&g->locked.idle, NULL);
@@ -265,6 +266,8 @@ static void close_loop(void *user_data)
 {
     closing *c = user_data;
     nexus_timer_close(c->home->timer);
+    if (c->home == c->home->gateway->loops)
+        nexus__health_stop(c->home->gateway);
     if (c->home == &c->home->gateway->loops[0])
         nexus__routes_file_unwatch(c->home->gateway);
     nexus__view_unref(c->home->view);

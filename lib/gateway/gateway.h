@@ -121,6 +121,7 @@ struct nexus_gateway {
     nexus_metric_family *canary_answers, *canary_aborts;
     struct nexus__usage *_Atomic usage; /* of what is deprecated; NULL = nothing was yet */
     nexus__upstream_families families;
+    nexus__list knocks; /* on loop 0: TCP checks under way */
     struct {
         pthread_mutex_t mutex;
         pthread_cond_t idle;
@@ -178,6 +179,8 @@ nexus_status nexus__routes_file_save(nexus_gateway *g, nexus_slice text) NEXUS_M
 
 /* Runs the checks that are due, on loop 0; returns in how many ms to come again. */
 uint32_t nexus__health_tick(nexus_gateway *g, nexus__snapshot *s, int64_t now);
+/* Ends those that run on loop 0. */
+void nexus__health_stop(nexus_gateway *g);
 
 /* --- pool.c ------------------------------------------------------------------------------------------------------- */
 

@@ -15,6 +15,10 @@
 
 struct nexus__upstream;
 
+typedef struct nexus__check_counts {
+    uint32_t fails, passes, unknown; /* in a row */
+} nexus__check_counts;
+
 typedef struct nexus__target {
     const nexus_alloc *alloc;
     atomic_uint refs;
@@ -27,7 +31,7 @@ typedef struct nexus__target {
     struct {
         int64_t due;         /* loop 0 only */
         atomic_bool running; /* what follows is the running check's */
-        uint32_t fails, passes;
+        nexus__check_counts counts;
     } check;
     struct {
         uint32_t ended, failed; /* at the last sweep; loop 0 only */

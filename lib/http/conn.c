@@ -372,11 +372,22 @@ static void flush(nexus__conn *c)
     tell_drained(c);
 }
 
+/* A peer that shut down its side may still wait for the answer; one that reset the connection does not. Nothing is read
+ * while a request is answered, so the error would not show by itself. */
+static bool was_reset(const nexus__conn *c)
+{
+    int error = 0;
+    socklen_t n = sizeof error;
+    return c->request && c->request->in_body.done && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error;
+}
+
 static void on_ready(nexus__watch *watch, uint32_t ready)
 {
     nexus__conn *c = NEXUS__CONTAINER(watch, nexus__conn, watch);
     if (ready & NEXUS__WATCH_HANGUP)
         c->peer_shut = c->readable = true;
+    if (ready & NEXUS__WATCH_READ && was_reset(c))
+        nexus__conn_break(c);
     if (ready & NEXUS__WATCH_READ)
         c->readable = true;
     if ((ready & NEXUS__WATCH_WRITE) && nexus__conn_unsent(c)) {

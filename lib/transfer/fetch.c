@@ -195,6 +195,13 @@ static nexus_status set_reply(nexus__transfer *t, uint64_t body_max)
     return NEXUS_OK;
 }
 
+static long version_of(const nexus_fetch *f)
+{
+    return f->http2_prior_knowledge ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
+           : f->http2               ? CURL_HTTP_VERSION_2TLS
+                                    : CURL_HTTP_VERSION_1_1;
+}
+
 nexus_status nexus__transfer_fetch(nexus__transfer **out, nexus_client *client, const nexus_fetch *fetch)
 {
     nexus_fetch f = NEXUS_FETCH_INIT;
@@ -218,7 +225,9 @@ nexus_status nexus__transfer_fetch(nexus__transfer **out, nexus_client *client, 
     curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, strncasecmp(f.url.p, "https", 5) == 0 ? "https" : "http,https");
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, f.follow ? 1L : 0L);
     curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, f.http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, version_of(&f));
+    curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, f.http2_prior_knowledge ? 1L : 0L); /* libcurl 7.88 cannot use it twice */
+    curl_easy_setopt(e, CURLOPT_FORBID_REUSE, f.http2_prior_knowledge ? 1L : 0L);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, f.timeout_ms ? (long)f.timeout_ms : (long)TIMEOUT_MS);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
                      f.connect_timeout_ms ? (long)f.connect_timeout_ms : (long)CONNECT_TIMEOUT_MS);

@@ -477,6 +477,118 @@ def test_a_stream_that_stalls_is_broken_off(start, processes):
     assert data.startswith(b"HTTP/1.1 200") and not data.endswith(b"}")
 
 
+# --- active checks ----------------------------------------------------------------------------------------------------
+
+EAGER = {"interval_ms": 40, "down_interval_ms": 40, "timeout_ms": 2000, "fails": 2, "passes": 2}
+
+
+def test_tcp_checks(start, processes):
+    one, two = processes("one", "two")
+    g = start({"a": upstream(one, two, health={"type": "tcp", **EAGER}, **QUIET)}, EVERYTHING)
+    two.kill()
+    wait_for(lambda: targets_of(g)[two.url]["state"] == "down", what="it is down")
+    assert {g.call("POST", "/x", b"x").header("X-Upstream") for _ in range(10)} == {"one"}
+    two.start()
+    wait_for(lambda: targets_of(g)[two.url]["state"] == "up", what="it is up")
+
+
+def test_http_checks_expect_what_they_are_told(start, processes):
+    one, two = processes("one", "two")
+    g = start({"a": upstream(one, two, health={"expect": [200, 499], **EAGER}, **QUIET)}, EVERYTHING)
+    one.tell(status=404)
+    two.tell(status=500)
+    wait_for(lambda: targets_of(g)[two.url]["state"] == "down", what="500 is not expected")
+    assert targets_of(g)[one.url]["state"] == "up"
+    one.tell(status=500)
+    wait_for(lambda: targets_of(g)[one.url]["state"] == "down", what="both are down")
+    one.tell(status=200)
+    two.tell(status=200)
+    assert g.call("GET", "/x").status == 200, "with nobody up everybody is asked"
+
+
+class Grpc:
+    """grpc.health.v1 over HTTP/2 without TLS, as much as a check needs: every call gets the status in force."""
+
+    def __init__(self):
+        self.status, self.asked, self.headers = 1, [], []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(s,), daemon=True).start()
+
+    @staticmethod
+    def frame(kind, flags, stream, payload=b""):
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    @staticmethod
+    def field(name, value):
+        return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    def serve(self, s):
+        def read(n):
+            data = b""
+            while len(data) < n:
+                piece = s.recv(n - len(data))
+                if not piece:
+                    raise ConnectionError
+                data += piece
+            return data
+
+        try:
+            if read(24) != b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":
+                return
+            s.sendall(self.frame(4, 0, 0))
+            while True:
+                size, kind, flags = struct.unpack(">I", b"\0" + read(3))[0], *read(2)
+                stream, payload = struct.unpack(">I", read(4))[0], read(size)
+                if kind == 4 and not flags & 1:
+                    s.sendall(self.frame(4, 1, 0))
+                elif kind == 6 and not flags & 1:
+                    s.sendall(self.frame(6, 1, 0, payload))
+                elif kind == 0 and flags & 1:
+                    self.asked.append(payload)
+                    head = b"\x88" + self.field(b"content-type", b"application/grpc")
+                    s.sendall(self.frame(1, 4, stream, head) +
+                              self.frame(0, 0, stream, b"\0\0\0\0\2\x08" + bytes([self.status])) +
+                              self.frame(1, 5, stream, self.field(b"grpc-status", b"0")))
+        except (ConnectionError, OSError):
+            pass
+        finally:
+            s.close()
+
+    def close(self):
+        self.listener.close()
+
+
+@pytest.fixture
+def grpc():
+    server = Grpc()
+    yield server
+    server.close()
+
+
+def test_grpc_checks(start, grpc):
+    g = start({"a": upstream(f"http://127.0.0.1:{grpc.port}", health={"type": "grpc", "service": "shop", **EAGER})}, EVERYTHING)
+
+    def state():
+        return state_of(g)["targets"][0]["state"]
+
+    wait_for(lambda: len(grpc.asked) > 3, what="it is asked")
+    assert grpc.asked[0] == b"\0\0\0\0\6\x0a\4shop"
+    assert state() == "up"
+    grpc.status = 2
+    wait_for(lambda: state() == "down", what="not serving")
+    grpc.status = 1
+    wait_for(lambda: state() == "up", what="serving again")
+
+
 # --- balancing --------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "base/time.h"
+#include "gateway/health.h"
 #include "gateway/retry.h"
 #include "gateway/upstream.h"
 
@@ -197,4 +198,25 @@ Test(ejection, far_below_the_mean)
     cr_assert(0.4 < least);
     double alike[5] = {0.5, 0.5, 0.5, 0.5, 0.5};
     cr_assert_not(0.5 < nexus__eject_threshold(&ejection, alike, 5), "all bad alike is nobody's fault");
+}
+
+/* --- active checks ------------------------------------------------------------------------------------------------ */
+
+Test(checks, count_in_a_row_and_fail_open)
+{
+    static const nexus__gw_health rule = {.fails = 3, .passes = 2};
+    static const struct {
+        nexus__check_outcome outcome;
+        nexus__check_turn turn;
+    } steps[] = {
+        {NEXUS__CHECK_BAD, NEXUS__CHECK_STAY},     {NEXUS__CHECK_BAD, NEXUS__CHECK_STAY},
+        {NEXUS__CHECK_GOOD, NEXUS__CHECK_STAY},    {NEXUS__CHECK_BAD, NEXUS__CHECK_STAY},
+        {NEXUS__CHECK_BAD, NEXUS__CHECK_STAY},     {NEXUS__CHECK_UNKNOWN, NEXUS__CHECK_STAY},
+        {NEXUS__CHECK_BAD, NEXUS__CHECK_DOWN},     {NEXUS__CHECK_GOOD, NEXUS__CHECK_STAY},
+        {NEXUS__CHECK_GOOD, NEXUS__CHECK_UP},      {NEXUS__CHECK_UNKNOWN, NEXUS__CHECK_STAY},
+        {NEXUS__CHECK_UNKNOWN, NEXUS__CHECK_STAY}, {NEXUS__CHECK_UNKNOWN, NEXUS__CHECK_UP},
+    };
+    nexus__check_counts counts = {0};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        cr_assert_eq(nexus__check_count(&counts, &rule, steps[i].outcome), steps[i].turn, "step %zu", i);
 }
