@@ -6,7 +6,7 @@
 
 #include "http/internal.h"
 
-enum { ACCEPT_MAX = 64, IOV_MAX_HERE = 66, ACCEPT_RETRY_MS = 20 };
+enum { ACCEPT_MAX = 64, IOV_MAX_HERE = 66, ACCEPT_RETRY_MS = 20, TLS_RECORD = 16384 };
 
 static void on_ready(nexus__watch *watch, uint32_t ready);
 
@@ -228,25 +228,55 @@ static void keep(nexus__conn *c, const struct iovec *iov, size_t n, size_t skip)
     }
 }
 
+/* Puts pieces together from piece *i, byte *at on, as many as fit; returns how many bytes. */
+static size_t gather(char *out, size_t room, const struct iovec *iov, size_t n, size_t *i, size_t *at)
+{
+    size_t len = 0;
+    while (*i < n && len < room) {
+        size_t left = iov[*i].iov_len - *at, part = left < room - len ? left : room - len;
+        if (part)
+            memcpy(out + len, (const char *)iov[*i].iov_base + *at, part);
+        len += part;
+        *at += part;
+        if (part == left) {
+            ++*i;
+            *at = 0;
+        }
+    }
+    return len;
+}
+
+/* A record costs more than copying its bytes: head and body of a small reply become one, large pieces go as they are. */
+static ssize_t send_records(nexus__conn *c, const struct iovec *iov, size_t n)
+{
+    char record[TLS_RECORD];
+    ssize_t sum = 0;
+    for (size_t i = 0, at = 0; i < n;) {
+        const char *from = (const char *)iov[i].iov_base + at;
+        size_t len = iov[i].iov_len - at;
+        if (len >= sizeof record || i + 1 == n) {
+            i++;
+            at = 0;
+        } else {
+            len = gather(record, sizeof record, iov, n, &i, &at);
+            from = record;
+        }
+        for (size_t done = 0; done < len;) {
+            ssize_t k = nexus__tls_write(c->tls, from + done, len - done);
+            if (k < 0)
+                return k == -1 ? sum : -1;
+            done += (size_t)k;
+            sum += k;
+        }
+    }
+    return sum;
+}
+
 /* Bytes taken, or -1: the socket is dead. */
 static ssize_t send_some(nexus__conn *c, const struct iovec *iov, size_t n)
 {
-    if (c->tls) {
-        ssize_t sum = 0;
-        for (size_t i = 0; i < n; i++) {
-            size_t done = 0;
-            while (done < iov[i].iov_len) {
-                ssize_t k = nexus__tls_write(c->tls, (const char *)iov[i].iov_base + done, iov[i].iov_len - done);
-                if (k == -1)
-                    return sum;
-                if (k < 0)
-                    return -1;
-                done += (size_t)k;
-                sum += k;
-            }
-        }
-        return sum;
-    }
+    if (c->tls)
+        return send_records(c, iov, n);
     ssize_t sent;
     do {
         if (n == 1) {
