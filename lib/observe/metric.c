@@ -217,8 +217,9 @@ nexus_metric *nexus_metric_series(nexus_metric_family *f, const nexus_slice *val
         return overflowed(f);
     pthread_rwlock_rdlock(&f->lock);
     nexus_metric *m = nexus__map_get(&f->by_key, nexus__buf_slice(&key));
+    bool full = f->series_count >= f->registry->series_max;
     pthread_rwlock_unlock(&f->lock);
-    if (!m)
+    if (!m && !full)
         m = series_add(f, nexus__buf_slice(&key), values, count);
     return m ? m : overflowed(f);
 }
