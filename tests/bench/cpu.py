@@ -1,4 +1,4 @@
-"""CPU per request of servers, side by side. The method of http.py.
+"""CPU per request of servers, side by side. The method of http_bench.py.
 
 Method: the program under test is pinned to CPU 0, wrk and whatever stands behind it to CPU 1, one worker each. The figure
 is CPU microseconds per request, (user + system time of the program's processes from /proc/PID/stat) / requests. Peers take

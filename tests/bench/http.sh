@@ -8,4 +8,4 @@ root=$(cd "$here/../.." && pwd)
 build=${NEXUS_BUILD:-$root/build-release}
 [ -f "$build/build.ninja" ] || meson setup "$build" "$root" --buildtype=release >/dev/null
 ninja -C "$build" tests/bench/bench-http >/dev/null
-exec python3 "$here/http.py" --server "$build/tests/bench/bench-http" "$@"
+exec python3 "$here/http_bench.py" --server "$build/tests/bench/bench-http" "$@"
