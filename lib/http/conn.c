@@ -6,7 +6,7 @@
 
 #include "http/internal.h"
 
-enum { ACCEPT_MAX = 64, IOV_MAX_HERE = 66, ACCEPT_RETRY_MS = 20, TLS_RECORD = 16384 };
+enum { ACCEPT_MAX = 64, IOV_MAX_HERE = 66, ACCEPT_RETRY_MS = 20, TLS_RECORD = 16384, SMALL_SEND = 2048 };
 
 static void on_ready(nexus__watch *watch, uint32_t ready);
 
@@ -228,6 +228,14 @@ static void keep(nexus__conn *c, const struct iovec *iov, size_t n, size_t skip)
     }
 }
 
+static size_t total_of(const struct iovec *iov, size_t n)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += iov[i].iov_len;
+    return total;
+}
+
 /* Puts pieces together from piece *i, byte *at on, as many as fit; returns how many bytes. */
 static size_t gather(char *out, size_t room, const struct iovec *iov, size_t n, size_t *i, size_t *at)
 {
@@ -278,6 +286,14 @@ static ssize_t send_some(nexus__conn *c, const struct iovec *iov, size_t n)
     if (c->tls)
         return send_records(c, iov, n);
     ssize_t sent;
+    char small[SMALL_SEND];
+    struct iovec one = {small, 0};
+    if (n > 1 && total_of(iov, n) <= sizeof small) { /* copying is cheaper than what the kernel does for a vector */
+        size_t i = 0, at = 0;
+        one.iov_len = gather(small, sizeof small, iov, n, &i, &at);
+        iov = &one;
+        n = 1;
+    }
     do {
         if (n == 1) {
             sent = send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
