@@ -198,20 +198,20 @@ class Bench:
             print(f"  {name:12}{middle(v):9.2f}{spread:>17}{parts:>15}{middle(v, 'rps'):11,.0f}{middle(v, 'p99_ms'):9.2f}"
                   f"{f'{noisy} of {len(v)}':>11}")
 
-    def compare(self, works, names, variant="plain"):
+    def compare(self, works, names, variant="plain", ours="nexus"):
         """works: (what, load, goals); goals: {None: ratio to the best peer} or {name: ratio}, all of which have to be met"""
         programs = self.start(names, variant)
         try:
             for work, load, goals in works:
-                self.judge(work, load, goals, rounds(programs, load, self))
+                self.judge(work, load, goals, rounds(programs, load, self), ours)
         finally:
             for program in programs.values():
                 program.stop()
 
-    def judge(self, work, load, goals, results):
+    def judge(self, work, load, goals, results, ours):
         self.table(work, load.unit, results)
-        own = middle(results["nexus"]) if "nexus" in results else None
-        peers = {n: middle(v) for n, v in results.items() if n != "nexus"}
+        own = middle(results[ours]) if ours in results else None
+        peers = {n: middle(v) for n, v in results.items() if n != ours}
         for against, goal in goals.items():
             best = min((v for n, v in peers.items() if n != "epoll"), default=None) if against is None else peers.get(against)
             told = f"at most {goal} of {'the best peer' if against is None else against}"
@@ -348,7 +348,7 @@ def idle(bench):
     count = min(count, hard - 500)
     grown = {}
     for name, program in bench.start(("nexus", "haproxy", "nginx")).items():
-        Wrk(connections=512).run(program, 1)
+        Wrk(connections=16).run(program, 1)
         before, sockets = rss_kib(program.process.pid), []
         try:
             for _ in range(count):
@@ -377,6 +377,7 @@ def tls(bench):
 
 def http2(bench):
     bench.compare([("HTTP/2, 100 streams, to HTTP/1.1", H2load(), {None: 1.0})], ("nexus", "haproxy", "nginx", "nghttpx"), "h2")
+    bench.compare([("HTTP/2, 100 streams, static reply", H2load("/index.html"), {"nghttpd": 1.3})], ("static", "nghttpd"), "h2", "static")
 
 
 def latency(bench):

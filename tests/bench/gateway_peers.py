@@ -107,6 +107,17 @@ class Peers:
                 "--accesslog-file=/dev/null", f"--errorlog-file={self.path('nghttpx.err')}", "--no-ocsp",
                 "--backend-connections-per-host=256"], {}
 
+    # --- static replies over HTTP/2 -------------------------------------------------------------
+
+    def static(self, port, variant):
+        return [f"{self.build}/tests/bench/bench-http", str(port)], {}
+
+    def nghttpd(self, port, variant):
+        root = self.path("www")
+        os.mkdir(root)
+        write(f"{root}/index.html", cpu.BODY[128])
+        return ["nghttpd", "--no-tls", "-n1", "-d", root, str(port)], {}
+
 
 def base_port():
     """A port with +10 free too: the gateway's admin API."""
