@@ -48,11 +48,11 @@ static nexus_status find(nexus__call *call, nexus_slice path, uint32_t method, n
  * are ever judged by different rules. NEXUS_EPERM: they would be. */
 static nexus_status keep_slashes(nexus__call *call, nexus_router_match *m)
 {
-    nexus_slice raw, path;
+    const nexus__http_head *head = nexus__exchange_head(call->request);
+    nexus_slice path, raw = {nexus__exchange_base(call->request) + head->path, head->path_len}; /* as it came */
     nexus_router_match again;
     const nexus__gw_route *found = m->value;
     uint32_t flags = call->ambiguous ? NEXUS_PATH_AMBIGUOUS_PASS : 0;
-    nexus_request_path(call->request, &raw);
     if (nexus__slice_search(raw, NEXUS_S("//")) == raw.n)
         return NEXUS_OK;
     char *room = nexus_request_alloc(call->request, raw.n + 1);
