@@ -67,11 +67,18 @@ static void breaker_unref(nexus__route_breaker *b)
         nexus__free(b->alloc, b);
 }
 
-static nexus__route_breaker *old_breaker(const nexus__snapshot *old, const nexus__gw_route_conf *conf)
+/* The route of the same id before; NULL = there was none. */
+static const nexus__gw_route *old_route(const nexus__snapshot *old, const nexus__gw_route_conf *conf)
 {
     const nexus__gw_route_conf *was = old ? nexus__map_get(&old->config->route_ids, conf->id) : NULL;
-    const nexus__gw_route *r = was ? &old->routes[was - old->config->routes.items] : NULL;
-    bool same = r && r->breaker && memcmp(&was->breaker.rule, &conf->breaker.rule, sizeof conf->breaker.rule) == 0;
+    return was ? &old->routes[was - old->config->routes.items] : NULL;
+}
+
+static nexus__route_breaker *old_breaker(const nexus__snapshot *old, const nexus__gw_route_conf *conf)
+{
+    const nexus__gw_route *r = old_route(old, conf);
+    bool same = r && r->breaker &&
+                memcmp(&r->conf->breaker.rule, &conf->breaker.rule, sizeof conf->breaker.rule) == 0;
     return same ? r->breaker : NULL;
 }
 
@@ -104,7 +111,11 @@ static nexus_status build_routes(nexus__snapshot *s, nexus_gateway *g, const nex
         route->upstream = route->conf->upstream_index;
         if ((status = open_filters(s, g, route)) || (status = find_breaker(s, route, old)))
             return status;
-        nexus__seen_route_find(&route->seen, &g->seen, route->conf->id);
+        const nexus__gw_route *was = old_route(old, route->conf);
+        if (was)
+            route->seen = was->seen; /* the series of an id stay what they are */
+        else
+            nexus__seen_route_find(&route->seen, &g->seen, route->conf->id);
     }
     return status;
 }

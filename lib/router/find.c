@@ -84,8 +84,8 @@ const nexus__router_leaf *nexus__router_try(nexus__router_walk *w, const nexus__
 
 static const nexus__router_node *text_child(const nexus__router_node *node, nexus_slice text)
 {
-    if (node->index)
-        return nexus__map_get(node->index, text);
+    if (node->index.slots)
+        return nexus__router_index_get(&node->index, text);
     const nexus__router_node *child = node->texts;
     while (child && !nexus__slice_eq(child->text, text))
         child = child->sibling;

@@ -4,7 +4,7 @@
 #include "base/codec.h"
 #include "base/status.h"
 
-enum { CHAIN_MAX = 6 }; /* children compared one by one; from here on a map is faster */
+enum { CHAIN_MAX = 6 }; /* children compared one by one; from here on a table is faster */
 
 typedef struct segment {
     enum nexus__segment_kind kind;
@@ -116,24 +116,19 @@ static nexus__router_node *node_new(nexus__arena *arena, const nexus__router_nod
     return node;
 }
 
-static nexus_status build_index(nexus__arena *arena, nexus__router_node *node, const nexus_alloc *alloc)
+static nexus_status build_index(nexus__arena *arena, nexus__router_node *node)
 {
-    nexus__map *index = nexus__arena_get(arena, sizeof *index);
-    if (!index)
-        return nexus__nomem();
-    nexus__map_init(index, alloc);
-    node->index = index;
-    for (nexus__router_node *child = node->texts; child; child = child->sibling)
-        if (nexus__map_put(index, child->text, child, NULL))
-            return NEXUS_ENOMEM;
-    return NEXUS_OK;
+    nexus_status status = NEXUS_OK;
+    for (nexus__router_node *child = node->texts; child && !status; child = child->sibling)
+        status = nexus__router_index_put(&node->index, arena, child);
+    return status;
 }
 
 static nexus_status text_child(nexus__arena *arena, nexus__router_node *node, nexus_slice text,
-                               const nexus_alloc *alloc, nexus__router_node **out)
+                               nexus__router_node **out)
 {
-    if (node->index)
-        *out = nexus__map_get(node->index, text);
+    if (node->index.slots)
+        *out = nexus__router_index_get(&node->index, text);
     else
         for (*out = node->texts; *out && !nexus__slice_eq((*out)->text, text);)
             *out = (*out)->sibling;
@@ -146,16 +141,16 @@ static nexus_status text_child(nexus__arena *arena, nexus__router_node *node, ne
     node->texts = child;
     node->text_count++;
     *out = child;
-    if (node->index)
-        return nexus__map_put(node->index, text, child, NULL);
-    return node->text_count > CHAIN_MAX ? build_index(arena, node, alloc) : NEXUS_OK;
+    if (node->index.slots)
+        return nexus__router_index_put(&node->index, arena, child);
+    return node->text_count > CHAIN_MAX ? build_index(arena, node) : NEXUS_OK;
 }
 
-static nexus_status child_of(nexus__arena *arena, nexus__router_node *node, const segment *s, const nexus_alloc *alloc,
+static nexus_status child_of(nexus__arena *arena, nexus__router_node *node, const segment *s,
                              nexus__router_node **out)
 {
     if (s->kind == NEXUS__SEGMENT_TEXT)
-        return text_child(arena, node, s->text, alloc, out);
+        return text_child(arena, node, s->text, out);
     if (!node->typed[s->kind])
         node->typed[s->kind] = node_new(arena, node, (nexus_slice){0});
     *out = node->typed[s->kind];
@@ -266,7 +261,7 @@ nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_tree *tree,
     bool rest = count > 0 && segments[count - 1].kind == NEXUS__SEGMENT_REST;
     nexus__router_node *node = &tree->root;
     for (uint32_t i = 0; i + rest < count; i++)
-        if ((status = child_of(arena, node, &segments[i], alloc, &node)))
+        if ((status = child_of(arena, node, &segments[i], &node)))
             return status;
     nexus__router_leaf *leaf = leaf_new(arena, rule, segments, count, captures);
     if (!leaf)
@@ -275,21 +270,8 @@ nexus_status nexus__router_insert(nexus__arena *arena, nexus__router_tree *tree,
     return leaf_place(rest ? &node->rest : prefix ? &node->prefix : &node->exact, leaf);
 }
 
-static void node_free(nexus__router_node *node, const nexus_alloc *alloc)
+void nexus__router_tree_free(nexus__router_tree *tree)
 {
-    if (!node)
-        return;
-    if (node->index)
-        nexus__map_free(node->index);
-    for (nexus__router_node *child = node->texts; child; child = child->sibling)
-        node_free(child, alloc);
-    for (int kind = 0; kind < NEXUS__SEGMENT_KINDS; kind++)
-        node_free(node->typed[kind], alloc);
-}
-
-void nexus__router_tree_free(nexus__router_tree *tree, const nexus_alloc *alloc)
-{
-    node_free(&tree->root, alloc);
     for (nexus__router_pattern *p = tree->patterns; p; p = p->next)
         nexus__regex_free(p->re);
 }

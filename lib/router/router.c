@@ -41,9 +41,9 @@ void nexus_router_free(nexus_router *r)
 {
     if (!r)
         return;
-    nexus__router_tree_free(&r->any.tree, r->alloc);
+    nexus__router_tree_free(&r->any.tree);
     for (host_tree *t = r->hosts; t; t = t->next)
-        nexus__router_tree_free(&t->tree, r->alloc);
+        nexus__router_tree_free(&t->tree);
     nexus__map_free(&r->exact);
     nexus__map_free(&r->suffix);
     nexus__arena_free(&r->arena);

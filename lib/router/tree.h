@@ -36,10 +36,21 @@ typedef struct nexus__router_leaf {
 } nexus__router_leaf;
 
 typedef struct nexus__router_node nexus__router_node;
+
+typedef struct nexus__router_slot {
+    uint64_t hash;
+    nexus__router_node *node; /* NULL = free */
+} nexus__router_slot;
+
+typedef struct nexus__router_index {
+    nexus__router_slot *slots; /* mask + 1, the arena's; NULL = no index yet */
+    uint64_t mask, count;
+} nexus__router_index;
+
 struct nexus__router_node {
     nexus_slice text;                                /* of the segment that leads here */
     nexus__router_node *texts;                       /* children by text: a short chain … */
-    nexus__map *index;                               /* … or, when many, a map */
+    nexus__router_index index;                       /* … or, when many, a table */
     nexus__router_node *sibling;                     /* in the parent's chain */
     nexus__router_node *typed[NEXUS__SEGMENT_KINDS]; /* [INT] to [ANY]; [TEXT] and [REST] unused */
     nexus__router_leaf *exact, *rest, *prefix;       /* rules that end here, best first */
@@ -84,8 +95,12 @@ const nexus__router_leaf *nexus__router_walk_tree(nexus__router_walk *w, const n
 /* The first rule of the list that takes the request; what lacks only the method is noted for Allow. */
 const nexus__router_leaf *nexus__router_try(nexus__router_walk *w, const nexus__router_leaf *leaf);
 bool nexus__router_before(const nexus_router_rule *a, const nexus_router_rule *b); /* in rank, then in id */
-void nexus__router_tree_free(nexus__router_tree *tree, const nexus_alloc *alloc); /* maps and patterns; nodes are the arena's */
+void nexus__router_tree_free(nexus__router_tree *tree); /* patterns; all else is the arena's */
 
+/* index.c */
+nexus__router_node *nexus__router_index_get(const nexus__router_index *index, nexus_slice text); /* NULL: not there */
+nexus_status nexus__router_index_put(nexus__router_index *index, nexus__arena *arena,
+                                     nexus__router_node *node) NEXUS_MUST_CHECK;
 /* pattern.c */
 nexus_status nexus__router_pattern_insert(nexus__arena *arena, nexus__router_tree *tree, const nexus_router_rule *rule,
                                           const nexus_alloc *alloc) NEXUS_MUST_CHECK;

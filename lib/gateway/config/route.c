@@ -53,6 +53,11 @@ uint32_t nexus__gw_path_flags(const nexus__gw_route_conf *r)
 /* What says who may pass, by the bytes of the file: two routes that say the same let the same in. */
 static void hash_guards(nexus__loader *l, uint32_t value, nexus__gw_route_conf *r)
 {
+    bool any = false;
+    for (uint32_t i = 0; i < r->filters.count; i++)
+        any |= nexus__gw_filter_is_access(r->filters.items[i].filter);
+    if (!any)
+        return;
     static const char *const guards[NEXUS__GW_GUARDS] = {"ip", "auth", "roles", "require", "ext"};
     static const nexus__hash_key fixed = {1, 2};
     for (size_t i = 0; i < NEXUS__GW_GUARDS; i++) {
