@@ -35,12 +35,12 @@ typedef void nexus_gateway_health_fn(const char *upstream, const char *target, b
 typedef void nexus_gateway_warning_fn(const char *text, void *user_data);
 
 typedef struct nexus_gateway_opts {
-    size_t size;                     /**< sizeof(nexus_gateway_opts) */
-    const nexus_alloc *alloc;        /**< borrowed until close; NULL = the C library's */
-    struct nexus_verifier *verifier; /**< checks tokens of routes whose "auth" names jwt; borrowed until close; NULL:
+    size_t size;                        /**< sizeof(nexus_gateway_opts) */
+    const nexus_alloc *alloc;           /**< borrowed until close; NULL = the C library's */
+    struct nexus_verifier *verifier;    /**< checks tokens of routes whose "auth" names jwt; borrowed until close; NULL:
                                           such routes files are refused */
-    nexus_metrics *metrics;          /**< borrowed until close; NULL = counts nothing */
-    nexus_tracer *tracer;            /**< borrowed until close; gets a span for each try, a child of the one that
+    nexus_metrics *metrics;             /**< borrowed until close; NULL = counts nothing */
+    nexus_tracer *tracer;               /**< borrowed until close; gets a span for each try, a child of the one that
                                           nexus_request_user(request, "nexus.trace") points to; NULL = none */
     nexus_gateway_health_fn *on_health; /**< NULL = nobody wants to know */
     void *user_data;
@@ -52,12 +52,14 @@ typedef struct nexus_gateway_opts {
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up; 0 = 1,048,576 */
     const char *limit_store; /**< redis://… that counts limits of scope "cluster"; borrowed until close; NULL: routes files
                                   with such limits are refused */
-    uint32_t limit_nodes;    /**< gateways that share it: each admits its share while the store is away; 0 = 1 */
-    nexus_log *log;          /**< told what limits that are not enforced would refuse; borrowed until close; NULL = nobody */
+    uint32_t limit_nodes; /**< gateways that share it: each admits its share while the store is away; 0 = 1 */
+    nexus_log *log; /**< told what limits that are not enforced would refuse; borrowed until close; NULL = nobody */
     const struct nexus_key *identity_key; /**< private; signs X-Nexus-Identity of routes with "identity"; borrowed until
                                                close; NULL: such routes files are refused */
     const char *identity_issuer;          /**< of those tokens; borrowed until close; NULL = "nexus-gateway" */
     nexus_gateway_warning_fn *on_warning; /**< with user_data; NULL = nobody wants to know */
+    const nexus_alloc *traffic_alloc; /**< for what grows with traffic: connections to upstreams and bodies that are held;
+                                           nexus_memory_alloc caps it; borrowed until close; NULL = alloc */
 } nexus_gateway_opts;
 
 #define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)
@@ -175,15 +177,15 @@ enum {
 };
 
 typedef struct nexus_gateway_seen {
-    size_t size;         /**< sizeof(nexus_gateway_seen); must be set */
-    nexus_slice route;   /**< its id; these are borrowed until the request ends; empty: none was met */
+    size_t size;       /**< sizeof(nexus_gateway_seen); must be set */
+    nexus_slice route; /**< its id; these are borrowed until the request ends; empty: none was met */
     nexus_slice upstream;
     nexus_slice target;  /**< URL of the last one tried; empty: none was */
     nexus_slice user;    /**< subject of who was let in; empty: nobody known */
     uint64_t bytes_in;   /**< of the request's body, passed on */
     int64_t upstream_ns; /**< from the first try to the head of an answer; -1: there was none */
     uint32_t tries;
-    uint32_t flags;      /**< NEXUS_GATEWAY_SEEN_… */
+    uint32_t flags; /**< NEXUS_GATEWAY_SEEN_… */
 } nexus_gateway_seen;
 
 #define NEXUS_GATEWAY_SEEN_INIT NEXUS_SIZED(nexus_gateway_seen)

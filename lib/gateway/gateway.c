@@ -171,6 +171,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     if (!g)
         return nexus__nomem();
     g->alloc = o.alloc;
+    g->traffic_alloc = o.traffic_alloc ? o.traffic_alloc : o.alloc;
     g->refs = 1;
     g->runtime = runtime;
     g->opts = o;

@@ -102,6 +102,7 @@ struct nexus__gw_loop {
 
 struct nexus_gateway {
     const nexus_alloc *alloc;
+    const nexus_alloc *traffic_alloc; /* of upstreams, connections to them, and bodies that are held */
     nexus_runtime *runtime;
     atomic_uint refs; /* the owner's, and one for each posted task */
     atomic_bool closed;

@@ -99,7 +99,7 @@ static struct nexus__deflater *deflater(nexus__call *call, int level)
         nexus__deflater_reset(d, level);
         return d;
     }
-    return nexus__deflater_new(&d, level, home->gateway->alloc) ? NULL : d;
+    return nexus__deflater_new(&d, level, home->gateway->traffic_alloc) ? NULL : d;
 }
 
 static void give_back(nexus__gw_loop *home, struct nexus__deflater *d)
@@ -134,7 +134,7 @@ static nexus__stage *stage_new(nexus__call *call)
     if (!stage)
         return NULL;
     *stage = (nexus__stage){.call = call};
-    nexus__buf_init(&stage->body, call->view->home->gateway->alloc, NEXUS__BODY_MAX);
+    nexus__buf_init(&stage->body, call->view->home->gateway->traffic_alloc, NEXUS__BODY_MAX);
     call->stage = stage;
     return stage;
 }

@@ -79,10 +79,10 @@ static nexus_status make_hash_key(nexus__upstream *u)
 nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus__gw_config *config,
                                  const nexus__gw_upstream_conf *conf)
 {
-    nexus__upstream *u = nexus__calloc(g->alloc, 1, sizeof *u + g->loop_count * sizeof *u->loops);
+    nexus__upstream *u = nexus__calloc(g->traffic_alloc, 1, sizeof *u + g->loop_count * sizeof *u->loops);
     if (!u)
         return nexus__nomem();
-    u->alloc = g->alloc;
+    u->alloc = g->traffic_alloc;
     u->gateway = g;
     u->refs = 1;
     u->config = nexus__gw_config_ref(config);

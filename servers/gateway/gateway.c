@@ -70,7 +70,7 @@ static nexus_status open_gateway(gateway *g)
 {
     const nexus_settings *s = nexus_service_settings(g->service);
     nexus_gateway_opts opts = NEXUS_GATEWAY_OPTS_INIT;
-    opts.alloc = nexus_memory_alloc(nexus_service_memory(g->service));
+    opts.traffic_alloc = nexus_memory_alloc(nexus_service_memory(g->service));
     opts.verifier = nexus_service_verifier(g->service);
     opts.metrics = nexus_service_metrics(g->service);
     opts.log = nexus_service_log(g->service);
