@@ -48,6 +48,7 @@ typedef struct nexus_gateway_opts {
                                   of this name adds to upstream's answers */
     uint64_t body_max_bytes; /**< of a request, where the route sets none; 0 = 64 MiB */
     uint32_t watch_ms;       /**< how often a loaded file is looked at for changes; 0 = 1000, UINT32_MAX = never */
+    const char *dns_servers; /**< asked for names of targets, "127.0.0.1:5353,…"; borrowed until close; NULL = the system's */
     bool development;        /**< upstreams may say "insecure" and are then not verified */
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up; 0 = 1,048,576 */
     const char *limit_store; /**< redis://… that counts limits of scope "cluster"; borrowed until close; NULL: routes files
@@ -71,6 +72,40 @@ NEXUS_API nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *ru
 
 /** Adds the gateway's fallback route to the server; once, before the server listens. */
 NEXUS_API nexus_status nexus_gateway_mount(nexus_gateway *gateway, nexus_server *server) NEXUS_MUST_CHECK;
+
+/**
+ * Names a C function that routes files may list as a target, "function:NAME": requests are answered by the handler, in
+ * this process and without a socket, after the route's filters. It gets the request with the path as an upstream would
+ * get it and with its whole body, and answers as any handler does. Before a file that names it is loaded; any thread.
+ * @param flags  NEXUS_ROUTE_ON_LOOP: it never blocks, call it on the loop; 0 = on a worker
+ * @param user_data  borrowed until close
+ * @return NEXUS_ECONFLICT: the name is taken; NEXUS_EINVAL: it is no token
+ */
+NEXUS_API nexus_status nexus_gateway_function(nexus_gateway *gateway, const char *name, uint32_t flags,
+                                              nexus_handler_fn *handler, void *user_data) NEXUS_MUST_CHECK;
+/** One instance of a service: where it can be reached, and for how long that is true. */
+typedef struct nexus_gateway_instance {
+    size_t size;         /**< sizeof(nexus_gateway_instance) */
+    const char *service; /**< a token of at most 128 bytes; upstreams with "discovery": {"registry": SERVICE} use it */
+    const char *id;      /**< the same; tells it from the service's others */
+    const char *url;     /**< "http://host:port" or "https://host:port" */
+    uint32_t weight;     /**< 0 = 1; at most 10,000 */
+    uint32_t ttl_ms;     /**< it is forgotten after this, unless put again; 0 = 15,000; at most an hour */
+} nexus_gateway_instance;
+
+#define NEXUS_GATEWAY_INSTANCE_INIT NEXUS_SIZED(nexus_gateway_instance)
+NEXUS_API void nexus_gateway_instance_init(nexus_gateway_instance *instance);
+
+/** Adds an instance to the registry, or renews it; every third of its time to live is a good rhythm. Copied. Any thread.
+ * @return NEXUS_EINVAL: what is wrong with it; NEXUS_ELIMIT: 65,536 instances are there */
+NEXUS_API nexus_status nexus_gateway_instance_put(nexus_gateway *gateway,
+                                                  const nexus_gateway_instance *instance) NEXUS_MUST_CHECK;
+/** Requests under way end where they are. NEXUS_ENOTFOUND: there is none, or it has expired. Any thread. */
+NEXUS_API nexus_status nexus_gateway_instance_remove(nexus_gateway *gateway, const char *service,
+                                                     const char *id) NEXUS_MUST_CHECK;
+/** The instances of a service (NULL: of all) as JSON; free *out with nexus_free. Any thread. */
+NEXUS_API nexus_status nexus_gateway_instances(nexus_gateway *gateway, const char *service, char **out,
+                                               size_t *n) NEXUS_MUST_CHECK;
 
 /**
  * Replaces all routes and upstreams at once; requests under way end on those they started with, tunnels stay open.

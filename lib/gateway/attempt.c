@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "gateway/change.h"
 #include "gateway/forward.h"
+#include "gateway/function.h"
 #include "gateway/gateway.h"
 #include "gateway/retry.h"
 #include "gateway/waiting.h"
@@ -278,6 +279,7 @@ static void write_head(nexus__call *call, nexus__buf *out)
                         .tls = nexus_request_is_tls(request),
                         .upgrade = call->upgrade,
                         .te = understands_trailers(call, head),
+                        .loop_id = nexus__slice(home_of(call)->gateway->loop_id, NEXUS__GW_LOOP_ID),
                         .framing = call->whole && call->body.n > 0 ? NEXUS__HTTP_LENGTH_FIXED : head->framing,
                         .length = call->whole && call->body.n > 0 ? call->body.n : head->length,
                         .change = &call->route->conf->request,
@@ -442,6 +444,10 @@ void nexus__call_try(nexus__call *call)
         nexus__pool_target *at = nexus__upstream_pick(pool, ask);
         if (!at || looked & at->bit)
             break;
+        if (at->target->function) {
+            nexus__function_call(call, at->target->function);
+            return;
+        }
         nexus_status status = connect_to(call, at, now);
         if (!status)
             return;

@@ -186,12 +186,17 @@ void nexus__call_handle(nexus_request *request, void *user_data)
     *call = (nexus__call){.request = request, .view = home->view, .method = nexus__exchange_method(request)};
     call->view->refs++;
     nexus__seen_begin(call);
+    const nexus__http_head *head = nexus__exchange_head(request);
+    bool loops = head->first[NEXUS__HTTP_CDN_LOOP] &&
+                 nexus__forward_loops(head, nexus__exchange_base(request), nexus__slice(g->loop_id, NEXUS__GW_LOOP_ID));
     nexus_status status = nexus_path_canonical(raw, 0, space, &call->path);
     call->ambiguous = status == NEXUS_EPERM;
     if (call->ambiguous)
         status = nexus_path_canonical(raw, NEXUS_PATH_AMBIGUOUS_PASS, space, &call->path);
     if (g->middlewares && !nexus__mw_begin(call))
         nexus__call_problem(call, 500, "out-of-memory", NULL);
+    else if (loops)
+        nexus__call_problem(call, 508, "loop-detected", "This request has been through this gateway before.");
     else if (status)
         nexus__call_problem(call, 400, "bad-path", "The path is not valid.");
     else if (!call->mw || nexus__mw_pass(call, NEXUS__MW_REQUEST))

@@ -197,6 +197,8 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
     line(out, NEXUS_S("X-Forwarded-Host: "), f->host);
     line(out, NEXUS_S("X-Request-Id: "), f->request_id);
     line(out, NEXUS_S("traceparent: "), f->traceparent);
+    if (f->loop_id.n > 0)
+        line(out, NEXUS_S("CDN-Loop: "), f->loop_id);
     if (f->user.n > 0) {
         line(out, NEXUS_S("X-Nexus-User: "), f->user);
         line(out, NEXUS_S("X-Nexus-Roles: "), f->roles);
@@ -209,6 +211,21 @@ void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const
             pair_line(out, &(nexus_pair){field->name, field->value});
     framing(out, f);
     nexus__buf_append(out, "\r\n", 2);
+}
+
+bool nexus__forward_loops(const nexus__http_head *head, const char *base, nexus_slice loop_id)
+{
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        if (head->fields[i].id != NEXUS__HTTP_CDN_LOOP)
+            continue;
+        nexus_slice list = nexus__http_field_value(&head->fields[i], base);
+        while (list.n > 0) {
+            nexus_slice info = nexus__slice_cut(&list, ',');
+            if (nexus__slice_ieq(nexus__slice_trim(nexus__slice_cut(&info, ';')), loop_id))
+                return true;
+        }
+    }
+    return false;
 }
 
 void nexus__forward_trailers(nexus__buf *out, nexus_slice lines)

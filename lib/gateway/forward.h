@@ -16,6 +16,7 @@ typedef struct nexus__gw_field {
 typedef struct nexus__forward {
     nexus_slice method, path, query, host;
     nexus_slice client_ip, request_id, traceparent;
+    nexus_slice loop_id;     /* ours, for CDN-Loop (RFC 8586); empty = none */
     nexus_slice user, roles; /* of the verified token; empty = none */
     bool has_query, tls, upgrade;
     bool te; /* upstream is told that trailers are understood: HTTP/2 only, where it needs no Connection field */
@@ -29,6 +30,9 @@ typedef struct nexus__forward {
 /* The head of the request as upstream gets it. Hop-by-hop fields, what a client may not say (X-Forwarded-…, X-Nexus-…,
  * method and URL overrides; '_' counts as '-') and what `change` removes stay behind. */
 void nexus__forward_request(nexus__buf *out, const nexus__http_head *head, const char *base, const nexus__forward *f);
+
+/* Whether the request has been through the gateway of this id before: a CDN-Loop field names it. */
+bool nexus__forward_loops(const nexus__http_head *head, const char *base, nexus_slice loop_id);
 
 /* The request's trailers as upstream gets them: without what a client may not say. */
 void nexus__forward_trailers(nexus__buf *out, nexus_slice lines);

@@ -6,8 +6,10 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "gateway/discovery.h"
 #include "gateway/filters/security.h"
 #include "gateway/canary.h"
+#include "gateway/function.h"
 #include "gateway/gateway.h"
 #include "gateway/usage.h"
 
@@ -19,7 +21,12 @@ void nexus_gateway_opts_init(nexus_gateway_opts *opts)
 /* --- loading ------------------------------------------------------------------------------------------------------ */
 
 /* Posted tasks may run after the close, when the runtime ends: they keep the memory. */
-static void unref(nexus_gateway *g)
+void nexus__gateway_ref(nexus_gateway *g)
+{
+    atomic_fetch_add(&g->refs, 1);
+}
+
+void nexus__gateway_unref(nexus_gateway *g)
 {
     if (atomic_fetch_sub(&g->refs, 1) != 1)
         return;
@@ -35,7 +42,7 @@ static void swap_task(nexus__task *task)
     atomic_store(&home->swap_posted, false);
     if (!atomic_load(&home->gateway->closed))
         nexus__view_swap(home);
-    unref(home->gateway);
+    nexus__gateway_unref(home->gateway);
 }
 
 void nexus__gateway_publish(nexus_gateway *g, nexus__snapshot *s, const char *origin)
@@ -97,7 +104,28 @@ static void on_tick(void *user_data)
     }
     uint32_t look = nexus__routes_file_tick(g, home, now);
     uint32_t ms = nexus__health_tick(g, home->view ? home->view->snapshot : NULL, now);
-    nexus_timer_start(home->timer, ms < look ? ms : look);
+    int64_t names = nexus__discovery_tick(g, home->view ? home->view->snapshot : NULL, now);
+    ms = ms < look ? ms : look;
+    if (names < now + ms * NEXUS__NS_PER_MS)
+        ms = names > now ? (uint32_t)((names - now) / NEXUS__NS_PER_MS) + 1 : 1;
+    nexus_timer_start(home->timer, ms);
+}
+
+static void look_task(nexus__task *task)
+{
+    nexus_gateway *g = NEXUS__CONTAINER(task, nexus_gateway, look);
+    atomic_store(&g->look_posted, false);
+    if (!atomic_load(&g->closed))
+        nexus_timer_start(g->loops[0].timer, 0);
+    nexus__gateway_unref(g);
+}
+
+void nexus__gateway_look_soon(nexus_gateway *g)
+{
+    if (atomic_load(&g->closed) || atomic_exchange(&g->look_posted, true))
+        return;
+    nexus__gateway_ref(g);
+    nexus__loop_post_task(g->loops[0].loop, &g->look);
 }
 
 /* --- opening and closing ------------------------------------------------------------------------------------------ */
@@ -145,7 +173,7 @@ static void start_timer(void *user_data)
     nexus__gw_loop *home = user_data;
     if (!atomic_load(&home->gateway->closed))
         nexus_timer_start(home->timer, 1);
-    unref(home->gateway);
+    nexus__gateway_unref(home->gateway);
 }
 
 static nexus_status open_timer(nexus_gateway *g)
@@ -177,6 +205,8 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     g->opts = o;
     g->loop_count = n;
     nexus__list_init(&g->knocks);
+    g->look.fn = look_task;
+    snprintf(g->loop_id, sizeof g->loop_id, "nexus-%08x", (uint32_t)nexus__random_u64());
     g->file_watch.fd = -1;
     pthread_mutex_init(&g->locked.mutex, NULL);
     pthread_cond_init(&g->locked.idle, NULL);
@@ -184,7 +214,7 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     nexus_client_opts client = NEXUS_CLIENT_OPTS_INIT;
     client.alloc = o.alloc;
     client.user_agent = "nexus-gateway-health/" NEXUS_VERSION;
-    nexus_status status = NEXUS_OK;
+    nexus_status status = nexus__registry_new(&g->registry, o.alloc);
     for (uint32_t i = 0; i < n && !status; i++)
         status = open_loop(g, i);
     if (status || (status = nexus_limiter_new(&g->limits, o.limit_keys, o.alloc)) ||
@@ -315,11 +345,13 @@ void nexus_gateway_close(nexus_gateway *g)
         nexus__free(g->alloc, g->loops[i].buffer);
     }
     nexus__snapshot_unref(g->locked.current);
+    nexus__functions_free(g);
+    nexus__registry_free(g->registry);
     nexus_limiter_free(g->limits);
     nexus_principal_free(g->anonymous);
     nexus__usage_free(g->usage);
     nexus__mw_free(g->middlewares, g->alloc);
     nexus__history_free(&g->locked.history, g->alloc);
     nexus__free(g->alloc, g->locked.path);
-    unref(g);
+    nexus__gateway_unref(g);
 }

@@ -79,7 +79,7 @@ typedef struct nexus__view {
     nexus__pool *pools[]; /* one for each upstream of the snapshot */
 } nexus__view;
 
-enum { NEXUS__GW_BUFFER = 64 * 1024 };
+enum { NEXUS__GW_BUFFER = 64 * 1024, NEXUS__GW_LOOP_ID = 14 };
 
 struct nexus__gw_loop {
     nexus_gateway *gateway;
@@ -128,6 +128,7 @@ struct nexus_gateway {
         pthread_cond_t idle;
         nexus__snapshot *current;
         uint64_t loads;
+        struct nexus__gw_function *functions;
         char *path;                    /* of the file that is watched, and that edits are written to */
         int64_t mtime_ns, size, inode; /* of what was last read of it; 0 = nothing yet */
         char error[512];
@@ -136,6 +137,11 @@ struct nexus_gateway {
         struct nexus__canary *canaries; /* that some snapshot has */
     } locked;
     pthread_mutex_t load_mutex; /* one load or edit at a time */
+    char loop_id[NEXUS__GW_LOOP_ID + 1]; /* of this gateway among all, for CDN-Loop */
+    struct nexus__registry *registry;
+    nexus__task look;        /* posted to loop 0 when the registry changed */
+    atomic_bool look_posted;
+    bool names_set; /* loop 0 only: its resolver has the name servers of the options */
     nexus__watch file_watch;    /* on loop 0: inotify, fd -1 without */
     bool file_watched;          /* on loop 0: it was tried */
     uint32_t loop_count;
@@ -166,6 +172,11 @@ void nexus__gateway_publish(nexus_gateway *g, nexus__snapshot *s, const char *or
 /* Under load_mutex. name names the text in errors, origin says in the history where it came from. */
 nexus_status nexus__gateway_load_locked(nexus_gateway *g, const char *name, const char *origin,
                                         nexus_slice text) NEXUS_MUST_CHECK;
+/* Of what runs later than a close may come. */
+void nexus__gateway_ref(nexus_gateway *g);
+void nexus__gateway_unref(nexus_gateway *g);
+/* Has loop 0 look at once what is to be done. Any thread. */
+void nexus__gateway_look_soon(nexus_gateway *g);
 /* Keeps the message of the failure for nexus_gateway_last_error; returns the status. */
 nexus_status nexus__gateway_remember(nexus_gateway *g, nexus_status status);
 

@@ -210,7 +210,11 @@ void nexus__seen_end_try(nexus__call *call)
 void nexus__seen_lost(nexus__call *call, int how)
 {
     static const uint8_t rows[] = {[NEXUS__LOST_CONNECT] = NEXUS__SEEN_CONNECT,
+                                   [NEXUS__LOST_TLS] = NEXUS__SEEN_CONNECT,
+                                   [NEXUS__LOST_CERTIFICATE] = NEXUS__SEEN_CONNECT,
                                    [NEXUS__LOST_CLOSED] = NEXUS__SEEN_CLOSED,
+                                   [NEXUS__LOST_REFUSED] = NEXUS__SEEN_CLOSED,
+                                   [NEXUS__LOST_INVALID] = NEXUS__SEEN_PROTOCOL,
                                    [NEXUS__LOST_UNSENT] = NEXUS__SEEN_CLOSED,
                                    [NEXUS__LOST_TIMEOUT] = NEXUS__SEEN_TIMEOUT};
     call->seen.outcome = rows[how];

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "gateway/function.h"
 #include "gateway/gateway.h"
 
 static bool same_address(const nexus__address *a, const nexus__address *b)
@@ -12,14 +13,14 @@ static bool same_address(const nexus__address *a, const nexus__address *b)
 
 static bool is(const nexus__target *t, const nexus__target_spec *spec)
 {
-    return t->conf == spec->conf && same_address(&t->address, &spec->address) &&
+    return t->conf == spec->conf && t->tls == spec->tls && same_address(&t->address, &spec->address) &&
            same_address(&t->alternate, &spec->alternate) &&
            nexus__slice_eq(t->url, spec->url.n ? spec->url : spec->conf->url);
 }
 
 static nexus_slice server_name_of(const nexus__upstream *u, const nexus__target_spec *spec)
 {
-    if (!spec->conf->tls)
+    if (!spec->tls)
         return (nexus_slice){0};
     return u->conf->tls.server_name.n > 0 ? u->conf->tls.server_name : spec->host.n > 0 ? spec->host : spec->conf->host;
 }
@@ -43,7 +44,8 @@ static nexus__target *target_new(nexus__upstream *u, const nexus__target_spec *s
     t->url = nexus__slice(text, url.n);
     t->address = spec->address;
     t->alternate = spec->alternate;
-    t->tls = spec->conf->tls;
+    t->tls = spec->tls;
+    t->function = spec->conf->function.n > 0 ? nexus__function_find(u->gateway, spec->conf->function) : NULL;
     t->server_name = nexus__slice(name, asked.n);
     nexus__target_metrics(t);
     return t;

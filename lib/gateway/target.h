@@ -27,6 +27,7 @@ typedef struct nexus__target {
     nexus_slice url; /* its own; names it in status, metrics and health events */
     nexus__address address, alternate; /* of the other family, tried when the first is slow; len 0 = none */
     nexus_slice server_name;           /* that TLS asks for; empty without TLS */
+    const struct nexus__gw_function *function; /* in place of an address; NULL = a server */
     bool tls;
     struct {
         int64_t due;         /* loop 0 only */
@@ -58,6 +59,7 @@ typedef struct nexus__target_spec {
     nexus_slice host;                  /* copied; that TLS asks for, if conf names none; empty = conf's */
     nexus__address address, alternate; /* alternate: of the other family; len 0 = none */
     uint32_t weight;                   /* 0 = drained */
+    bool tls;
 } nexus__target_spec;
 
 typedef struct nexus__target_set {

@@ -1,16 +1,15 @@
-#include <netdb.h>
 #include <stdio.h>
 
 #include "base/status.h"
 #include "crypto/hash.h"
+#include "gateway/discovery.h"
+#include "gateway/function.h"
 #include "gateway/gateway.h"
-
-enum { TARGETS_MAX = 4096 };
 
 static nexus_status open_tls(nexus__upstream *u)
 {
     const nexus__gw_tls_conf *conf = &u->conf->tls;
-    bool wanted = u->conf->discovery.found.tls;
+    bool wanted = u->conf->discovery.found.tls || u->conf->discovery.registry.n > 0; /* instances may come with https */
     for (uint32_t i = 0; i < u->conf->targets.count; i++)
         wanted |= u->conf->targets.items[i].tls;
     if (!wanted)
@@ -27,40 +26,15 @@ static nexus_status open_tls(nexus__upstream *u)
     return nexus__tls_client_open(&u->tls, u->alloc, &opts);
 }
 
-static nexus_status resolve(const nexus__gw_target *conf, nexus__address *out)
+static nexus_status check_functions(const nexus__upstream *u)
 {
-    char port[8];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    if (nexus__address_parse(conf->host.p, conf->port, out))
-        return NEXUS_OK;
-    snprintf(port, sizeof port, "%u", conf->port);
-    int error = getaddrinfo(conf->host.p, port, &hints, &list);
-    if (error || list->ai_addrlen > sizeof out->sa)
-        return nexus__fail(NEXUS_EUNREACH, "upstream target %s: %s", conf->url.p, gai_strerror(error));
-    memcpy(&out->sa, list->ai_addr, list->ai_addrlen);
-    out->len = list->ai_addrlen;
-    freeaddrinfo(list);
-    return NEXUS_OK;
-}
-
-static nexus_status first_set(nexus__upstream *u)
-{
-    uint32_t n = u->conf->targets.count;
-    nexus_status status = NEXUS_OK;
-    if (n > TARGETS_MAX)
-        return nexus__fail(NEXUS_EINVAL, "upstream %s: more than %d targets", u->conf->name.p, TARGETS_MAX);
-    nexus__target_spec *specs = nexus__calloc(u->alloc, n + 1, sizeof *specs);
-    if (!specs)
-        return nexus__nomem();
-    for (uint32_t i = 0; i < n && !status; i++) {
-        specs[i].conf = &u->conf->targets.items[i];
-        specs[i].weight = specs[i].conf->weight;
-        status = resolve(specs[i].conf, &specs[i].address);
+    for (uint32_t i = 0; i < u->conf->targets.count; i++) {
+        nexus_slice name = u->conf->targets.items[i].function;
+        if (name.n > 0 && !nexus__function_find(u->gateway, name))
+            return nexus__fail(NEXUS_EINVAL, "upstream %s: there is no function %s; name it by nexus_gateway_function first",
+                               u->conf->name.p, name.p);
     }
-    if (!status)
-        status = nexus__upstream_set_targets(u, specs, n);
-    nexus__free(u->alloc, specs);
-    return status;
+    return NEXUS_OK;
 }
 
 static nexus_status make_hash_key(nexus__upstream *u)
@@ -99,7 +73,9 @@ nexus_status nexus__upstream_new(nexus__upstream **out, nexus_gateway *g, nexus_
     if (!status)
         status = open_tls(u);
     if (!status)
-        status = first_set(u);
+        status = check_functions(u);
+    if (!status)
+        status = nexus__discovery_open(u);
     if (status)
         nexus__upstream_unref(u);
     else
@@ -119,6 +95,7 @@ void nexus__upstream_unref(nexus__upstream *u)
         return;
     nexus__target_set_unref(u->locked.set);
     nexus__tls_client_close(u->tls);
+    nexus__discovery_free(u->discovery);
     pthread_mutex_destroy(&u->locked.mutex);
     nexus__gw_config_free(u->config);
     nexus__free(u->alloc, u);

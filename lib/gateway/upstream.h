@@ -36,7 +36,8 @@ typedef struct nexus__upstream {
     atomic_uint refs;
     nexus__gw_config *config; /* keeps conf alive */
     const nexus__gw_upstream_conf *conf;
-    nexus__tls_client *tls; /* NULL: no target has https */
+    nexus__tls_client *tls;            /* NULL: no target has https */
+    struct nexus__discovery *discovery; /* where its targets come from; loop 0 only */
     nexus__hash_key hash_key;
     int64_t next_sweep;       /* loop 0 only */
     atomic_ullong generation; /* of the set in force: loops look whether theirs is still it */

@@ -122,6 +122,51 @@ void nexus_request_resume_body(nexus_request *r)
     nexus__exchange_read_again(r);
 }
 
+/* --- handing over ------------------------------------------------------------------------------------------------- */
+
+static void refuse_body(nexus_request *r, nexus_status status)
+{
+    if (status == NEXUS_ETOOBIG)
+        nexus_request_problem_text(r, 413, "body-too-large", "The body is larger than this path takes.");
+    else if (status == NEXUS_ETIMEDOUT)
+        nexus_request_problem_text(r, 408, "body-timeout", "The body came too slowly.");
+    else
+        nexus_request_problem_text(r, 400, "body-broken", "The body ended early or is malformed.");
+}
+
+static size_t gather(nexus_request *r, nexus_slice data, bool end, nexus_status status, void *user_data)
+{
+    (void)user_data;
+    nexus__buf_append(&r->body_buf, data.p, data.n);
+    if (!status && r->body_buf.status)
+        status = NEXUS_ETOOBIG;
+    if (status) {
+        refuse_body(r, status);
+    } else if (end) {
+        r->body = nexus__buf_slice(&r->body_buf);
+        nexus__request_handle(r);
+    }
+    return data.n;
+}
+
+void nexus__exchange_serve(nexus_request *r, const nexus_route *route, nexus_slice path, nexus_handler_fn *ended,
+                           void *user_data)
+{
+    nexus_slice body;
+    r->ended_fn = ended;
+    r->ended_user_data = user_data;
+    r->route = route;
+    r->path = path;
+    if (route->body_max)
+        r->body_max = route->body_max;
+    if (nexus__exchange_body_ready(r, &body)) {
+        r->body = body;
+        nexus__request_handle(r);
+    } else {
+        nexus__exchange_read(r, gather, NULL);
+    }
+}
+
 /* --- the reply --------------------------------------------------------------------------------------------------- */
 
 static nexus_status finish(nexus_request *r, bool ok, bool end)

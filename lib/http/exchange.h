@@ -55,6 +55,15 @@ bool nexus__exchange_body_ready(nexus_request *request, nexus_slice *body);
  */
 nexus_slice nexus__exchange_trailers(const nexus_request *request);
 
+/*
+ * Gives the request, from here on, to a handler as if it had been routed to it: with this path, its whole body (within
+ * body_max, the route's; more is 413) and the route's flags. route must outlive the server. Nothing was read or answered
+ * before; afterwards the request is the handler's. ended(request, user_data) is called once: when it has been answered, or
+ * its peer has gone; on the loop, before loggers are.
+ */
+void nexus__exchange_serve(nexus_request *request, const nexus_route *route, nexus_slice path, nexus_handler_fn *ended,
+                           void *user_data);
+
 /* --- the reply --------------------------------------------------------------------------------------------------- */
 
 /* Fields of this server's own answers, beyond those that it has; before it listens. What is passed on by

@@ -185,6 +185,8 @@ struct nexus_request {
     uint64_t bytes_out;
     bool reply_ended;
     const char *problem_code;
+    nexus_handler_fn *ended_fn; /* of who gave it to another handler */
+    void *ended_user_data;
     nexus_handler_fn *close_fn, *drain_fn, *exchange_drained_fn;
     void *close_user_data, *drain_user_data, *exchange_drained_user_data;
     uint32_t tunnel_idle_ms;
@@ -316,6 +318,7 @@ void nexus__shard_release_buf(nexus__shard *shard, char *buf, uint32_t cap);
 void nexus__conn_run(nexus__conn *c);
 void nexus__conn_on_timeout(nexus__timeout *timeout);
 void nexus__request_orphan(nexus_request *r); /* its connection is closing */
+void nexus__request_handle(nexus_request *r); /* all of it is here: the route's handler, on a worker or here */
 void nexus__request_end(nexus_request *r);    /* its reply is complete: log, and go on */
 
 /* --- dispatch.c: from a head to a handler ------------------------------------------------------------------------ */

@@ -35,6 +35,7 @@ enum nexus__http_name nexus__http_name_find(nexus_slice name)
                 {"server", 6, NEXUS__HTTP_SERVER},
                 {"upgrade", 7, NEXUS__HTTP_UPGRADE},
                 {"trailer", 7, NEXUS__HTTP_TRAILER},
+                {"cdn-loop", 8, NEXUS__HTTP_CDN_LOOP},
                 {"forwarded", 9, NEXUS__HTTP_FORWARDED},
                 {"connection", 10, NEXUS__HTTP_CONNECTION},
                 {"keep-alive", 10, NEXUS__HTTP_KEEP_ALIVE},
@@ -46,7 +47,7 @@ enum nexus__http_name nexus__http_name_find(nexus_slice name)
                 {"proxy-connection", 16, NEXUS__HTTP_PROXY_CONNECTION},
                 {"transfer-encoding", 17, NEXUS__HTTP_TRANSFER_ENCODING}};
     /* where in the rows names of this length begin; 0xff = none */
-    static const uint8_t start[18] = {0xff, 0xff, 0, 0xff, 1, 0xff, 3, 6, 0xff, 8, 9, 0xff, 11, 13, 14, 15, 16, 17};
+    static const uint8_t start[18] = {0xff, 0xff, 0, 0xff, 1, 0xff, 3, 6, 8, 9, 10, 0xff, 12, 14, 15, 16, 17, 18};
     if (name.n >= sizeof start || start[name.n] == 0xff)
         return NEXUS__HTTP_OTHER;
     for (size_t i = start[name.n]; i < sizeof rows / sizeof rows[0] && rows[i].len == name.n; i++) {

@@ -33,6 +33,7 @@ enum nexus__http_name {
     NEXUS__HTTP_FORWARDED,
     NEXUS__HTTP_DATE,
     NEXUS__HTTP_SERVER,
+    NEXUS__HTTP_CDN_LOOP,
     NEXUS__HTTP_NAMES
 };
 

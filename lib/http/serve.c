@@ -499,11 +499,20 @@ static void log_request(nexus_request *r)
         s->loggers[i].fn(r, s->loggers[i].user_data);
 }
 
+static void tell_ended(nexus_request *r)
+{
+    nexus_handler_fn *fn = r->ended_fn;
+    r->ended_fn = NULL;
+    if (fn)
+        fn(r, r->ended_user_data);
+}
+
 void nexus__request_end(nexus_request *r)
 {
     if (r->phase == NEXUS__PHASE_DONE)
         return;
     r->phase = NEXUS__PHASE_DONE;
+    tell_ended(r);
     log_request(r);
     nexus__conn *c = r->conn;
     if (!c)
@@ -524,6 +533,7 @@ void nexus__request_orphan(nexus_request *r)
     }
     c->request = NULL;
     r->conn = NULL;
+    tell_ended(r);
     bool suspended = r->phase == NEXUS__PHASE_FILTER;
     if (r->phase == NEXUS__PHASE_DONE) {
         nexus__request_release(r);

@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 
 #include "base/status.h"
@@ -33,7 +34,9 @@ struct nexus__resolver {
 
 typedef struct query {
     nexus__task task;
-    nexus_loop *loop;
+    nexus_loop *loop; /* NULL: somebody waits for it, see nexus__resolve_wait */
+    const nexus_alloc *alloc;
+    bool done;
     nexus__resolve_fn *fn;
     nexus__resolve_srv_fn *srv_fn;
     void *user_data;
@@ -187,7 +190,7 @@ static nexus_status status_of(int error)
 static void free_srv(query *q)
 {
     for (size_t i = 0; q->srv_fn && i < q->n; i++)
-        nexus__free(q->loop->runtime->alloc, (char *)q->u.srv[i].host);
+        nexus__free(q->alloc, (char *)q->u.srv[i].host);
 }
 
 static void deliver(nexus__task *task)
@@ -201,14 +204,16 @@ static void deliver(nexus__task *task)
     else
         q->fn(status, q->u.addresses, status ? 0 : q->n, q->user_data);
     free_srv(q);
-    nexus__free(q->loop->runtime->alloc, q);
+    nexus__free(q->alloc, q);
 }
 
 static void finish(query *q, nexus_status status)
 {
     q->status = status;
     q->task.fn = deliver;
-    nexus__loop_post_task(q->loop, &q->task);
+    q->done = true;
+    if (q->loop)
+        nexus__loop_post_task(q->loop, &q->task);
 }
 
 static void add_address(query *q, const struct ares_addrinfo_node *node)
@@ -235,9 +240,11 @@ static void on_addresses(void *arg, int error, int timeouts, struct ares_addrinf
 
 static query *query_new(nexus_loop *loop, void *user_data)
 {
-    query *q = nexus__calloc(loop->runtime->alloc, 1, sizeof *q);
+    const nexus_alloc *alloc = loop ? loop->runtime->alloc : NULL;
+    query *q = nexus__calloc(alloc, 1, sizeof *q);
     if (q) {
         q->loop = loop;
+        q->alloc = alloc;
         q->user_data = user_data;
     }
     return q;
@@ -262,6 +269,15 @@ bool nexus__address_parse(const char *host, uint16_t port, nexus__address *out)
     return false;
 }
 
+static void ask_addresses(ares_channel channel, const char *host, uint16_t port, query *q)
+{
+    char service[8];
+    snprintf(service, sizeof service, "%u", port);
+    struct ares_addrinfo_hints hints = {
+        .ai_flags = ARES_AI_NUMERICSERV, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    ares_getaddrinfo(channel, host, service, &hints, on_addresses, q);
+}
+
 nexus_status nexus__resolve(nexus_loop *loop, const char *host, uint16_t port, nexus__resolve_fn *fn, void *user_data)
 {
     nexus__address numeric;
@@ -279,11 +295,7 @@ nexus_status nexus__resolve(nexus_loop *loop, const char *host, uint16_t port, n
         finish(q, NEXUS_OK);
         return NEXUS_OK;
     }
-    char service[8];
-    snprintf(service, sizeof service, "%u", port);
-    struct ares_addrinfo_hints hints = {
-        .ai_flags = ARES_AI_NUMERICSERV, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    ares_getaddrinfo(r->channel, host, service, &hints, on_addresses, q);
+    ask_addresses(r->channel, host, port, q);
     rearm(r);
     return NEXUS_OK;
 }
@@ -328,7 +340,7 @@ static void on_srv(void *arg, int error, int timeouts, unsigned char *bytes, int
         error = ares_parse_srv_reply(bytes, n, &reply);
     uint32_t ttl = error == ARES_SUCCESS ? srv_ttl(bytes, n) : 0;
     for (const struct ares_srv_reply *r = reply; r && q->n < SRV_MAX; r = r->next) {
-        char *host = nexus__strndup(q->loop->runtime->alloc, nexus__slice_c(r->host));
+        char *host = nexus__strndup(q->alloc, nexus__slice_c(r->host));
         if (!host) {
             error = ARES_ENOMEM;
             break;
@@ -353,4 +365,99 @@ nexus_status nexus__resolve_srv(nexus_loop *loop, const char *name, nexus__resol
     ares_query(r->channel, name, ns_c_in, ns_t_srv, on_srv, q);
     rearm(r);
     return NEXUS_OK;
+}
+
+/* --- waiting: where there is no loop, on a channel of its own ----------------------------------------------------- */
+
+static nexus_status open_channel(ares_channel *out, const char *servers)
+{
+    struct ares_options options = {.timeout = QUERY_TIMEOUT_MS, .tries = QUERY_TRIES};
+    int error = ares_init_options(out, &options, ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES);
+    if (error != ARES_SUCCESS)
+        return nexus__fail(NEXUS_EIO, "name resolution cannot start: %s", ares_strerror(error));
+    if (servers && (error = ares_set_servers_ports_csv(*out, servers)) != ARES_SUCCESS) {
+        ares_destroy(*out);
+        return nexus__fail(NEXUS_EINVAL, "name servers '%s': %s", servers, ares_strerror(error));
+    }
+    return NEXUS_OK;
+}
+
+static void step(ares_channel channel)
+{
+    ares_socket_t fds[ARES_GETSOCK_MAXNUM];
+    struct pollfd polled[ARES_GETSOCK_MAXNUM];
+    struct timeval tv, *next = ares_timeout(channel, NULL, &tv);
+    int bits = ares_getsock(channel, fds, ARES_GETSOCK_MAXNUM);
+    nfds_t n = 0;
+    for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
+        short events =
+            (short)((ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0) | (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
+        if (events)
+            polled[n++] = (struct pollfd){.fd = fds[i], .events = events};
+    }
+    poll(polled, n, next ? (int)(next->tv_sec * 1000 + next->tv_usec / 1000 + 1) : QUERY_TIMEOUT_MS);
+    bool any = false;
+    for (nfds_t i = 0; i < n; i++)
+        if (polled[i].revents) {
+            any = true;
+            ares_process_fd(channel, polled[i].revents & ~POLLOUT ? polled[i].fd : ARES_SOCKET_BAD,
+                            polled[i].revents & POLLOUT ? polled[i].fd : ARES_SOCKET_BAD);
+        }
+    if (!any)
+        ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+}
+
+static nexus_status outcome(const query *q, const char *name)
+{
+    if (q->status == NEXUS_OK && q->n > 0)
+        return NEXUS_OK;
+    return nexus__fail(q->status ? q->status : NEXUS_ENOTFOUND, "%s: %s", name,
+                       !q->status || q->status == NEXUS_ENOTFOUND ? "there is no such record"
+                                                                  : "no name server answered");
+}
+
+nexus_status nexus__resolve_wait(const char *servers, const char *host, uint16_t port, nexus__address *out, size_t max,
+                                 size_t *n)
+{
+    ares_channel channel;
+    nexus_status status = open_channel(&channel, servers);
+    if (status)
+        return status;
+    query *q = query_new(NULL, NULL);
+    if (q)
+        ask_addresses(channel, host, port, q);
+    while (q && !q->done)
+        step(channel);
+    status = q ? outcome(q, host) : nexus__nomem();
+    if (!status) {
+        *n = q->n < max ? q->n : max;
+        memcpy(out, q->u.addresses, *n * sizeof *out);
+    }
+    ares_destroy(channel);
+    nexus__free(NULL, q);
+    return status;
+}
+
+nexus_status nexus__resolve_srv_wait(const char *servers, const char *name, nexus__resolve_srv_fn *fn, void *user_data)
+{
+    ares_channel channel;
+    nexus_status status = open_channel(&channel, servers);
+    if (status)
+        return status;
+    query *q = query_new(NULL, user_data);
+    if (!q) {
+        ares_destroy(channel);
+        return nexus__nomem();
+    }
+    q->srv_fn = fn;
+    ares_query(channel, name, ns_c_in, ns_t_srv, on_srv, q);
+    while (!q->done)
+        step(channel);
+    ares_destroy(channel);
+    status = outcome(q, name);
+    if (!status)
+        fn(NEXUS_OK, q->u.srv, q->n, user_data);
+    free_srv(q);
+    nexus__free(NULL, q);
+    return status;
 }

@@ -37,6 +37,13 @@ nexus_status nexus__resolve_srv(nexus_loop *loop, const char *name, nexus__resol
 /* Asks these servers ("127.0.0.1:5353,…") instead of the system's; before the first query of the loop. */
 nexus_status nexus__resolve_servers(nexus_loop *loop, const char *servers) NEXUS_MUST_CHECK;
 
+/* The same where there is no loop: blocks, for some seconds at most. servers NULL = the system's. At most max addresses;
+ * the message says why there are none. fn is called within, unless the status says that it has nothing to tell. */
+nexus_status nexus__resolve_wait(const char *servers, const char *host, uint16_t port, nexus__address *out, size_t max,
+                                 size_t *n) NEXUS_MUST_CHECK;
+nexus_status nexus__resolve_srv_wait(const char *servers, const char *name, nexus__resolve_srv_fn *fn,
+                                     void *user_data) NEXUS_MUST_CHECK;
+
 /* A numeric address; false when it is a name. */
 bool nexus__address_parse(const char *host, uint16_t port, nexus__address *out);
 

@@ -183,6 +183,8 @@ nexus_status gateway_admin_open(gateway *g)
         status = gateway_admin_edit_routes(g);
     if (!status)
         status = gateway_admin_versions_routes(g);
+    if (!status)
+        status = gateway_registry_routes(g);
     if (status)
         return status;
     return nexus_server_listen(g->admin, "127.0.0.1", nexus_service_peer_port(g->service, ADMIN_OFFSET), NULL);

@@ -15,6 +15,8 @@ static const nexus_setting settings[] = {
      "Keys that the limits remember at most, rounded up; about 21 bytes each."},
     {"gateway_body_max", NEXUS_SETTING_INT, "67108864", 1, 0x7fffffff, NULL,
      "Bytes of a request's body that are passed on, where a route sets no limit of its own."},
+    {"gateway_dns_servers", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Name servers for names of targets, ADDRESS:PORT separated by commas. Unset: those of the system."},
     {"gateway_identity_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "File with the private key, PEM or JWK, that signs X-Nexus-Identity for routes with \"identity\"; readable by its "
      "owner only."},
@@ -79,6 +81,8 @@ static nexus_status open_gateway(gateway *g)
     opts.on_warning = on_warning;
     opts.user_data = g;
     opts.development = nexus_service_dev(g->service);
+    const char *dns = nexus_settings_text(s, "gateway_dns_servers");
+    opts.dns_servers = *dns ? dns : NULL;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
     opts.limit_nodes = (uint32_t)nexus_settings_int(s, "gateway_nodes");

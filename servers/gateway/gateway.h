@@ -36,6 +36,9 @@ nexus_status gateway_admin_edit_routes(gateway *g);
 /* admin_versions.c: its report of old versions. */
 nexus_status gateway_admin_versions_routes(gateway *g);
 
+/* registry.c: its part for instances of services. */
+nexus_status gateway_registry_routes(gateway *g);
+
 /* health.c: tells the bus that a service changed its state. */
 void gateway_on_health(const char *upstream, const char *target, bool up, const char *reason, void *user_data);
 void gateway_health_end(gateway *g); /* waits for the one that is being published and drops the rest; when no more may come */

@@ -23,7 +23,7 @@ service_only = pytest.mark.skipif(PROXY, reason="needs nexus-gateway, not the ex
 class Upstream:
     """Records what it gets; the path says how it behaves."""
 
-    def __init__(self, name="one", port=0):
+    def __init__(self, name="one", port=0, host="127.0.0.1"):
         self.name, self.seen, self.connections, self.sockets = name, [], 0, []
         outer = self
 
@@ -138,7 +138,7 @@ class Upstream:
             allow_reuse_address = True
 
         self.go, self.sent = threading.Event(), -1
-        self.server = Listener(("127.0.0.1", port), Handler)
+        self.server = Listener((host, port), Handler)
         self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()

@@ -394,3 +394,19 @@ def test_an_http1_server_in_place_of_http2(start, upstream):  # noqa: F811
     g = start({"a": in_the_clear(upstream.port, retries=0)}, EVERYTHING)
     assert g.call("GET", "/").status == 502
     assert upstream.seen == [] or all(path == "*" for _, path, _ in upstream.seen)
+
+
+# --- loops -------------------------------------------------------------------------------------------------------------
+
+@service_only
+def test_a_gateway_that_reaches_itself_says_so(start, upstream):  # noqa: F811 (attack row 34)
+    g = start({"a": up(upstream)}, EVERYTHING)
+    seen = g.call("GET", "/", headers={"CDN-Loop": "other.example"}).json["headers"]["cdn-loop"]
+    assert "nexus-" in seen
+    g.write({"version": 1, "upstreams": {"self": {"targets": [f"http://127.0.0.1:{g.port}"]}, "a": up(upstream)},
+             "routes": [{"prefix": "/self", "upstream": "self"}, {"prefix": "/", "upstream": "a"}]})
+    before = len(upstream.seen)
+    wait_for(lambda: g.call("GET", "/self").status == 508, what="the loop found")
+    problem(g.call("GET", "/self/x"), 508, "loop-detected")
+    assert all(path != "/self/x" for _, path, _ in upstream.seen[before:])
+    assert g.call("GET", "/").status == 200

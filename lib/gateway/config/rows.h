@@ -23,6 +23,9 @@ enum { NEXUS__GW_MS_MAX = 86400000 };
 /* Reads an array with one reader for each element of `size` bytes, zeroed before; *items is the arena's. */
 nexus_status nexus__gw_load_array(nexus__loader *l, uint32_t value, size_t size, nexus__loader_fn *fn, void **items,
                                   uint32_t *count) NEXUS_MUST_CHECK;
+/* "http://host:port", "https://host:port", "function:NAME"; url is borrowed, what is cut out of it is the arena's. */
+nexus_status nexus__gw_target_parse(nexus__gw_target *out, nexus_slice url, nexus__arena *arena) NEXUS_MUST_CHECK;
+
 /* Readers of members; out is what their name says. */
 nexus__loader_fn nexus__gw_load_upstreams;  /* of the config's upstreams */
 nexus__loader_fn nexus__gw_load_balance;    /* nexus__gw_upstream_conf: of its balance and hash */

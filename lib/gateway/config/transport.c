@@ -1,29 +1,35 @@
 /* How an upstream is reached: addresses of targets, TLS, protocol, discovery. */
+#include <stdio.h>
+
 #include "base/codec.h"
 
 #include "gateway/config/rows.h"
 
 /* --- targets ------------------------------------------------------------------------------------------------------ */
 
-static nexus_status parse_function(nexus__loader *l, uint32_t value, nexus__gw_target *t, nexus_slice name)
+static nexus_status copied(nexus_slice *out, nexus__arena *arena, nexus_slice text)
 {
-    t->function = nexus__arena_copy(l->arena, name);
-    if (!t->function.p)
-        return nexus__nomem();
-    return nexus__gw_is_token(name) ? NEXUS_OK : nexus__loader_fail(l, value, "must be function:NAME, a token");
+    *out = nexus__arena_copy(arena, text);
+    return out->p ? NEXUS_OK : nexus__nomem();
 }
 
-static nexus_status parse_url(nexus__loader *l, uint32_t value, nexus__gw_target *t)
+static nexus_status fail_form(void)
+{
+    return nexus__fail(NEXUS_EINVAL, "must be http://host:port or https://host:port, without user and path, or "
+                                     "function:NAME");
+}
+
+nexus_status nexus__gw_target_parse(nexus__gw_target *t, nexus_slice url, nexus__arena *arena)
 {
     static const nexus_slice plain = {"http://", 7}, secure = {"https://", 8}, function = {"function:", 9};
-    static const char *const form =
-        "must be http://host:port or https://host:port, without user and path, or function:NAME";
-    nexus_slice rest = t->url;
-    if (nexus__slice_starts(rest, function))
-        return parse_function(l, value, t, nexus__slice_from(rest, function.n));
-    t->tls = nexus__slice_starts(rest, secure);
+    nexus_slice rest = url;
+    *t = (nexus__gw_target){.url = url, .weight = 1, .tls = nexus__slice_starts(url, secure)};
+    if (nexus__slice_starts(url, function)) {
+        rest = nexus__slice_from(rest, function.n);
+        return rest.n > 0 && nexus__gw_is_token(rest) ? copied(&t->function, arena, rest) : fail_form();
+    }
     if (!t->tls && !nexus__slice_starts(rest, plain))
-        return nexus__loader_fail(l, value, "%s", form);
+        return fail_form();
     uint64_t port = t->tls ? 443 : 80;
     rest = nexus__slice_from(rest, t->tls ? secure.n : plain.n);
     if (nexus__slice_ends(rest, NEXUS_S("/")))
@@ -35,10 +41,9 @@ static nexus_status parse_url(nexus__loader *l, uint32_t value, nexus__gw_target
         port = 0;
     if (t->host.n == 0 || port == 0 || port > 65535 || nexus__slice_find(t->host, '/') < t->host.n ||
         nexus__slice_find(t->host, '@') < t->host.n)
-        return nexus__loader_fail(l, value, "%s", form);
+        return fail_form();
     t->port = (uint16_t)port;
-    t->host = nexus__arena_copy(l->arena, t->host);
-    return t->host.p ? NEXUS_OK : nexus__nomem();
+    return copied(&t->host, arena, t->host);
 }
 
 nexus_status nexus__gw_load_target(nexus__loader *l, uint32_t value, void *out)
@@ -47,12 +52,17 @@ nexus_status nexus__gw_load_target(nexus__loader *l, uint32_t value, void *out)
         {"url", NEXUS__LOADER_TEXT, offsetof(nexus__gw_target, url), 0, 0, NULL, true},
         ROW("weight", U32, nexus__gw_target, weight, 0, 10000),
     };
-    nexus__gw_target *t = out;
-    *t = (nexus__gw_target){.weight = 1};
+    nexus__gw_target *t = out, read = {.weight = 1};
+    char why[200];
     nexus_status status = nexus__json_is(l->doc, value, NEXUS__JSON_STRING)
-                              ? nexus__loader_text(l, value, &t->url)
-                              : nexus__loader_object(l, value, rows, COUNT(rows), t);
-    return status ? status : parse_url(l, value, t);
+                              ? nexus__loader_text(l, value, &read.url)
+                              : nexus__loader_object(l, value, rows, COUNT(rows), &read);
+    if (status || !(status = nexus__gw_target_parse(t, read.url, l->arena)) || status == NEXUS_ENOMEM) {
+        t->weight = read.weight;
+        return status;
+    }
+    snprintf(why, sizeof why, "%s", nexus_error_message());
+    return nexus__loader_fail(l, value, "%s", why);
 }
 
 /* --- TLS ---------------------------------------------------------------------------------------------------------- */

@@ -100,3 +100,33 @@ Test(reply, passes_runs_of_lines)
     cr_assert(has_date);
     nexus__buf_free(&space);
 }
+
+Test(request, says_that_it_was_here)
+{
+    nexus__forward f = {.loop_id = NEXUS_S("nexus-1")};
+    const char *sent = forward("GET /p HTTP/1.1\r\nHost: h\r\nCDN-Loop: other.example; v=1\r\n\r\n", &unchanged, &f);
+    cr_expect(strstr(sent, "CDN-Loop: other.example; v=1\r\n"));
+    cr_expect(strstr(sent, "\r\nCDN-Loop: nexus-1\r\n"));
+}
+
+Test(request, a_loop_is_known_by_our_own_name_alone)
+{
+    static const struct {
+        const char *field;
+        bool loops;
+    } rows[] = {{"a, NEXUS-1;x=\"y\" , b", true},
+                {"nexus-1", true},
+                {"nexus-12", false},
+                {"a;nexus-1", false},
+                {"", false},
+                {"a,,", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        nexus__http_head head;
+        char text[200];
+        snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: h\r\nCDN-Loop: first\r\nCDN-Loop: %s\r\n\r\n",
+                 rows[i].field);
+        nexus__http_head_init(&head);
+        cr_assert_gt(nexus__http_parse_request(&head, &limits, text, strlen(text)), 0);
+        cr_expect_eq(nexus__forward_loops(&head, text, NEXUS_S("nexus-1")), rows[i].loops, "%s", rows[i].field);
+    }
+}
