@@ -84,12 +84,17 @@ else
   say "all Debian packages are there"
 fi
 
-if [ "${1:-test}" = test ] && [ -f tests/browser/package-lock.json ]; then
-  stamp=tests/browser/node_modules/.installed
-  if [ ! -e "$stamp" ] || [ tests/browser/package-lock.json -nt "$stamp" ]; then
-    say "installing the browser test's npm packages"
-    (cd tests/browser && npm ci --no-audit --no-fund --silent)
+npm_packages() { # of tests/$1
+  local stamp=tests/$1/node_modules/.installed
+  if [ ! -e "$stamp" ] || [ "tests/$1/package-lock.json" -nt "$stamp" ]; then
+    say "installing the $1 test's npm packages"
+    (cd "tests/$1" && npm ci --no-audit --no-fund --silent)
     touch "$stamp"
   fi
+}
+
+if [ "${1:-test}" = test ]; then
+  npm_packages browser
+  npm_packages grpc
 fi
 say "ready"
