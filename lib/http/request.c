@@ -298,6 +298,9 @@ nexus_status nexus_request_set_user(nexus_request *r, const char *key, void *val
 
 void *nexus_request_user(const nexus_request *r, const char *key)
 {
+    for (uint8_t i = 0; i < r->user_count; i++) /* most ask with the very text they put in with */
+        if (r->users[i].key == key)
+            return r->users[i].value;
     for (uint8_t i = 0; i < r->user_count; i++)
         if (strcmp(r->users[i].key, key) == 0)
             return r->users[i].value;

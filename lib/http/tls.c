@@ -118,7 +118,9 @@ nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const c
     SSL_CTX_set_options(t->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(t->ctx,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_cipher_list(t->ctx, "ECDHE+AESGCM:ECDHE+CHACHA20"); /* of TLS 1.2; 1.3 has its own list */
+    SSL_CTX_set_cipher_list(t->ctx, "ECDHE+AESGCM:ECDHE+CHACHA20"); /* of TLS 1.2 */
+    SSL_CTX_set_ciphersuites(t->ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
+    SSL_CTX_set_num_tickets(t->ctx, 1); /* who opens several connections at once resumes one of them; a second costs all */
     SSL_CTX_set_session_id_context(t->ctx, (const unsigned char *)"nexus", 5);
     static const char http1[] = "\x08http/1.1", both[] = "\x02h2\x08http/1.1";
     SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, (void *)(uintptr_t)(h2 ? both : http1));
