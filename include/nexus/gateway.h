@@ -189,6 +189,16 @@ NEXUS_API nexus_status nexus_gateway_explain(nexus_gateway *gateway, const char 
                                              const nexus_pair *headers, size_t header_count, char **out,
                                              size_t *n) NEXUS_MUST_CHECK;
 
+/**
+ * Where clients find a path of an upstream: the reverse of what its routes do with a request. Any thread.
+ * @param method "GET"
+ * @param path   as the upstream knows it; a template ("/orders/{id}") gives a template
+ * @param out    cap bytes, NUL-terminated
+ * @return NEXUS_ENOTFOUND: no route leads there; NEXUS_ETOOBIG: cap is too small
+ */
+NEXUS_API nexus_status nexus_gateway_public_path(nexus_gateway *gateway, const char *upstream, const char *method,
+                                                 nexus_slice path, char *out, size_t cap) NEXUS_MUST_CHECK;
+
 /** Upstreams, targets, their health and load, as JSON; as explain. */
 NEXUS_API nexus_status nexus_gateway_status(nexus_gateway *gateway, char **out, size_t *n) NEXUS_MUST_CHECK;
 

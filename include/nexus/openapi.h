@@ -80,6 +80,39 @@ NEXUS_API const char *nexus_openapi_report_detail(const nexus_openapi_report *re
 NEXUS_API const nexus_problem_error *nexus_openapi_report_errors(const nexus_openapi_report *report, size_t *n);
 NEXUS_API void nexus_openapi_report_free(nexus_openapi_report *report);
 
+/**
+ * Where readers of a merged document find an operation of a part: writes the path (a template) to out, cap bytes with its
+ * NUL. false: nowhere, it is left out.
+ * @param method "GET"
+ * @param path   as the part has it, NUL-terminated
+ */
+typedef bool nexus_openapi_expose_fn(const char *part, const char *method, const char *path, char *out, size_t cap,
+                                     void *user_data);
+
+/** One document of several. All borrowed for the call. */
+typedef struct nexus_openapi_part {
+    size_t size;                     /**< sizeof(nexus_openapi_part) */
+    const char *name;                /**< told in the document, and put before what clashes; NULL = "" */
+    nexus_slice document;            /**< empty = not known */
+    bool stale;                      /**< the service is not reachable now: what is here is the last that is known */
+    nexus_openapi_expose_fn *expose; /**< NULL = everything, where it is */
+    void *user_data;
+} nexus_openapi_part;
+
+#define NEXUS_OPENAPI_PART_INIT NEXUS_SIZED(nexus_openapi_part)
+NEXUS_API void nexus_openapi_part_init(nexus_openapi_part *part);
+
+/**
+ * Makes one document of several. Of one path and method the first part's stays. An operationId, a tag, or a component
+ * with another content that an earlier part has already gets its part's name and "_" in front, references follow.
+ * Operations carry "x-nexus-service", and "x-nexus-stale" where their part is; "x-nexus-services" lists all parts. A part
+ * that is no OpenAPI 3 document counts as not known.
+ * @param out NUL-terminated; free it with nexus_free
+ * @param opts title, version, description, server_url and alloc; may be NULL
+ */
+NEXUS_API nexus_status nexus_openapi_merge(char **out, size_t *n, const nexus_openapi_part *parts, size_t count,
+                                           const nexus_openapi_opts *opts) NEXUS_MUST_CHECK;
+
 #ifdef __cplusplus
 }
 #endif

@@ -143,6 +143,14 @@ NEXUS_API nexus_status nexus_service_every(nexus_service *service, const char *n
 /** Runs when the operator asks for a reload; on a worker. */
 NEXUS_API nexus_status nexus_service_on_reload(nexus_service *service, nexus_service_job_fn *fn, void *user_data);
 
+/**
+ * Shows this OpenAPI document (JSON, copied) at /api/openapi.json and on the page /api/docs in place of the service's own:
+ * for one that describes others too. Empty = the own one again. Any thread.
+ */
+NEXUS_API nexus_status nexus_service_set_document(nexus_service *service, nexus_slice json);
+/** The service's own document, borrowed until close; empty before the start. */
+NEXUS_API void nexus_service_document(const nexus_service *service, nexus_slice *out);
+
 /** Uses this verifier (borrowed until close) instead of one that fetches the backend's published keys. */
 NEXUS_API void nexus_service_set_verifier(nexus_service *service, struct nexus_verifier *verifier);
 

@@ -81,6 +81,7 @@ typedef struct nexus__gw_ejection {
 } nexus__gw_ejection;
 
 typedef struct nexus__gw_upstream_conf {
+    nexus_slice openapi; /* path of its description; empty = none is asked for */
     nexus_slice name, text; /* text: its JSON, to tell whether a reload changed it */
     struct {
         nexus__gw_target *items;

@@ -74,6 +74,8 @@ void nexus__upstream_put(nexus__json_writer *w, nexus__upstream *u, int64_t now)
         nexus__json_put_u64(w, "max_requests", conf->max_requests);
     nexus__json_put_u64(w, "active", nexus__upstream_active(u));
     nexus__json_put_u64(w, "waiting", __atomic_load_n(&u->pending.held, __ATOMIC_RELAXED));
+    if (conf->openapi.n)
+        nexus__json_put_text(w, "openapi", conf->openapi);
     put_targets(w, u, now);
     nexus__json_close(w, '}');
 }

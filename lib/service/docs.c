@@ -24,12 +24,46 @@ static void reply_asset(nexus_request *request, void *user_data)
     nexus_request_reply(request, 200, a->type, nexus__slice(a->text, a->n));
 }
 
+/* What stands in for the service's own may be replaced at any moment: the answer is made of a copy. */
+static char *copy_of_given(nexus_service *service, size_t *n)
+{
+    pthread_mutex_lock(&service->lock);
+    *n = service->document_len;
+    char *copy = service->document ? nexus__strndup(service->alloc, nexus__slice(service->document, *n)) : NULL;
+    pthread_mutex_unlock(&service->lock);
+    return copy;
+}
+
 static void reply_document(nexus_request *request, void *user_data)
 {
-    const nexus_service *service = user_data;
+    nexus_service *service = user_data;
     nexus_slice document;
+    size_t n;
+    char *given = copy_of_given(service, &n);
     nexus_openapi_document(service->openapi, &document);
-    nexus_request_reply(request, 200, "application/json", document);
+    nexus_request_reply(request, 200, "application/json", given ? nexus__slice(given, n) : document);
+    nexus__free(service->alloc, given);
+}
+
+nexus_status nexus_service_set_document(nexus_service *service, nexus_slice json)
+{
+    char *copy = json.n ? nexus__strndup(service->alloc, json) : NULL;
+    if (json.n && !copy)
+        return nexus__nomem();
+    pthread_mutex_lock(&service->lock);
+    char *old = service->document;
+    service->document = copy;
+    service->document_len = json.n;
+    pthread_mutex_unlock(&service->lock);
+    nexus__free(service->alloc, old);
+    return NEXUS_OK;
+}
+
+void nexus_service_document(const nexus_service *service, nexus_slice *out)
+{
+    *out = (nexus_slice){0};
+    if (service->openapi)
+        nexus_openapi_document(service->openapi, out);
 }
 
 static nexus_status add(nexus_service *service, const char *path, nexus_handler_fn *handler, void *user_data)

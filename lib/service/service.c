@@ -301,6 +301,7 @@ void nexus_service_close(nexus_service *s)
         close(s->lock_fd);
     if (s->host)
         leave_host(s);
+    nexus__free(s->alloc, s->document);
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);
     nexus__free(s->alloc, s);

@@ -100,6 +100,8 @@ struct nexus_service {
     nexus__list node;       /* of host->services */
     nexus_openapi *openapi; /* of all routes; made at start */
     pthread_mutex_t lock;   /* guards what follows */
+    char *document;         /* what /api/openapi.json shows instead; NULL = the own one */
+    size_t document_len;
     pthread_cond_t idle;    /* a job has ended, or the timers are gone */
     nexus__list jobs, reloads, checks;
     bool started, jobs_stopping, jobs_stopped;

@@ -20,6 +20,8 @@ static const nexus_setting settings[] = {
     {"gateway_identity_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "File with the private key, PEM or JWK, that signs X-Nexus-Identity for routes with \"identity\"; readable by its "
      "owner only."},
+    {"gateway_docs_ms", NEXUS_SETTING_INT, "30000", 500, 86400000, NULL,
+     "How often the descriptions of upstreams are fetched again."},
     {"gateway_security_headers", NEXUS_SETTING_BOOL, "true", 0, 0, NULL,
      "Security headers on what the gateway answers itself; upstreams' answers get them where a route says so."},
 };
@@ -110,6 +112,7 @@ static void unmount(void *mounted)
     nexus_key_free(g->identity);
     pthread_cond_destroy(&g->told);
     pthread_mutex_destroy(&g->lock);
+    gateway_docs_close(g);
     nexus_free(g->token);
     free(g);
 }
@@ -125,6 +128,8 @@ static nexus_status mount(nexus_service *service, void **out)
     nexus_status status = open_gateway(g);
     if (!status)
         status = gateway_admin_open(g);
+    if (!status)
+        status = gateway_docs_open(g);
     if (!status)
         status = nexus_service_check(service, "routes", routes_are_fine, g);
     if (!status)

@@ -9,12 +9,14 @@
 extern const nexus_service_module gateway_module;
 
 typedef struct gateway_change gateway_change; /* health.c */
+typedef struct gateway_docs gateway_docs;     /* docs.c */
 
 typedef struct gateway {
     nexus_service *service;
     nexus_gateway *gateway;
     nexus_server *admin;
     char *token; /* bearer of the admin API */
+    gateway_docs *docs;
     nexus_key *identity; /* NULL = identities are not signed */
     pthread_mutex_t lock;
     pthread_cond_t told;
@@ -38,6 +40,10 @@ nexus_status gateway_admin_versions_routes(gateway *g);
 
 /* registry.c: its part for instances of services. */
 nexus_status gateway_registry_routes(gateway *g);
+
+/* docs.c: one description of all services, and where it is. */
+nexus_status gateway_docs_open(gateway *g);
+void gateway_docs_close(gateway *g); /* when no job runs any more */
 
 /* health.c: tells the bus that a service changed its state. */
 void gateway_on_health(const char *upstream, const char *target, bool up, const char *reason, void *user_data);

@@ -7,7 +7,12 @@
 static const struct {
     const char *name;
     uint16_t offset;
-} services[] = {{"backend", 1}, {"console", 2}, {"analytics", 3}, {"notification", 4}, {"copilot", 5}};
+    bool described;
+} services[] = {{"backend", 1, true},
+                {"console", 2, false},
+                {"analytics", 3, true},
+                {"notification", 4, true},
+                {"copilot", 5, true}};
 
 static const struct {
     const char *prefix, *upstream;
@@ -25,10 +30,11 @@ static void write_upstream(FILE *f, size_t i, uint16_t port)
     fprintf(
         f,
         "%s\"%s\":{\"targets\":[\"http://127.0.0.1:%u\"],\"health\":{\"path\":\"/health/live\",\"interval_ms\":2000,"
-        "\"down_interval_ms\":1000,\"timeout_ms\":2000}%s}",
+        "\"down_interval_ms\":1000,\"timeout_ms\":2000}%s%s}",
         i ? "," : "", services[i].name, port,
         services[i].offset == 5 || services[i].offset == 3 ? ",\"timeouts_ms\":{\"first_byte\":30000,\"total\":60000}"
-                                                           : "");
+                                                           : "",
+        services[i].described ? ",\"openapi\":\"/api/openapi.json\"" : "");
 }
 
 nexus_status gateway_default_routes(char **out, size_t *n, const nexus_service *service)

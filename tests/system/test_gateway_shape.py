@@ -9,8 +9,8 @@ import zlib
 
 import pytest
 
-from harness import ROOT, SLOW, free_port, problem, wait_for
-from gateway_harness import EVERYTHING, PROXY, Gateway, start, up, upstream  # noqa: F401 (fixtures)
+from harness import ROOT, SLOW, Topology, free_port, wait_for
+from gateway_harness import EVERYTHING, PROXY, Upstream, start, up, upstream  # noqa: F401 (fixtures)
 
 if PROXY:
     pytest.skip("needs nexus-gateway, not the example proxy", allow_module_level=True)
@@ -605,3 +605,95 @@ def test_a_large_answer_streams_through_gzip(start):
     data = bytes(random.Random(7).choices(b"abcdefgh \n", k=3_000_000))
     reply = compressed(start, answer(data, "Content-Type: text/plain"))
     assert gzip.decompress(reply.body) == data
+
+
+# --- one description of everything ------------------------------------------------------------------------------------
+
+
+class Described(Upstream):
+    """An upstream with a description of its own."""
+
+    def __init__(self, document, port=0):
+        super().__init__(port=port)
+        body = json.dumps(document).encode()
+        handler = self.server.RequestHandlerClass
+        plain = handler.do_GET
+
+        def answer(self):
+            if self.path == "/docs.json":
+                return self.reply(body, Content_Type="application/json")
+            return plain(self)
+
+        handler.do_GET = answer
+
+
+def description(name, *paths):
+    return {"openapi": "3.1.0", "info": {"title": name, "version": "1"}, "paths": {
+        p: {"get": {"operationId": "list", "tags": ["things"],
+                    "responses": {"200": {"description": "ok", "content": {"application/json": {
+                        "schema": {"$ref": "#/components/schemas/Thing"}}}}}}} for p in paths},
+        "components": {"schemas": {"Thing": {"type": "string", "title": name}}}}
+
+
+def services_of(document):
+    return {s["name"]: s["state"] for s in document["x-nexus-services"]}
+
+
+def test_descriptions_of_the_services_behind_become_one(start):
+    a, b = Described(description("a", "/v1/items/{id}", "/internal")), Described(description("b", "/b/x", "/b/x/{y}"))
+    g = start({"a": up(a, openapi="/docs.json"), "b": up(b, openapi="/docs.json")},
+              [{"prefix": "/shop", "strip_prefix": "/shop", "add_prefix": "/v1", "upstream": "a"},
+               {"prefix": "/b", "upstream": "b", "methods": ["GET"]}], {"NEXUS_GATEWAY_DOCS_MS": "500"})
+
+    def document():
+        return g.call("GET", "/api/openapi.json").json
+
+    def states(**wanted):
+        return lambda: {**services_of(d := document()), "gateway": ""} == {"gateway": "", **wanted} and d
+
+    d = wait_for(lambda: "x-nexus-services" in document() and states(a="current", b="current")(), 15, "both descriptions")
+    assert "/shop/items/{id}" in d["paths"] and "/b/x" in d["paths"] and "/b/x/{y}" in d["paths"]
+    assert not [p for p in d["paths"] if "internal" in p or p.startswith("/v1")]
+    assert "/health" in d["paths"]  # the gateway's own
+    first, second = d["paths"]["/shop/items/{id}"]["get"], d["paths"]["/b/x"]["get"]
+    assert (first["operationId"], second["operationId"]) == ("list", "b_list")
+    assert (first["tags"], second["tags"]) == (["things"], ["b_things"])
+    for operation, name in ((first, "Thing"), (second, "b_Thing")):
+        assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"] == f"#/components/schemas/{name}"
+        assert d["components"]["schemas"][name]["type"] == "string"
+    # one goes: its part stays, marked; it comes back
+    b.close()
+    d = wait_for(states(a="current", b="stale"), 15, "the mark")
+    assert d["paths"]["/b/x"]["get"]["x-nexus-stale"] is True and "b is not reachable" in d["info"]["description"]
+    assert "x-nexus-stale" not in d["paths"]["/shop/items/{id}"]["get"]
+    again = Described(description("b", "/b/new"), b.port)
+    d = wait_for(states(a="current", b="current"), 15, "its return")
+    assert "/b/new" in d["paths"] and "/b/x" not in d["paths"]
+    # the routes change, and with them what is shown
+    g.write({"upstreams": {"a": up(a, openapi="/docs.json")}, "routes": [{"prefix": "/internal", "upstream": "a"}]})
+    d = wait_for(states(a="current"), 15, "the new routes")
+    assert "/internal" in d["paths"] and "/b/new" not in d["paths"]
+    for u in (a, again):
+        u.close()
+
+
+def test_the_whole_topology_is_described_at_the_gateway(tmp_path):
+    with Topology(tmp_path, ["backend", "notification", "gateway"]) as t:
+        d = wait_for(lambda: (d := t.call("GET", "/api/openapi.json").json).get("x-nexus-services")
+                     and services_of(d).get("backend") == services_of(d).get("notification") == "current" and d, 20)
+        assert services_of(d)["analytics"] == "unknown" and "analytics is not reachable" in d["info"]["description"]
+        assert "post" in d["paths"]["/api/v1/orders"] and "post" in d["paths"]["/api/v1/notifications"]
+        ids = [o["operationId"] for p in d["paths"].values() for o in p.values() if "operationId" in o]
+        assert len(ids) == len(set(ids)) > 20
+        assert list(d["components"]["schemas"]) and not [p for p in d["paths"] if p.startswith("/admin/")
+                                                          and d["paths"][p].get("x-nexus-service") == "backend"]
+        refs = set(re.findall(r'"\$ref": ?"#/components/(\w+)/([^"]+)"', json.dumps(d)))
+        assert refs and all(name in d["components"][kind] for kind, name in refs)
+        page = t.call("GET", "/api/docs")
+        assert page.status == 200 and "script-src 'self'" in page.header("Content-Security-Policy")
+        catalog = t.call("GET", "/.well-known/api-catalog")
+        assert catalog.status == 200 and catalog.header("Content-Type").startswith("application/linkset+json")
+        assert 'rel="api-catalog"' in catalog.header("Link")
+        link = catalog.json["linkset"][0]
+        assert link["service-desc"][0]["href"].endswith("/api/openapi.json") and link["service-doc"][0]["href"].endswith("/api/docs")
+        assert t.call("GET", "/.well-known/jwks.json").json["keys"]

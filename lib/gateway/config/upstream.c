@@ -29,6 +29,7 @@ static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_up
         CALL("discovery", nexus__gw_load_discovery, nexus__gw_upstream_conf, discovery),
         CALL("tls", nexus__gw_load_tls, nexus__gw_upstream_conf, tls),
         CALL("protocol", nexus__gw_load_protocol, nexus__gw_upstream_conf, protocol),
+        ROW("openapi", TEXT, nexus__gw_upstream_conf, openapi, 0, 0),
         CALL("balance", nexus__gw_load_balance, nexus__gw_upstream_conf, balance),
         CALL("slow_start", nexus__gw_load_slow_start, nexus__gw_upstream_conf, balance),
         CALL("timeouts_ms", nexus__gw_load_timeouts, nexus__gw_upstream_conf, timeouts),
@@ -53,6 +54,8 @@ static nexus_status load_upstream(nexus__loader *l, uint32_t value, nexus__gw_up
     u->pool_idle_ms = 60000;
     u->pool_max_age_ms = 3600000;
     nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), u);
+    if (!status && u->openapi.n && u->openapi.p[0] != '/')
+        return nexus__loader_fail(l, value, "\"openapi\" is the path of a description: it begins with \"/\"");
     if (status)
         return status;
     bool discovered = u->discovery.srv.n > 0 || u->discovery.registry.n > 0;

@@ -77,6 +77,7 @@ const operationBlock = (path, method, operation, shared) => {
   const block = el('details', { id: operation.operationId ?? `${method} ${path}` });
   const head = el('summary', {}, el('span', { class: `method ${method}` }, method.toUpperCase()), el('code', {}, path),
     operation.security?.length ? el('span', { class: 'lock', title: 'needs a bearer token' }, 'token') : null,
+    operation['x-nexus-stale'] ? el('span', { class: 'lock', title: 'the service is not reachable now; this is the last that is known' }, 'stale') : null,
     el('span', { class: 'what' }, operation.summary ?? ''));
   const body = el('div', { class: 'body' }, operation.description ? el('p', {}, operation.description) : null, parameters(params) || null);
   for (const [type, media] of Object.entries(operation.requestBody?.content ?? {})) body.append(schemaBlock(`Body: ${type}`, media.schema) ?? '');

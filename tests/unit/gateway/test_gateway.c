@@ -81,3 +81,37 @@ Test(gateway, closes_while_loops_run, .init = open_both, .fini = close_both)
     for (int i = 0; i < 50; i++)
         cr_assert_eq(nexus_gateway_load(gateway, "r", nexus__slice_c(routes)), 0);
 }
+
+static const char prefixed[] =
+    "{\"upstreams\":{\"a\":{\"targets\":[\"http://127.0.0.1:1\"]},\"b\":{\"targets\":[\"http://127.0.0.1:2\"]}},\"routes\":["
+    "{\"prefix\":\"/shop\",\"strip_prefix\":\"/shop\",\"add_prefix\":\"/v1\",\"upstream\":\"a\"},"
+    "{\"path\":\"/users/{id:uuid}\",\"methods\":[\"GET\"],\"upstream\":\"b\"},"
+    "{\"host\":\"*.example.com\",\"prefix\":\"/h\",\"upstream\":\"b\"},{\"prefix\":\"/\",\"upstream\":\"b\",\"methods\":[\"POST\"]}]}";
+
+static void found(const char *upstream, const char *method, const char *path, const char *expected)
+{
+    char out[100];
+    nexus_status status = nexus_gateway_public_path(gateway, upstream, method, nexus__slice_c(path), out, sizeof out);
+    cr_assert_eq(status, expected ? NEXUS_OK : NEXUS_ENOTFOUND, "%s of %s: %d", path, upstream, status);
+    if (expected)
+        cr_assert_str_eq(out, expected);
+}
+
+Test(gateway, finds_where_clients_reach_a_path, .init = open_both, .fini = close_both)
+{
+    char small[4];
+    found("a", "GET", "/v1/x", NULL);
+    cr_assert_eq(nexus_gateway_load(gateway, "r", nexus__slice_c(prefixed)), 0, "%s", nexus_error_message());
+    found("a", "GET", "/v1/orders/{id}", "/shop/orders/{id}");
+    found("a", "GET", "/v1", "/shop");
+    found("a", "GET", "/v2/orders", NULL);
+    found("a", "GET", "/v1x", NULL);
+    found("b", "GET", "/users/{id}", "/users/{id}");
+    found("b", "DELETE", "/users/{id}", NULL);
+    found("b", "GET", "/h/{x}", "/h/{x}");
+    found("b", "GET", "/elsewhere", NULL);
+    found("b", "POST", "/elsewhere", "/elsewhere");
+    found("b", "POST", "/shop/x", NULL);
+    found("c", "GET", "/v1/x", NULL);
+    cr_assert_eq(nexus_gateway_public_path(gateway, "a", "GET", NEXUS_S("/v1/x"), small, sizeof small), NEXUS_ETOOBIG);
+}
