@@ -25,10 +25,12 @@ static bool fill(nexus_slice path, const char *sample, char out[static PATH_BYTE
     return true;
 }
 
-/* Before prefixes were changed; false: this route makes no such path. */
+/* Before prefixes were changed; false: this route makes no such path. What a pattern puts together is not taken apart. */
 static bool before(const nexus__gw_route_conf *conf, nexus_slice path, char out[static PATH_BYTES], size_t *n)
 {
-    nexus_slice add = conf->add_prefix, strip = conf->strip_prefix;
+    nexus_slice add = conf->rewrite.add, strip = conf->rewrite.strip;
+    if (conf->rewrite.to.count)
+        return false;
     if (add.n) {
         if (!nexus__slice_starts(path, add) || (path.n > add.n && path.p[add.n] != '/' && add.p[add.n - 1] != '/'))
             return false;
@@ -42,10 +44,10 @@ static bool before(const nexus__gw_route_conf *conf, nexus_slice path, char out[
 }
 
 /* Whether requests to it take this very route. */
-static bool leads(const nexus__snapshot *s, const nexus__gw_route *route, nexus_slice template, uint32_t method)
+static bool leads(const nexus__gw_config *config, const nexus__gw_route_conf *route, nexus_slice template, uint32_t method)
 {
     static const char *const samples[] = {"0", "00000000-0000-0000-0000-000000000000", "x"};
-    nexus_slice host = route->conf->host;
+    nexus_slice host = route->host;
     char path[PATH_BYTES], name[300];
     nexus_router_match m;
     size_t n;
@@ -55,7 +57,7 @@ static bool leads(const nexus__snapshot *s, const nexus__gw_route *route, nexus_
     }
     for (size_t i = 0; i < sizeof samples / sizeof *samples; i++)
         if (fill(template, samples[i], path, &n) &&
-            nexus_router_find(s->router, host, nexus__slice(path, n), method, NULL, NULL, &m) == NEXUS_OK &&
+            nexus_router_find(config->router, host, nexus__slice(path, n), method, NULL, NULL, &m) == NEXUS_OK &&
             m.value == route)
             return true;
     return false;
@@ -70,9 +72,10 @@ nexus_status nexus_gateway_public_path(nexus_gateway *g, const char *upstream, c
     nexus__snapshot *s = nexus__snapshot_current(g);
     nexus_status status = NEXUS_ENOTFOUND;
     for (uint32_t i = 0; s && i < s->config->routes.count && status == NEXUS_ENOTFOUND; i++) {
-        const nexus__gw_route *route = &s->routes[i];
-        if (!nexus__slice_eq_c(route->conf->upstream, upstream) || !before(route->conf, path, text, &n) ||
-            !leads(s, route, nexus__slice(text, n), bit))
+        const nexus__gw_route_conf *route = &s->config->routes.items[i];
+        if (route->upstream_index == NEXUS__GW_NO_UPSTREAM ||
+            !nexus__slice_eq_c(s->config->upstreams.items[route->upstream_index].name, upstream) ||
+            !before(route, path, text, &n) || !leads(s->config, route, nexus__slice(text, n), bit))
             continue;
         status = n < cap ? NEXUS_OK : NEXUS_ETOOBIG;
         if (!status)
