@@ -71,11 +71,14 @@ Test(outline, tells_what_differs)
     cr_assert_eq(nexus__outline_read(&to, NEXUS_S("{\"routes\":[{\"id\":\"b\",\"n\":2},{\"id\":\"c\"}]}"), NULL), 0);
     nexus__json_writer w = nexus__json_writer_on(&buf);
     nexus__outline_diff(&o, &to, &w);
-    cr_assert_str_eq(nexus__buf_take(&buf, &(size_t){0}),
+    size_t n;
+    char *said = nexus__buf_take(&buf, &n);
+    cr_assert_str_eq(said,
                      "[{\"change\":\"changed\",\"collection\":\"routes\",\"id\":\"b\",\"from\":{\"id\":\"b\",\"n\":1},"
                      "\"to\":{\"id\":\"b\",\"n\":2}},"
                      "{\"change\":\"added\",\"collection\":\"routes\",\"id\":\"c\",\"to\":{\"id\":\"c\"}},"
                      "{\"change\":\"removed\",\"collection\":\"routes\",\"id\":\"a\",\"from\":{\"id\":\"a\"}}]");
+    nexus__free(NULL, said);
     nexus__outline_free(&o);
     nexus__outline_free(&to);
 }

@@ -177,7 +177,7 @@ Test(service, exporters_that_are_not_built_are_refused)
 {
     char variable[96];
     snprintf(variable, sizeof variable, "NEXUS_STATE_DIR=%s", state);
-    const char *const env[] = {variable, "NEXUS_ENV=development", "NEXUS_OTLP_URL=http://127.0.0.1:4318", NULL};
+    const char *const env[] = {variable, "NEXUS_ENV=development", "NEXUS_SENTRY_DSN=https://key@127.0.0.1/1", NULL};
     nexus_settings_opts opts = NEXUS_SETTINGS_OPTS_INIT;
     opts.program = "test";
     opts.env = env;
