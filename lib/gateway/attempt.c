@@ -46,12 +46,12 @@ static void breaker_turned(nexus__target *t, int32_t state)
 }
 
 /* Gives back the pass of the target's breaker. */
-static void give_pass(nexus__call *call, nexus__target *t, int32_t outcome)
+static void give_pass(nexus__call *call, nexus__target *t, int32_t outcome, int64_t now)
 {
     if (!call->pass)
         return;
     int32_t state =
-        nexus__breaker_done(&t->load.breaker, &conf_of(call)->balance.breaker.rule, call->pass, outcome, now_of(call));
+        nexus__breaker_done(&t->load.breaker, &conf_of(call)->balance.breaker.rule, call->pass, outcome, now);
     call->pass = 0;
     if (state >= 0)
         breaker_turned(t, state);
@@ -59,10 +59,11 @@ static void give_pass(nexus__call *call, nexus__target *t, int32_t outcome)
 
 void nexus__call_judge(nexus__call *call, nexus__target *t, int32_t outcome)
 {
+    int64_t now = now_of(call);
     call->outcome = outcome;
-    give_pass(call, t, outcome);
+    give_pass(call, t, outcome, now);
     if (outcome != NEXUS_BREAKER_IGNORED)
-        nexus__target_learn(t, outcome == NEXUS_BREAKER_FAILED, call->began, now_of(call));
+        nexus__target_learn(t, outcome == NEXUS_BREAKER_FAILED, call->began, now);
 }
 
 /* --- the end of all tries ----------------------------------------------------------------------------------------- */
@@ -83,7 +84,8 @@ static void count_active(nexus__pool *pool, int by)
 void nexus__call_end_try(nexus__call *call, bool reuse)
 {
     nexus__uplink *conn = call->conn;
-    give_pass(call, conn->at->target, NEXUS_BREAKER_IGNORED);
+    if (call->pass)
+        give_pass(call, conn->at->target, NEXUS_BREAKER_IGNORED, now_of(call));
     nexus__load_end(&conn->at->target->load);
     call->conn = NULL;
     if (reuse && conn->out.len == 0)
@@ -264,8 +266,8 @@ static nexus_slice role_text(nexus__call *call)
 static bool understands_trailers(const nexus__call *call, const nexus__http_head *head)
 {
     const nexus__http_field *te = call->conn->carrier ? nexus__http_first(head, NEXUS__HTTP_TE) : NULL;
-    return te && nexus__http_list_has(nexus__http_field_value(te, nexus__exchange_base(call->request)),
-                                      NEXUS_S("trailers"));
+    return te &&
+           nexus__http_list_has(nexus__http_field_value(te, nexus__exchange_base(call->request)), NEXUS_S("trailers"));
 }
 
 static void write_head(nexus__call *call, nexus__buf *out)
@@ -394,7 +396,7 @@ static nexus_status connect_to(nexus__call *call, nexus__pool_target *at, int64_
     nexus_status status = kept ? NEXUS_OK : nexus__uplink_open(&conn, call->pool, at, call->upgrade);
     call->pass = pass;
     if (status == NEXUS_ELIMIT) {
-        give_pass(call, t, NEXUS_BREAKER_IGNORED);
+        give_pass(call, t, NEXUS_BREAKER_IGNORED, now);
         return status;
     }
     begin_try(call, at, conn, now);

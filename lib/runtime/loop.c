@@ -11,7 +11,8 @@
 #include "base/status.h"
 #include "runtime/internal.h"
 
-static _Thread_local nexus__thread_role role;
+static _Thread_local nexus__thread_role role
+    __attribute__((tls_model("initial-exec"))); /* asked dozens of times a request */
 
 nexus__thread_role *nexus__thread_role_get(void)
 {
