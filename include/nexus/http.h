@@ -104,6 +104,8 @@ typedef struct nexus_server_opts {
     size_t header_count;
     const nexus_memory *memory; /**< borrowed until close; NULL = none. From 80 % of its cap on connections end after their
                                      answer, from 90 % new requests are 503 with Retry-After, from 95 % nothing is accepted */
+    bool proxy_protocol; /**< connections from trusted_proxies begin with a header of the PROXY protocol, version 2,
+                              which names the client (others are closed); from anybody else it earns nothing */
     /* HTTP/2: on TLS by ALPN, else when the client begins with its preface. What follows holds for each connection. */
     bool http2_off;                     /**< only HTTP/1.1 is spoken */
     uint32_t http2_streams_max;         /**< requests at a time, more are refused; 0 = 100 */

@@ -86,6 +86,8 @@ static void open_conn(nexus__shard *shard, int fd, const struct sockaddr_in6 *pe
     c->fd = fd;
     c->state = c->tls ? NEXUS__CONN_HANDSHAKE : NEXUS__CONN_FIRST;
     c->peer = ip;
+    if (s->opts.proxy_protocol && nexus__server_trusts(s, &c->peer))
+        c->state = NEXUS__CONN_PROXY;
     nexus__buf_init(&c->out, s->alloc, 0);
     nexus__timeout_init(&c->timeout, nexus__conn_on_timeout);
     nexus__list_push(&shard->conns, &c->node);
@@ -94,7 +96,8 @@ static void open_conn(nexus__shard *shard, int fd, const struct sockaddr_in6 *pe
         nexus__conn_close(c);
         return;
     }
-    nexus__timeout_set(&c->timeout, shard->loop, c->tls ? s->opts.head_timeout_ms : s->opts.idle_timeout_ms);
+    bool hurry = c->state != NEXUS__CONN_FIRST;
+    nexus__timeout_set(&c->timeout, shard->loop, hurry ? s->opts.head_timeout_ms : s->opts.idle_timeout_ms);
 }
 
 void nexus__conn_accept(nexus__watch *watch, uint32_t ready)

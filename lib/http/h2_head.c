@@ -56,9 +56,8 @@ static int pseudo(nexus__h2_head *d, nexus_slice name, nexus_slice value)
 
 /* --- fields ------------------------------------------------------------------------------------------------------- */
 
-static int add(nexus__h2_head *d, nexus_slice name, nexus_slice value)
+static int add(nexus__h2_head *d, enum nexus__http_name id, nexus_slice name, nexus_slice value)
 {
-    uint32_t at = (uint32_t)d->lines->len;
     char *p = nexus__buf_reserve(d->lines, name.n + value.n + 4);
     if (!p || d->head->field_count >= NEXUS__HTTP_FIELDS_MAX) {
         d->error = NEXUS__HTTP_TOO_MANY_FIELDS;
@@ -70,8 +69,9 @@ static int add(nexus__h2_head *d, nexus_slice name, nexus_slice value)
         memcpy(p + name.n + 2, value.p, value.n);
     memcpy(p + name.n + 2 + value.n, "\r\n", 2);
     d->lines->len += name.n + value.n + 4;
+    name.p = p;
     value.p = p + name.n + 2;
-    if (!nexus__http_head_field(d->head, d->lines->p, at, name.n, value, value) && !d->error)
+    if (!nexus__http_head_field(d->head, d->lines->p, name, id, value, value) && !d->error)
         d->error = d->head->error;
     return 0;
 }
@@ -83,15 +83,15 @@ static int begin_fields(nexus__h2_head *d)
     if (!(d->seen & AUTHORITY))
         return 0;
     nexus__buf_reserve(d->lines, d->authority_len + 8u); /* so that what is copied from does not move */
-    return add(d, NEXUS_S("host"), (nexus_slice){d->lines->p + d->authority, d->authority_len});
+    return add(d, NEXUS__HTTP_HOST, NEXUS_S("host"), (nexus_slice){d->lines->p + d->authority, d->authority_len});
 }
 
 static bool well_formed(nexus_slice name, nexus_slice value)
 {
     for (size_t i = 0; i < name.n; i++)
-        if (name.p[i] >= 'A' && name.p[i] <= 'Z')
+        if (!nexus__char_is(name.p[i], NEXUS__CHAR_TOKEN) || (name.p[i] >= 'A' && name.p[i] <= 'Z'))
             return false;
-    return name.n <= UINT16_MAX && nexus__http_is_token(name) && nexus__http_is_value(value);
+    return name.n && name.n <= UINT16_MAX && nexus__http_is_value(value);
 }
 
 /* What only a connection of HTTP/1.1 has (RFC 9113 8.2.2). */
@@ -111,7 +111,7 @@ static bool of_connection(enum nexus__http_name id)
 
 static void crumb(nexus__h2_head *d, nexus_slice value)
 {
-    if (d->crumbs->len)
+    if (d->crumbs->len && value.n)
         nexus__buf_append(d->crumbs, "; ", 2);
     nexus__buf_slice_append(d->crumbs, value);
 }
@@ -148,7 +148,7 @@ int nexus__h2_head_field(nexus__h2_head *d, nexus_slice name, nexus_slice value)
             d->error = NEXUS__HTTP_BAD_HOST;
         return 0;
     }
-    return add(d, name, value);
+    return add(d, id, name, value);
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -191,7 +191,7 @@ int nexus__h2_head_end(nexus__h2_head *d, bool end)
     if (!d->plain)
         begin_fields(d);
     if (d->crumbs->len)
-        add(d, NEXUS_S("cookie"), nexus__buf_slice(d->crumbs));
+        add(d, NEXUS__HTTP_COOKIE, NEXUS_S("cookie"), nexus__buf_slice(d->crumbs));
     nexus__buf_append(d->lines, "\r\n", 2);
     h->bytes = (uint32_t)d->lines->len;
     h->minor = 1;
@@ -208,6 +208,14 @@ int nexus__h2_head_end(nexus__h2_head *d, bool end)
 
 /* --- fields to send ------------------------------------------------------------------------------------------------ */
 
+static bool stays_here(nexus_slice name)
+{
+    if (!strchr("cktpuCKTPU", name.p[0]) || name.n > 17)
+        return false;
+    enum nexus__http_name id = nexus__http_name_find(name);
+    return of_connection(id) || id == NEXUS__HTTP_TE;
+}
+
 size_t nexus__h2_fields(char *lines, size_t n, nexus__h2_put_fn *put, void *to)
 {
     size_t count = 0;
@@ -220,8 +228,7 @@ size_t nexus__h2_fields(char *lines, size_t n, nexus__h2_put_fn *put, void *to)
         nexus_slice name = {line.p, colon}, value = nexus__slice_trim(nexus__slice_from(line, colon + 1));
         if (value.n && value.p[value.n - 1] == '\r')
             value = nexus__slice_trim((nexus_slice){value.p, value.n - 1});
-        enum nexus__http_name id = nexus__http_name_find(name);
-        if (of_connection(id) || id == NEXUS__HTTP_TE)
+        if (stays_here(name))
             continue;
         char *p = lines + (name.p - lines);
         for (size_t i = 0; i < name.n; i++)

@@ -392,6 +392,7 @@ static void on_tick(nexus__timeout *timeout)
     }
     if (h->open)
         nexus__timeout_set(&h->tick, h->conn->shard->loop, TICK_MS);
+    h->conn->readable = true; /* a reset behind bytes comes without a hang-up, and after a short read nobody asks again */
     nexus__h2_wake(h);
 }
 

@@ -224,14 +224,13 @@ static bool known_field(nexus__http_head *h, enum nexus__http_name id, nexus_sli
     }
 }
 
-bool nexus__http_head_field(nexus__http_head *h, const char *p, uint32_t name, size_t name_len, nexus_slice value,
-                            nexus_slice raw)
+bool nexus__http_head_field(nexus__http_head *h, const char *p, nexus_slice name, enum nexus__http_name id,
+                            nexus_slice value, nexus_slice raw)
 {
-    enum nexus__http_name id = nexus__http_name_find((nexus_slice){p + name, name_len});
     if (id && !known_field(h, id, value, raw))
         return false;
-    h->fields[h->field_count++] = (nexus__http_field){.name = name,
-                                                      .name_len = (uint16_t)name_len,
+    h->fields[h->field_count++] = (nexus__http_field){.name = (uint32_t)(name.p - p),
+                                                      .name_len = (uint16_t)name.n,
                                                       .value = (uint32_t)(value.p - p),
                                                       .value_len = (uint32_t)value.n,
                                                       .id = (uint16_t)id};
@@ -255,7 +254,8 @@ static bool field_line(nexus__http_head *h, const nexus__http_limits *limits, co
     size_t good = nexus__chars_value_span(raw.p, raw.n);
     if (good != raw.n)
         return refuse(h, raw.p[good] == '\r' ? NEXUS__HTTP_BARE_CR_LF : NEXUS__HTTP_BAD_FIELD);
-    return nexus__http_head_field(h, p, from, name_len, nexus__slice_trim(raw), raw);
+    nexus_slice name = {p + from, name_len};
+    return nexus__http_head_field(h, p, name, nexus__http_name_find(name), nexus__slice_trim(raw), raw);
 }
 
 /* --- the end of the head ----------------------------------------------------------------------------------------- */

@@ -10,9 +10,9 @@
  * point into, and is released when it is answered.
  *
  * States of a connection (step functions in serve.c):
- *   (HANDSHAKE ->) FIRST -> HEAD -> BODY -> WAIT -> (DISCARD ->) HEAD … -> CLOSING -> (LINGER ->) closed
+ *   (PROXY ->) (HANDSHAKE ->) FIRST -> HEAD -> BODY -> WAIT -> (DISCARD ->) HEAD … -> CLOSING -> (LINGER ->) closed
  *   (HANDSHAKE ->) FIRST -> H2 -> CLOSING -> (LINGER ->) closed
- * FIRST: the first bytes tell HTTP/2 from HTTP/1.1. HEAD: reading a head (or idle). BODY: collecting a whole body. WAIT: a filter or handler has the request; a streamed
+ * PROXY: a header that tells who the client is. FIRST: the first bytes tell HTTP/2 from HTTP/1.1. HEAD: reading a head (or idle). BODY: collecting a whole body. WAIT: a filter or handler has the request; a streamed
  * body is read and a reply may be written meanwhile. DISCARD: answered, the rest of its body is skipped. CLOSING: the
  * last bytes are being sent. LINGER: our side is shut down, what still comes is thrown away so that the peer can read
  * our answer before a reset reaches it.
@@ -47,6 +47,7 @@ enum {
 };
 
 enum nexus__conn_state {
+    NEXUS__CONN_PROXY,
     NEXUS__CONN_HANDSHAKE,
     NEXUS__CONN_FIRST,
     NEXUS__CONN_HEAD,
@@ -363,6 +364,7 @@ static inline bool nexus__request_alive(const nexus_request *r)
 nexus_request *nexus__request_take(nexus__shard *shard, nexus__conn *c); /* NULL: out of memory */
 void nexus__request_release(nexus_request *r);
 void nexus__request_free(nexus_request *r);
+bool nexus__server_trusts(const void *server, const nexus__ip *ip); /* is it one of trusted_proxies? */
 
 /* --- reply.c ----------------------------------------------------------------------------------------------------- */
 

@@ -150,9 +150,10 @@ const nexus__http_field *nexus__http_find(const nexus__http_head *head, const ch
 
 /* Of a request whose method stands at head->start and whose target at head->target, until `end`. False: head->error. */
 bool nexus__http_head_target(nexus__http_head *head, const char *p, uint32_t end);
-/* One more field, well formed, while there is room (NEXUS__HTTP_FIELDS_MAX); raw is all that followed the colon. */
-bool nexus__http_head_field(nexus__http_head *head, const char *p, uint32_t name, size_t name_len, nexus_slice value,
-                            nexus_slice raw);
+/* One more field, well formed, while there is room (NEXUS__HTTP_FIELDS_MAX); id is that of its name, raw all that followed
+ * the colon. */
+bool nexus__http_head_field(nexus__http_head *head, const char *p, nexus_slice name, enum nexus__http_name id,
+                            nexus_slice value, nexus_slice raw);
 /* Host is there, a host, and the target's authority. */
 bool nexus__http_head_host(nexus__http_head *head, const nexus__http_limits *limits, const char *p);
 

@@ -222,7 +222,7 @@ const nexus_route *nexus_request_route(const nexus_request *r)
 
 /* --- who asked --------------------------------------------------------------------------------------------------- */
 
-static bool trusted(const void *server, const nexus__ip *ip)
+bool nexus__server_trusts(const void *server, const nexus__ip *ip)
 {
     const nexus_server *s = server;
     for (size_t i = 0; i < s->trusted_count; i++)
@@ -233,7 +233,7 @@ static bool trusted(const void *server, const nexus__ip *ip)
 
 bool nexus__exchange_trusted(const nexus_request *r)
 {
-    return trusted(r->shard->server, &r->peer);
+    return nexus__server_trusts(r->shard->server, &r->peer);
 }
 
 void nexus_request_remote_ip(const nexus_request *request, nexus_slice *out)
@@ -242,8 +242,8 @@ void nexus_request_remote_ip(const nexus_request *request, nexus_slice *out)
     if (!r->ip_len) {
         nexus__ip ip = r->peer;
         bool told = r->base && (r->head.first[NEXUS__HTTP_X_FORWARDED_FOR] || r->head.first[NEXUS__HTTP_FORWARDED]);
-        if (told && trusted(r->shard->server, &ip))
-            nexus__forwarded_resolve(&r->head, r->base, trusted, r->shard->server, &ip);
+        if (told && nexus__server_trusts(r->shard->server, &ip))
+            nexus__forwarded_resolve(&r->head, r->base, nexus__server_trusts, r->shard->server, &ip);
         r->ip_len = (uint8_t)nexus__ip_format(&ip, r->ip);
     }
     *out = (nexus_slice){r->ip, r->ip_len};
@@ -267,7 +267,7 @@ void nexus_request_id(const nexus_request *request, nexus_slice *out)
     if (!r->id_len) {
         const nexus__http_field *f = r->base ? nexus__http_first(&r->head, NEXUS__HTTP_X_REQUEST_ID) : NULL;
         nexus_slice given = f ? nexus__http_field_value(f, r->base) : (nexus_slice){NULL, 0};
-        if (is_id(given) && trusted(r->shard->server, &r->peer)) {
+        if (is_id(given) && nexus__server_trusts(r->shard->server, &r->peer)) {
             memcpy(r->id, given.p, given.n);
             r->id_len = (uint8_t)given.n;
         } else {

@@ -3,9 +3,11 @@
  * made meanwhile are put together and leave in one send. Nothing here is called recursively: whatever a filter or handler
  * does to its request is seen by the run that called it.
  */
+#include <errno.h>
 #include <sys/socket.h>
 
 #include "http/internal.h"
+#include "http/proxy_protocol.h"
 
 enum { BACKLOG_MAX = 65536 }; /* unsent bytes above which pipelined requests have to wait */
 
@@ -394,6 +396,24 @@ static bool step_linger(nexus__conn *c)
     return more && c->state != NEXUS__CONN_CLOSED;
 }
 
+/* Looked at before it is taken: TLS begins right behind it. */
+static bool step_proxy(nexus__conn *c)
+{
+    char head[NEXUS__PROXY_V2_MAX];
+    ssize_t n = recv(c->fd, head, sizeof head, MSG_PEEK);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    int32_t used = n > 0 ? nexus__proxy_v2_parse(head, (size_t)n, &c->peer) : -1;
+    if (used == 0)
+        return false; /* the next bytes are told of */
+    if (used < 0 || recv(c->fd, head, (size_t)used, 0) != used) {
+        nexus__conn_close(c);
+        return false;
+    }
+    c->state = c->tls ? NEXUS__CONN_HANDSHAKE : NEXUS__CONN_FIRST;
+    return true;
+}
+
 static bool step_handshake(nexus__conn *c)
 {
     int done = nexus__tls_handshake(c->tls);
@@ -427,6 +447,8 @@ static bool step(nexus__conn *c)
         return step_closing(c);
     case NEXUS__CONN_LINGER:
         return step_linger(c);
+    case NEXUS__CONN_PROXY:
+        return step_proxy(c);
     case NEXUS__CONN_HANDSHAKE:
         return step_handshake(c);
     case NEXUS__CONN_FIRST:

@@ -600,7 +600,7 @@ static void drain_conn(nexus__conn *c)
     nexus_request *r = c->request;
     if (c->h2) {
         nexus__h2_drain(c);
-    } else if (c->state == NEXUS__CONN_HANDSHAKE || c->state == NEXUS__CONN_FIRST ||
+    } else if (c->state <= NEXUS__CONN_FIRST ||
         (c->state == NEXUS__CONN_HEAD && c->in_len == c->in_at && !nexus__conn_unsent(c))) {
         nexus__conn_close(c);
     } else if (r && r->phase == NEXUS__PHASE_REPLY && r->close_fn) {

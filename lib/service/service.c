@@ -47,6 +47,10 @@ static nexus_status open_server(nexus_service *s)
     opts.body_window_ms = (uint32_t)nexus_settings_int(s->host->settings, "body_window_ms");
     opts.idle_timeout_ms = (uint32_t)nexus_settings_int(s->host->settings, "idle_timeout_ms");
     opts.connections_max = (uint32_t)nexus_settings_int(s->host->settings, "connections_max");
+    opts.proxy_protocol = nexus_settings_bool(s->host->settings, "proxy_protocol");
+    opts.http2_off = !nexus_settings_bool(s->host->settings, "http2");
+    opts.http2_streams_max = (uint32_t)nexus_settings_int(s->host->settings, "http2_streams_max");
+    opts.http2_resets_max = (uint32_t)nexus_settings_int(s->host->settings, "http2_resets_max");
     opts.headers = headers;
     opts.header_count = sizeof headers / sizeof headers[0];
     return nexus_server_open(&s->server, s->host->runtime, &opts);

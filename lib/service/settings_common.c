@@ -31,6 +31,14 @@ static const nexus_setting rows[] = {
     {"trusted_proxies", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "CIDRs, parted by commas, of the proxies whose X-Forwarded-For, Forwarded and X-Request-Id are believed; none: "
      "nobody. Unset: this machine in development, nobody in production."},
+    {"proxy_protocol", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
+     "Connections from trusted_proxies begin with a header of the PROXY protocol, version 2, that names the client; from "
+     "others it earns nothing."},
+    {"http2", NEXUS_SETTING_BOOL, "true", 0, 0, NULL,
+     "HTTP/2 is spoken: over TLS by ALPN, else with clients that begin with its preface."},
+    {"http2_streams_max", NEXUS_SETTING_INT, "100", 1, 10000, NULL, "Requests at a time on a connection of HTTP/2."},
+    {"http2_resets_max", NEXUS_SETTING_INT, "100", 1, 1000000, NULL,
+     "Requests that a client of HTTP/2 may reset, or make the server reset, in 30 s; then the connection ends."},
     {"write_key", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL,
      "Key that ingestion asks for; unset: $STATE/write.key, made at the first start."},
     {"access_log", NEXUS_SETTING_TEXT, "log", 0, 0, NULL,

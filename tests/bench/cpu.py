@@ -15,6 +15,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HZ = os.sysconf("SC_CLK_TCK")
@@ -122,11 +123,35 @@ def wrk(port, seconds, path, connections, headers):
             "cpu": usage.ru_utime + usage.ru_stime}
 
 
+def h2load(port, seconds, path, connections, headers, streams=100):
+    """The same over HTTP/2 (prior knowledge), that many streams on each connection. Times are of the log that it writes."""
+    with tempfile.NamedTemporaryFile(prefix="nexus-h2load-") as log:
+        command = ["taskset", "-c", "1", "h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", str(seconds),
+                   "--log-file", log.name]
+        for header in headers:
+            command += ["-H", header]
+        run = subprocess.Popen(command + [f"http://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE, text=True)
+        text = run.stdout.read()
+        _, _, usage = os.wait4(run.pid, 0)
+        run.returncode = 0
+        times = sorted(int(line.rsplit(b"\t", 1)[1]) for line in log)
+    requests = int(re.search(r"(\d+) succeeded", text)[1])
+    return {"requests": requests, "rps": requests / seconds, "p99_ms": times[len(times) * 99 // 100] / 1000 if times else 0,
+            "wrong": sum(map(int, re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", text).groups())),
+            "cpu": usage.ru_utime + usage.ru_stime}
+
+
+def load(port, options, seconds=None, headers=()):
+    if options.h2:
+        return h2load(port, seconds or options.seconds, options.path, options.connections, headers)
+    return wrk(port, seconds or options.seconds, options.path, options.connections, headers)
+
+
 def sample(program, behind, options):
     before, others = busy(), sum(sum(cpu_seconds(b.process.pid)) for b in behind)
     user0, system0 = cpu_seconds(program.process.pid)
     start = time.time()
-    r = wrk(program.port, options.seconds, options.path, options.connections, HEADERS if options.headers else [])
+    r = load(program.port, options, headers=HEADERS if options.headers else [])
     took = time.time() - start
     user1, system1 = cpu_seconds(program.process.pid)
     after = busy()
@@ -145,7 +170,7 @@ def measure(programs, behind, options):
     """{name: samples}; programs = {name: Program}."""
     kept, noisy = {n: [] for n in programs}, {n: [] for n in programs}
     for p in programs.values():
-        wrk(p.port, 1, options.path, options.connections, [])
+        load(p.port, options, 1)
     end = time.time() + options.deadline
     while any(len(v) < options.rounds for v in kept.values()) and time.time() < end:
         for name, program in programs.items():
@@ -199,6 +224,7 @@ def add_options(parser):
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--path", default="/", help="/4k for 4 KiB")
     parser.add_argument("--headers", action="store_true", help="ten real header fields")
+    parser.add_argument("--h2", action="store_true", help="HTTP/2, 100 streams on each connection; needs h2load")
     parser.add_argument("--deadline", type=int, default=300, help="seconds for all samples together")
     parser.add_argument("--only", help="peers to run, comma separated")
 
@@ -230,10 +256,10 @@ def write(path, text):
     return path
 
 
-def nginx_static(folder, name, port):
+def nginx_static(folder, name, port, h2=False):
     body = BODY[4096]
     parts = [body[i:i + 1024] for i in range(0, 4096, 1024)]  # nginx's own limit of a token
-    inside = (f"server {{ listen 127.0.0.1:{port}; default_type application/json;\n"
+    inside = (f"server {{ listen 127.0.0.1:{port}{' http2' if h2 else ''}; http2_max_requests 100000000; default_type application/json;\n"
               f" location = /4k {{ set $p0 '{parts[0]}'; return 200 '${{p0}}{''.join(parts[1:])}'; }}\n"
               f" location / {{ return 200 '{BODY[128]}'; }} }}")
     return ["nginx", "-c", write(f"{folder}/{name}.conf", NGINX.format(dir=folder, name=name, inside=inside))]

@@ -1,4 +1,5 @@
-"""CPU per static reply of 128 bytes: libnexus beside nginx `return 200`, haproxy `http-request return`, an h2o file."""
+"""CPU per static reply of 128 bytes: libnexus beside nginx `return 200`, haproxy `http-request return`, an h2o file; with
+--h2 over HTTP/2 beside nghttpd, nginx and h2o."""
 import argparse
 import os
 import sys
@@ -7,14 +8,20 @@ import tempfile
 import cpu
 
 OURS, AGAINST, GOAL = "libnexus", "nginx", 1.0
+AGAINST_H2, GOAL_H2 = "nghttpd", 1.3
 
 
-def commands(folder, server):
+def commands(folder, server, h2):
     """{name: (command, port)} of what is installed."""
     out = {OURS: lambda port: [server, str(port)]}
     if cpu.have("nginx"):
-        out["nginx"] = lambda port: cpu.nginx_static(folder, "nginx", port)
-    if cpu.have("haproxy"):
+        out["nginx"] = lambda port: cpu.nginx_static(folder, "nginx", port, h2)
+    if cpu.have("nghttpd") and h2:
+        os.mkdir(f"{folder}/nghttpd")
+        cpu.write(f"{folder}/nghttpd/index.html", cpu.BODY[128])
+        cpu.write(f"{folder}/nghttpd/4k", cpu.BODY[4096])
+        out["nghttpd"] = lambda port: ["nghttpd", "--no-tls", "-n1", "-d", f"{folder}/nghttpd", str(port)]
+    if cpu.have("haproxy") and not h2:
         small, large = (cpu.write(f"{folder}/{n}.json", cpu.BODY[n]) for n in (128, 4096))
         out["haproxy"] = lambda port: ["haproxy", "-db", "-f", cpu.write(f"{folder}/haproxy.cfg", cpu.HAPROXY + (
             f"frontend f\n  bind 127.0.0.1:{port}\n"
@@ -37,13 +44,15 @@ def main():
     parser.add_argument("--server", required=True, help="the program bench-http")
     cpu.add_options(parser)
     options = parser.parse_args()
-    if not cpu.have("wrk", "taskset"):
-        sys.exit("http.sh: wrk and taskset are needed: apt-get install wrk util-linux")
+    if not cpu.have("h2load" if options.h2 else "wrk", "taskset"):
+        sys.exit("http.sh: wrk (h2load for --h2) and taskset are needed: apt-get install wrk nghttp2-client util-linux")
+    if options.h2:
+        options.connections = min(options.connections, 8)
     programs = {}
     with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
         os.chmod(folder, 0o755)
         try:
-            for name, command in commands(folder, options.server).items():
+            for name, command in commands(folder, options.server, options.h2).items():
                 if not options.only or name in options.only.split(","):
                     port = cpu.free_port()
                     programs[name] = cpu.Program(command(port), port, 0)
@@ -51,8 +60,9 @@ def main():
         finally:
             for program in programs.values():
                 program.stop()
-    met = cpu.report(results, OURS, AGAINST, f"http static {options.path}{' with headers' if options.headers else ''}", GOAL,
-                     options)
+    against, goal = (AGAINST_H2, GOAL_H2) if options.h2 else (AGAINST, GOAL)
+    work = f"http{'2' if options.h2 else ''} static {options.path}{' with headers' if options.headers else ''}"
+    met = cpu.report(results, OURS, against, work, goal, options)
     sys.exit(1 if options.check and not met else 0)
 
 

@@ -374,3 +374,27 @@ def test_drain_says_goodbye_twice_and_finishes_streams(start, upstream):  # noqa
         assert c.outcome(1) == ("status", 200)
         assert c.read() is None
     assert g.server.process.wait(20 * SLOW) == 0
+
+
+# --- who is in front --------------------------------------------------------------------------------------------------
+
+PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([203, 0, 113, 9, 10, 0, 0, 1, 48, 57, 0, 80])
+
+
+def test_proxy_protocol_names_the_client_to_upstream(start, upstream):  # noqa: F811
+    g = start({"a": up(upstream)}, EVERYTHING, {"NEXUS_PROXY_PROTOCOL": "true", "NEXUS_TRUSTED_PROXIES": "127.0.0.0/8"})
+    answer = g.raw(PROXY_V2 + b"GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert {k.lower(): v for k, v in upstream.seen[-1][2].items()}["x-forwarded-for"] == "203.0.113.9"
+    with Connection(g.port, hello=False) as c:
+        c.send(PROXY_V2 + h2.PREFACE + frame(h2.SETTINGS))
+        c.headers(1, request("/x"))
+        assert c.outcome(1) == ("status", 200)
+    assert {k.lower(): v for k, v in upstream.seen[-1][2].items()}["x-forwarded-for"] == "203.0.113.9"
+    assert g.raw(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n") == b""
+
+
+def test_proxy_protocol_from_anybody_earns_nothing(start, upstream):  # noqa: F811
+    g = start({"a": up(upstream)}, EVERYTHING, {"NEXUS_PROXY_PROTOCOL": "true", "NEXUS_TRUSTED_PROXIES": "10.0.0.0/8"})
+    assert g.raw(PROXY_V2 + b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert not any(s[1] == "/x" for s in upstream.seen)
