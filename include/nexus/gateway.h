@@ -51,10 +51,12 @@ typedef struct nexus_gateway_opts {
     const char *dns_servers; /**< asked for names of targets, "127.0.0.1:5353,…"; borrowed until close; NULL = the system's */
     bool development;        /**< upstreams may say "insecure" and are then not verified */
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up; 0 = 1,048,576 */
+    struct nexus_db *db;     /**< counts quotas by the calendar; borrowed until close; NULL: routes files with such quotas are
+                                  refused */
     const char *limit_store; /**< redis://… that counts limits of scope "cluster"; borrowed until close; NULL: routes files
                                   with such limits are refused */
-    uint32_t limit_nodes; /**< gateways that share it: each admits its share while the store is away; 0 = 1 */
-    nexus_log *log; /**< told what limits that are not enforced would refuse; borrowed until close; NULL = nobody */
+    uint32_t limit_nodes;    /**< gateways that share it or the database: each admits its share while they are away; 0 = 1 */
+    nexus_log *log;          /**< told what limits that are not enforced would refuse; borrowed until close; NULL = nobody */
     const struct nexus_key *identity_key; /**< private; signs X-Nexus-Identity of routes with "identity"; borrowed until
                                                close; NULL: such routes files are refused */
     const char *identity_issuer;          /**< of those tokens; borrowed until close; NULL = "nexus-gateway" */

@@ -33,6 +33,8 @@ void nexus__gateway_unref(nexus_gateway *g)
     pthread_cond_destroy(&g->locked.idle);
     pthread_mutex_destroy(&g->locked.mutex);
     pthread_mutex_destroy(&g->load_mutex);
+    pthread_cond_destroy(&g->ledger.idle);
+    pthread_mutex_destroy(&g->ledger.mutex);
     nexus__free(g->alloc, g);
 }
 
@@ -211,6 +213,9 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     pthread_mutex_init(&g->locked.mutex, NULL);
     pthread_cond_init(&g->locked.idle, NULL);
     pthread_mutex_init(&g->load_mutex, NULL);
+    pthread_mutex_init(&g->ledger.mutex, NULL);
+    pthread_cond_init(&g->ledger.idle, NULL);
+    g->ledger.last = &g->ledger.first;
     nexus_client_opts client = NEXUS_CLIENT_OPTS_INIT;
     client.alloc = o.alloc;
     client.user_agent = "nexus-gateway-health/" NEXUS_VERSION;
@@ -296,6 +301,7 @@ typedef struct closing {
 static void close_loop(void *user_data)
 {
     closing *c = user_data;
+    nexus__leases_close(c->home);
     nexus_timer_close(c->home->timer);
     if (c->home == c->home->gateway->loops)
         nexus__health_stop(c->home->gateway);
@@ -335,6 +341,7 @@ void nexus_gateway_close(nexus_gateway *g)
     while (g->locked.busy)
         pthread_cond_wait(&g->locked.idle, &g->locked.mutex);
     pthread_mutex_unlock(&g->locked.mutex);
+    nexus__ledger_wait(g);
     for (uint32_t i = 0; i < g->loop_count; i++)
         nexus_cache_close(g->loops[i].limits.store); /* who waits for it is told on his loop */
     for (uint32_t i = 0; i < g->loop_count; i++) {
@@ -344,6 +351,7 @@ void nexus_gateway_close(nexus_gateway *g)
         nexus__stage_free_scratch(&g->loops[i]);
         nexus__free(g->alloc, g->loops[i].buffer);
     }
+    nexus__ledger_close(g);
     nexus__snapshot_unref(g->locked.current);
     nexus__functions_free(g);
     nexus__registry_free(g->registry);

@@ -26,7 +26,7 @@
 #include <stdatomic.h>
 
 #include "gateway/filter.h"
-#include "gateway/filters/limit.h"
+#include "gateway/filters/limit_lease.h"
 #include "gateway/frames.h"
 #include "gateway/history.h"
 #include "gateway/middleware.h"
@@ -108,6 +108,7 @@ struct nexus_gateway {
     atomic_bool closed;
     nexus_gateway_opts opts;
     nexus_limiter *limits;
+    nexus__ledger ledger;
     nexus_cache_script limit_script; /* once a route has a shared policy */
     atomic_uint_fast64_t evictions_told; /* of the limits, to the metrics */
     nexus_principal *anonymous;         /* once a route takes it */

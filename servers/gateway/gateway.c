@@ -87,6 +87,7 @@ static nexus_status open_gateway(gateway *g)
     opts.dns_servers = *dns ? dns : NULL;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
+    opts.db = nexus_service_db(g->service);
     opts.limit_nodes = (uint32_t)nexus_settings_int(s, "gateway_nodes");
     const char *store = nexus_settings_text(s, "redis_url");
     opts.limit_store = strncmp(store, "redis:", 6) == 0 ? store : NULL;

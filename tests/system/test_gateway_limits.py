@@ -430,3 +430,103 @@ def test_a_shared_limit_without_a_store_is_refused(start, upstream):
     g.write({"version": 1, "upstreams": {"a": up(upstream)}, "routes": limited({"rate": 5, "scope": "cluster"})})
     wait_for(lambda: "without a limit store" in (g.admin("GET", "/admin/v1/status").json["last_error"] or ""), 10, "the refusal")
     assert g.call("GET", "/x").status == 200
+
+
+# --- quotas by the calendar ----------------------------------------------------------------------------------------------
+
+def blast(port, count, connections=8, into=None):
+    """GET /x so often over kept connections; the statuses that came back, also when the gateway dies meanwhile."""
+    statuses = [] if into is None else into
+
+    def run(n):
+        try:
+            with socket.create_connection(("127.0.0.1", port), 10) as s, s.makefile("rb") as f:
+                for _ in range(n):
+                    s.sendall(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+                    status, length = int(f.readline().split()[1]), 0
+                    while (line := f.readline().strip()):
+                        if line.lower().startswith(b"content-length:"):
+                            length = int(line.split(b":")[1])
+                    f.read(length)
+                    statuses.append(status)
+        except (OSError, IndexError):
+            pass
+
+    threads = [threading.Thread(target=run, args=(count // connections,)) for _ in range(connections)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    return statuses
+
+
+def monthly(upstream, quota=500, plan=None, **more):
+    policy = {"name": "monthly", "quota": quota, "window": "month", "key": ["route"], **more}
+    return {"version": 1, "upstreams": {"a": up(upstream)}, "plans": {"p": {"timezone": "Europe/Berlin", "policies": [policy]}},
+            "routes": limited(plan={"default": "p"})}
+
+
+@service_only
+def test_a_monthly_quota_is_counted_for_all_loops_and_survives_a_restart(tmp_path, quick):
+    g = Gateway(tmp_path, monthly(quick))
+    answer = g.call("GET", "/x")
+    assert answer.status == 200 and answer.header("RateLimit-Policy") == '"monthly";q=500;w=2592000'
+    name, state = fields(answer)
+    assert name == "monthly" and state["r"] == "499" and 0 < int(state["t"]) <= 31 * 86400
+    said = g.admin("GET", "/admin/v1/explain?method=GET&target=/x").json["chain"][-1]["plans"]["p"]
+    assert said["policies"][0]["window"] == "month" and said["policies"][0]["quota"] == 500
+    assert g.server.stop() == 0, g.server.tail()
+    g = Gateway(tmp_path, monthly(quick))
+    assert fields(g.call("GET", "/x"))[1]["r"] == "498", "what was leased and not used came back at the stop"
+    statuses = blast(g.port, 600)
+    passed = statuses.count(200)
+    assert set(statuses) == {200, 429} and 498 - 40 <= passed <= 498
+    refused = g.call("GET", "/x")
+    if refused.status == 429:
+        assert int(refused.header("Retry-After")) > 0 and refused.json["violated-policies"] == ["monthly"]
+    # A larger quota in the same month goes on from what was used.
+    g.write(monthly(quick, quota=600))
+    wait_for(lambda: "q=600" in g.call("GET", "/x").header("RateLimit-Policy"), 10, "the reload")
+    blast(g.port, 400)
+    assert 500 - 40 <= quick.count <= 600
+    assert g.server.stop() == 0, g.server.tail()
+
+
+@service_only
+def test_killed_under_load_a_quota_is_never_exceeded(tmp_path, quick):
+    quota, lease, loops = 2000, 20, os.cpu_count() or 1
+    statuses = []
+    for _ in range(4):
+        g = Gateway(tmp_path, monthly(quick, quota=quota))
+        seen = len(statuses)
+        load = threading.Thread(target=blast, args=(g.port, 800), kwargs={"into": statuses})
+        load.start()
+        wait_for(lambda seen=seen: len(statuses) > seen + 200, 30, "load")
+        g.server.kill()
+        load.join()
+    g = Gateway(tmp_path, monthly(quick, quota=quota))
+    blast(g.port, 3200, into=statuses)
+    assert set(statuses) <= {200, 429}
+    assert quick.count <= quota, "a kill loses leases, it does not make any"
+    assert quick.count >= quota - 5 * loops * lease - 8
+    assert g.server.stop() == 0, g.server.tail()
+
+
+@service_only
+def test_gateways_share_a_quota_through_their_database_and_go_without_it(several, quick):
+    from engines import Postgres
+    with Postgres() as url:
+        routes = monthly(quick, quota=300)
+        routes["routes"].append({"id": "closed", "prefix": "/closed", "upstream": "a", "limits": [
+            {"quota": 10, "window": "day", "on_store_error": "closed"}]})
+        gateways = several(2, routes, {"NEXUS_DATABASE_URL": url, "NEXUS_GATEWAY_NODES": "2"})
+        statuses = []
+        threads = [threading.Thread(target=blast, args=(g.port, 240), kwargs={"into": statuses, "connections": 4}) for g in gateways]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert set(statuses) == {200, 429} and 300 - 40 <= statuses.count(200) <= 300
+        assert gateways[0].call("GET", "/closed").status == 200
+    # The database is gone: what is left is shared out, or refused; never an error of ours.
+    statuses = [g.call("GET", "/x").status for g in gateways for _ in range(20)]
+    assert set(statuses) <= {200, 429}
+    closed = gateways[1].call("GET", "/closed")
+    assert closed.status == 503 and closed.json["code"] == "limits-unavailable"
+    problem(closed, 503)

@@ -84,21 +84,35 @@ static nexus_status judge(nexus__loader *l, uint32_t value, nexus__limit_conf *p
         return nexus__loader_fail(l, value, "\"period_s\" and \"burst\" belong to a rate; a quota has \"window_s\"");
     if (p->rate && p->window_s)
         return nexus__loader_fail(l, value, "\"window_s\" belongs to a quota; a rate has \"period_s\"");
-    if (p->quota && !p->window_s)
-        return nexus__loader_fail(l, value, "a quota needs \"window_s\"");
+    if (p->rate && p->calendar)
+        return nexus__loader_fail(l, value, "\"window\" belongs to a quota; a rate has \"period_s\"");
+    if (p->quota && !p->window_s == !p->calendar)
+        return nexus__loader_fail(l, value, "a quota needs either \"window_s\" or \"window\"");
+    if (p->window_s && p->quota > 16777215)
+        return nexus__loader_fail(l, value, "a quota of a sliding window is at most 16777215");
     if (p->cluster && !p->rate)
         return nexus__loader_fail(l, value,
-                                  "a quota of a sliding window is counted by each gateway; scope \"cluster\" is for "
+                                  "a quota of the calendar is counted for all, one of a sliding window by each "
+                                  "gateway; scope \"cluster\" is for "
                                   "rates");
-    if (p->without != NEXUS__WITHOUT_LOCAL && !p->cluster)
+    if (p->without != NEXUS__WITHOUT_LOCAL && !p->cluster && !p->calendar)
         return nexus__loader_fail(l, value, "\"on_store_error\" is for policies that a store counts");
-    p->kind = p->rate ? NEXUS__LIMIT_RATE : NEXUS__LIMIT_WINDOW;
+    p->kind = p->rate ? NEXUS__LIMIT_RATE : p->calendar ? NEXUS__LIMIT_CALENDAR : NEXUS__LIMIT_WINDOW;
     p->period_s = p->period_s ? p->period_s : 1;
     p->burst = p->burst ? p->burst : p->rate;
     if (p->rules.count == 0) {
         p->rules.items = &by_address;
         p->rules.count = 1;
     }
+    return NEXUS_OK;
+}
+
+static nexus_status load_window(nexus__loader *l, uint32_t value, void *out)
+{
+    bool day = nexus__json_text_is(l->doc, value, NEXUS_S("day"));
+    if (!day && !nexus__json_text_is(l->doc, value, NEXUS_S("month")))
+        return nexus__loader_fail(l, value, "must be \"day\" or \"month\"; other lengths are \"window_s\"");
+    *(nexus__limit_calendar *)out = day ? NEXUS__CALENDAR_DAY : NEXUS__CALENDAR_MONTH;
     return NEXUS_OK;
 }
 
@@ -129,8 +143,9 @@ static nexus_status load_policy(nexus__loader *l, uint32_t value, void *out)
         ROW("rate", U32, nexus__limit_conf, rate, 1, 1000000000),
         ROW("period_s", U32, nexus__limit_conf, period_s, 1, 2678400),
         ROW("burst", U32, nexus__limit_conf, burst, 1, 1000000000),
-        ROW("quota", U32, nexus__limit_conf, quota, 1, 16777215),
+        ROW("quota", U32, nexus__limit_conf, quota, 1, 4000000000u),
         ROW("window_s", U32, nexus__limit_conf, window_s, 1, 2678400),
+        CALL("window", load_window, nexus__limit_conf, calendar),
         CALL("key", load_key, nexus__limit_conf, rules),
         CALL("scope", load_scope, nexus__limit_conf, cluster),
         CALL("on_store_error", load_without, nexus__limit_conf, without),
@@ -159,12 +174,25 @@ nexus_status nexus__gw_load_policies(nexus__loader *l, uint32_t value, void *out
 
 /* --- plans --------------------------------------------------------------------------------------------------------- */
 
+static nexus_status load_timezone(nexus__loader *l, uint32_t value, void *out)
+{
+    nexus_slice name;
+    nexus_status status = nexus__loader_text(l, value, &name);
+    if (status || nexus__zone_load(out, name, l->arena) == NEXUS_OK)
+        return status;
+    return nexus__loader_fail(l, value, "\"%s\" is no time zone of this system (/usr/share/zoneinfo)", name.p);
+}
+
 static nexus_status load_plan(nexus__loader *l, uint32_t value, nexus__gw_plan_conf *plan)
 {
     static const nexus__loader_row rows[] = {
         {"policies", NEXUS__LOADER_CALL, offsetof(nexus__gw_plan_conf, policies), 0, 0, nexus__gw_load_policies, true},
+        CALL("timezone", load_timezone, nexus__gw_plan_conf, zone),
     };
-    return nexus__loader_object(l, value, rows, COUNT(rows), plan);
+    nexus_status status = nexus__loader_object(l, value, rows, COUNT(rows), plan);
+    for (uint32_t i = 0; i < plan->policies.count && !status; i++)
+        plan->policies.items[i].zone = plan->zone;
+    return status;
 }
 
 nexus_status nexus__gw_load_plans(nexus__loader *l, uint32_t value, void *out)

@@ -17,12 +17,19 @@ static bool counts_route(const nexus__limit_conf *conf)
     return false;
 }
 
-/* A policy is its name and its numbers: a reload that changes them begins anew, any other one goes on. */
+/* A policy is its name and its numbers: a reload that changes them begins anew, any other one goes on. Of the calendar's
+ * it is the name and the window alone, because the month's use outlives a change of the quota or the plan. */
 static uint64_t seed_of(const nexus__limit_conf *c, nexus__hash_key secret)
 {
-    uint64_t parts[] = {
-        nexus__siphash(secret, c->name.p, c->name.n), c->kind, c->rate, c->period_s, c->burst, c->quota, c->window_s};
+    uint64_t parts[] = {nexus__siphash(secret, c->name.p, c->name.n), c->kind,    c->rate, c->period_s, c->burst,
+                        c->calendar ? c->calendar : c->quota,         c->window_s};
     return nexus__siphash(secret, parts, sizeof parts);
+}
+
+/* Somebody else counts it. */
+static bool is_remote(const nexus__limit_conf *conf)
+{
+    return conf->cluster || conf->kind == NEXUS__LIMIT_CALENDAR;
 }
 
 static nexus_status open_use(nexus__limit_use *use, const nexus__limit_conf *conf, nexus_slice route, uint32_t nodes,
@@ -57,7 +64,7 @@ nexus_status nexus__limit_set_open(nexus__limit_set *set, const nexus__limit_pol
     for (uint32_t i = 0; i < n; i++) {
         const nexus__limit_conf *conf = i < first->count ? &first->items[i] : &second->items[i - first->count];
         nexus_status status = open_use(&set->items[i], conf, route, nodes, secret);
-        set->waits |= conf->cluster;
+        set->waits |= is_remote(conf);
         if (!status && cost > (conf->kind == NEXUS__LIMIT_RATE ? conf->burst : conf->quota))
             status = nexus__fail(NEXUS_EINVAL, "route %s: a request costs %u, more than \"%s\" allows at once", route.p,
                                  cost, conf->name.p);
@@ -259,7 +266,7 @@ bool nexus__limits_look(nexus_limiter *limiter, const nexus__limit_set *set, nex
     asking a;
     for (uint32_t i = 0; i < set->count; i++)
         given[i] =
-            set->items[i].conf->cluster ? (nexus__limit_given){NEXUS__LIMIT_GIVEN, free} : (nexus__limit_given){0};
+            is_remote(set->items[i].conf) ? (nexus__limit_given){NEXUS__LIMIT_GIVEN, free} : (nexus__limit_given){0};
     a.set = set;
     a.given = given;
     a.cost = cost;

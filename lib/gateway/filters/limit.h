@@ -19,6 +19,7 @@
 #include <nexus/metrics.h>
 
 #include "base/hash.h"
+#include "base/zone.h"
 #include "gateway/filter.h"
 
 /* --- what the routes file says ------------------------------------------------------------------------------------ */
@@ -44,7 +45,13 @@ typedef struct nexus__limit_rule {
     uint32_t count;
 } nexus__limit_rule;
 
-typedef enum nexus__limit_kind { NEXUS__LIMIT_RATE, NEXUS__LIMIT_WINDOW } nexus__limit_kind;
+typedef enum nexus__limit_kind { NEXUS__LIMIT_RATE, NEXUS__LIMIT_WINDOW, NEXUS__LIMIT_CALENDAR } nexus__limit_kind;
+
+typedef enum nexus__limit_calendar {
+    NEXUS__CALENDAR_NONE,
+    NEXUS__CALENDAR_DAY,
+    NEXUS__CALENDAR_MONTH
+} nexus__limit_calendar;
 
 /* What a shared policy does while the store is away. */
 typedef enum nexus__limit_without {
@@ -58,6 +65,8 @@ typedef struct nexus__limit_conf {
     nexus__limit_kind kind;
     uint32_t rate, period_s, burst; /* of a rate */
     uint32_t quota, window_s;       /* of a window */
+    nexus__limit_calendar calendar; /* of a window of the calendar */
+    const nexus__zone *zone;        /* whose; NULL = UTC */
     struct {
         const nexus__limit_rule *items;
         uint32_t count;
@@ -75,6 +84,7 @@ typedef struct nexus__limit_policies {
 
 typedef struct nexus__gw_plan_conf {
     nexus_slice name;
+    nexus__zone *zone;
     nexus__limit_policies policies;
 } nexus__gw_plan_conf;
 
@@ -181,11 +191,7 @@ bool nexus__limits_look(nexus_limiter *limiter, const nexus__limit_set *set, nex
 
 /* --- limit_store.c: shared rates ----------------------------------------------------------------------------------- */
 
-/* What a loop holds. */
-typedef struct nexus__limit_loop {
-    nexus_cache *store;
-    int64_t store_down_until; /* 0 = it answered last */
-} nexus__limit_loop;
+typedef struct nexus__limit_loop nexus__limit_loop;
 
 nexus_status nexus__limit_store_open(nexus_gateway *g) NEXUS_MUST_CHECK;
 bool nexus__limit_store_usable(nexus__limit_loop *home, int64_t now);
@@ -196,6 +202,9 @@ nexus_status nexus__limit_store_ask(nexus_gateway *g, nexus__limit_loop *home, c
                                     void *user_data) NEXUS_MUST_CHECK;
 /* False: the answer cannot be understood. */
 bool nexus__limit_store_read(const nexus__limit_set *set, nexus_slice answer, nexus__limit_given *given);
+
+/* The window of the calendar that a moment is in, in seconds since 1970. Pure. */
+void nexus__limit_window(const nexus__limit_conf *conf, int64_t real_s, int64_t *since, int64_t *ends);
 
 /* --- limit_wait.c -------------------------------------------------------------------------------------------------- */
 

@@ -11,6 +11,8 @@ static uint32_t quota_of(const nexus__limit_conf *c)
 
 static uint32_t window_of(const nexus__limit_conf *c)
 {
+    if (c->kind == NEXUS__LIMIT_CALENDAR)
+        return c->calendar == NEXUS__CALENDAR_DAY ? 86400 : 30 * 86400;
     return c->kind == NEXUS__LIMIT_RATE ? c->period_s : c->window_s;
 }
 

@@ -11,7 +11,7 @@
 #include "base/status.h"
 #include "base/time.h"
 #include "crypto/hash.h"
-#include "gateway/filters/limit.h"
+#include "gateway/filters/limit_lease.h"
 #include "gateway/gateway.h"
 
 enum { TIMEOUT_MS = 250, RETRY_MS = 1000, ARGS = 4 };

@@ -5,7 +5,7 @@
 #include "base/status.h"
 #include "gateway/auth/authenticator.h"
 #include "gateway/config/rows.h"
-#include "gateway/filters/limit.h"
+#include "gateway/filters/limit_lease.h"
 #include "gateway/problem.h"
 #include "limit/limiter.h"
 
@@ -40,6 +40,13 @@ static nexus_status open_counters(nexus_gateway *g, const nexus__limit_set *set,
 {
     nexus_status status = NEXUS_OK;
     for (uint32_t i = 0; i < set->count && !status; i++) {
+        if (set->items[i].conf->kind == NEXUS__LIMIT_CALENDAR) {
+            if (!g->opts.db)
+                return nexus__fail(
+                    NEXUS_ENOTSUP,
+                    "route %s has a quota by the calendar, but this gateway was opened without a database", route->id.p);
+            status = nexus__ledger_open(g);
+        }
         if (!set->items[i].conf->cluster)
             continue;
         if (!g->opts.limit_store)
@@ -260,7 +267,10 @@ static void put_policies(nexus__json_writer *w, const nexus__limit_policies *pol
             nexus__json_put_u64(w, "burst", p->burst);
         } else {
             nexus__json_put_u64(w, "quota", p->quota);
-            nexus__json_put_u64(w, "window_s", p->window_s);
+            if (p->kind == NEXUS__LIMIT_CALENDAR)
+                nexus__json_put_text_c(w, "window", p->calendar == NEXUS__CALENDAR_DAY ? "day" : "month");
+            else
+                nexus__json_put_u64(w, "window_s", p->window_s);
         }
         put_key(w, p);
         nexus__json_put_bool(w, "enforce", p->enforce);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/time.h"
-#include "gateway/filters/limit.h"
+#include "gateway/filters/limit_lease.h"
 #include "limit/limiter.h"
 
 #define S NEXUS__NS_PER_S
@@ -196,9 +196,13 @@ static const struct {
 } broken[] = {
     {ROUTE("[{}]"), "/routes/0/limits/0: needs either \"rate\" or \"quota\""},
     {ROUTE("[{\"rate\":1,\"quota\":1}]"), "needs either"},
-    {ROUTE("[{\"quota\":1}]"), "needs \"window_s\""},
+    {ROUTE("[{\"quota\":1}]"), "either \"window_s\" or \"window\""},
+    {ROUTE("[{\"quota\":1,\"window\":\"week\"}]"), "must be \"day\" or \"month\""},
+    {ROUTE("[{\"rate\":1,\"window\":\"day\"}]"), "belongs to a quota"},
+    {ROUTE("[{\"quota\":1,\"window\":\"day\",\"scope\":\"cluster\"}]"), "of the calendar is counted for all"},
+    {ROUTE("[{\"rate\":1,\"on_store_error\":\"open\"}]"), "that a store counts"},
     {ROUTE("[{\"quota\":1,\"window_s\":1,\"burst\":3}]"), "belong to a rate"},
-    {ROUTE("[{\"quota\":16777216,\"window_s\":1}]"), "/routes/0/limits/0/quota: must be"},
+    {ROUTE("[{\"quota\":16777216,\"window_s\":1}]"), "a sliding window is at most 16777215"},
     {ROUTE("[{\"rate\":1,\"window_s\":1}]"), "belongs to a quota"},
     {ROUTE("[{\"rate\":1,\"key\":[\"host\"]}]"), "/routes/0/limits/0/key/0: \"host\" is no part of a key"},
     {ROUTE("[{\"rate\":1,\"key\":[\"header:\"]}]"), "needs a name"},
@@ -221,4 +225,43 @@ Test(limits, a_routes_file_that_cannot_be_meant_is_refused)
                      broken[i].text);
         cr_assert(strstr(nexus_error_message(), broken[i].message), "%s gave %s", broken[i].text, nexus_error_message());
     }
+}
+
+Test(limits, windows_of_the_calendar_in_the_plans_zone)
+{
+    nexus__gw_config *c;
+    nexus_slice text =
+        NEXUS_S("{\"upstreams\":{\"u\":{\"targets\":[\"http://h\"]}},\"plans\":{\"gold\":{\"timezone\":\"Europe/"
+                "Berlin\",\"policies\":[{\"name\":\"m\",\"quota\":9,\"window\":\"month\"},{\"name\":\"d\",\"quota\":9,"
+                "\"window\":\"day\"}]},\"utc\":{\"policies\":[{\"quota\":9,\"window\":\"day\"}]}},\"routes\":[]}");
+    cr_assert_eq(nexus__gw_config_parse(&c, "f", text, NULL), 0, "%s", nexus_error_message());
+    static const struct {
+        int plan, policy;
+        int64_t at, since, ends;
+    } rows[] = {
+        {0, 0, 1782856800, 1782856800, 1785535200}, /* 2026-07-01T00:00 in Berlin to August's */
+        {0, 0, 1782856799, 1780264800, 1782856800}, /* a second before */
+        {0, 1, 1774738800, 1774738800, 1774821600}, /* 2026-03-29: 23 hours */
+        {0, 1, 1792879200, 1792879200, 1792969200}, /* 2026-10-25: 25 hours */
+        {1, 0, 1774785600, 1774742400, 1774828800},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t since, ends;
+        nexus__limit_window(&c->plans.items[rows[i].plan].policies.items[rows[i].policy], rows[i].at, &since, &ends);
+        cr_assert(since == rows[i].since && ends == rows[i].ends, "row %zu: %lld %lld", i, (long long)since,
+                  (long long)ends);
+    }
+    nexus__gw_config_free(c);
+}
+
+Test(limits, the_last_tokens_are_leased_in_smaller_pieces)
+{
+    cr_assert_eq(nexus__ledger_grant(1000, 10, 1), 10);
+    cr_assert_eq(nexus__ledger_grant(20, 10, 1), 5);
+    cr_assert_eq(nexus__ledger_grant(3, 10, 1), 1);
+    cr_assert_eq(nexus__ledger_grant(1, 10, 1), 1);
+    cr_assert_eq(nexus__ledger_grant(0, 10, 1), 0);
+    cr_assert_eq(nexus__ledger_grant(9, 10, 5), 5);
+    cr_assert_eq(nexus__ledger_grant(4, 10, 5), 0);
+    cr_assert_eq(nexus__ledger_grant(100, 0, 0), 0);
 }
