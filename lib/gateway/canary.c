@@ -189,11 +189,12 @@ static void tell(nexus__canary *c, const nexus__canary_conf *conf, uint32_t arm)
     nexus__canary_outcome own = outcome(c, arm), control = outcome(c, conf->control);
     nexus_gateway *g = c->gateway;
     char text[300];
-    snprintf(text, sizeof text,
-             "canary aborted: route %.*s, arm %.*s had %u errors in %u requests, %.*s %u in %u; its traffic goes to %.*s",
-             (int)c->route.n, c->route.p, (int)conf->arms.items[arm].name.n, conf->arms.items[arm].name.p, own.errors,
-             own.requests, (int)conf->control_name.n, conf->control_name.p, control.errors, control.requests,
-             (int)conf->control_name.n, conf->control_name.p);
+    snprintf(
+        text, sizeof text,
+        "canary aborted: route %.*s, arm %.*s had %u errors in %u requests, %.*s %u in %u; its traffic goes to %.*s",
+        (int)c->route.n, c->route.p, (int)conf->arms.items[arm].name.n, conf->arms.items[arm].name.p, own.errors,
+        own.requests, (int)conf->control_name.n, conf->control_name.p, control.errors, control.requests,
+        (int)conf->control_name.n, conf->control_name.p);
     if (c->aborts[arm])
         nexus_metric_add(c->aborts[arm], 1);
     if (g->opts.on_warning)
@@ -238,7 +239,7 @@ void nexus__canary_put_arms(const nexus__canary *c, const nexus__canary_conf *co
         nexus__json_put_u64(w, "requests", o.requests);
         nexus__json_put_u64(w, "errors", o.errors);
         nexus__json_put_text_c(w, "state",
-                               i == conf->control                 ? "control"
+                               i == conf->control                  ? "control"
                                : nexus__canary_aborted(c) >> i & 1 ? "aborted"
                                                                    : "running");
         nexus__json_close(w, '}');

@@ -36,10 +36,10 @@ static void put_chain(nexus__json_writer *w, const nexus__gw_route *route)
 static void put_why(nexus__json_writer *w, const nexus__gw_route_conf *conf)
 {
     char text[160];
-    const char *path = conf->regex.n                                        ? "regular expression"
-                       : conf->prefix.n                                     ? "longest prefix"
+    const char *path = conf->regex.n                                       ? "regular expression"
+                       : conf->prefix.n                                    ? "longest prefix"
                        : nexus__slice_find(conf->path, '{') < conf->path.n ? "template"
-                                                                            : "exact path";
+                                                                           : "exact path";
     const char *host = !conf->host.n ? "" : conf->host.p[0] == '*' ? " on the longest such host" : " on this host";
     int n = snprintf(text, sizeof text, "%s%s", path, host);
     if (conf->priority)
@@ -292,8 +292,7 @@ nexus_status nexus_gateway_explain(nexus_gateway *g, const char *method, nexus_s
         nexus__json_put_i64(&w, "status", 400);
         nexus__json_put_text_c(&w, "detail", nexus_error_message());
     } else {
-        put_outcome(&w, s, host, path, nexus_method_parse(nexus__slice_c(method)), ambiguous,
-                    &subject);
+        put_outcome(&w, s, host, path, nexus_method_parse(nexus__slice_c(method)), ambiguous, &subject);
         if (g->middlewares)
             nexus__mw_explain(g->middlewares, &w);
     }

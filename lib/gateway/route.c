@@ -28,8 +28,7 @@ static bool meets(void *value, void *user_data)
 nexus_status nexus__snapshot_find(const nexus__snapshot *s, nexus_slice host, nexus_slice path, uint32_t method,
                                   const nexus__match_subject *subject, nexus_router_match *m)
 {
-    nexus_status status =
-        nexus_router_find(s->config->router, host, path, method, meets, (void *)(uintptr_t)subject, m);
+    nexus_status status = nexus_router_find(s->config->router, host, path, method, meets, (void *)(uintptr_t)subject, m);
     const nexus__gw_route_conf *conf = m->value;
     m->value = conf ? &s->routes[conf - s->config->routes.items] : NULL;
     return status;
@@ -251,8 +250,8 @@ static bool trespasses(nexus__call *call)
     nexus_router_match m;
     const nexus__snapshot *s = call->view->snapshot;
     const nexus__gw_route *own = call->route;
-    if (!call->pool || own->conf->shares_ground ||
-        find(call, call->path, call->method, &m) != NEXUS_OK || m.value == own)
+    if (!call->pool || own->conf->shares_ground || find(call, call->path, call->method, &m) != NEXUS_OK ||
+        m.value == own)
         return false;
     const nexus__gw_route *other = m.value;
     return !nexus__gw_guards_cover(own->conf, other->conf) && nexus__gw_leads_to(s, other, call->pool->upstream);
@@ -277,7 +276,8 @@ static bool settle_path(nexus__call *call, const nexus_router_match *m)
         moved = true;
     }
     if (moved && trespasses(call)) {
-        nexus__call_problem(call, 403, "protected-path", "The path behind this one belongs to a route with rules of its own.");
+        nexus__call_problem(call, 403, "protected-path",
+                            "The path behind this one belongs to a route with rules of its own.");
         return false;
     }
     return true;

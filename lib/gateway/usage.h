@@ -18,7 +18,8 @@ typedef struct nexus__usage nexus__usage;
 nexus_status nexus__usage_new(nexus__usage **out, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 void nexus__usage_free(nexus__usage *usage);
 /* Texts over NEXUS__USAGE_TEXT_MAX bytes are cut in the report; they are told apart nevertheless. Any thread. */
-void nexus__usage_count(nexus__usage *usage, nexus_slice route, nexus_slice version, nexus_slice consumer, int64_t now_s);
+void nexus__usage_count(nexus__usage *usage, nexus_slice route, nexus_slice version, nexus_slice consumer,
+                        int64_t now_s);
 /* The array "consumers" of one route's version: {"consumer","requests","last_seen"}. Any thread. */
 void nexus__usage_put(const nexus__usage *usage, nexus_slice route, nexus_slice version, nexus__json_writer *w);
 /* Requests of consumers for whom there was no row. */

@@ -50,7 +50,8 @@ static nexus_slice read_from(const nexus__versions_conf *conf, const nexus__matc
         nexus__match_value(subject, NEXUS__MATCH_HEADER, NEXUS_S("api-version"), room, room_bytes, &value);
         return nexus__slice_trim(value);
     case NEXUS__VERSION_MEDIA_TYPE:
-        if (conf->vendor.n && nexus__match_value(subject, NEXUS__MATCH_HEADER, NEXUS_S("accept"), room, room_bytes, &value))
+        if (conf->vendor.n &&
+            nexus__match_value(subject, NEXUS__MATCH_HEADER, NEXUS_S("accept"), room, room_bytes, &value))
             return nexus__version_of_media_type(value, conf->vendor);
         return (nexus_slice){0};
     case NEXUS__VERSION_QUERY:

@@ -46,13 +46,13 @@ typedef struct nexus__versions_conf {
         nexus__version *items;
         uint32_t count;
     } supported;
-    uint32_t from;              /* NEXUS__VERSION_… */
-    uint32_t fallback;          /* the default's index */
+    uint32_t from;     /* NEXUS__VERSION_… */
+    uint32_t fallback; /* the default's index */
     nexus_slice default_name;
-    nexus_slice vendor;         /* "shop" of vnd.shop.v1+json; empty: media types are not looked at */
-    nexus_slice at;             /* "/api": the version's segment follows; empty: it is the first */
-    nexus_slice names;          /* ["1","2"] */
-    nexus_slice vary;           /* "API-Version, Accept"; empty = neither is looked at */
+    nexus_slice vendor; /* "shop" of vnd.shop.v1+json; empty: media types are not looked at */
+    nexus_slice at;     /* "/api": the version's segment follows; empty: it is the first */
+    nexus_slice names;  /* ["1","2"] */
+    nexus_slice vary;   /* "API-Version, Accept"; empty = neither is looked at */
 } nexus__versions_conf;
 
 /* What a request says, and where; empty name: nothing. path is the segment ("v1"), room as of nexus__match_value. */

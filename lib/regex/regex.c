@@ -247,7 +247,8 @@ static bool enter(search *s, states *to, uint32_t state)
             follow[n++] = op->x;
         } else if (op->kind == NEXUS__REGEX_SAVE) {
             follow[n++] = at + 1;
-        } else if (op->kind >= NEXUS__REGEX_START && op->kind <= NEXUS__REGEX_NOT_WORD && nexus__regex_passes(&s->place, op->kind)) {
+        } else if (op->kind >= NEXUS__REGEX_START && op->kind <= NEXUS__REGEX_NOT_WORD &&
+                   nexus__regex_passes(&s->place, op->kind)) {
             follow[n++] = at + 1;
         }
         for (uint32_t i = 0; i < n; i++)

@@ -28,7 +28,8 @@ nexus_status nexus__regex_search(const nexus__regex *re, nexus_slice text, bool 
 enum { NEXUS__REGEX_GROUPS_MAX = 16 };
 
 /* For a pattern that must match the whole text, and can then say what its groups took. Also NEXUS_ETOOBIG: more groups. */
-nexus_status nexus__regex_compile_whole(nexus__regex **out, nexus_slice pattern, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+nexus_status nexus__regex_compile_whole(nexus__regex **out, nexus_slice pattern,
+                                        const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 /* How many groups it has, and the name of each: "2", or "id" of (?<id>…). Of compile_whole only. */
 uint32_t nexus__regex_group_count(const nexus__regex *re);
 nexus_slice nexus__regex_group_name(const nexus__regex *re, uint32_t i);

@@ -107,7 +107,8 @@ static void note_prefix(nexus__router_walk *w, const nexus__router_node *node)
 }
 
 /* The children that segment i allows, in order of precedence; returns how many. */
-static int children_of(const nexus__router_walk *w, const nexus__router_node *node, const nexus__router_node *out[CHILDREN])
+static int children_of(const nexus__router_walk *w, const nexus__router_node *node,
+                       const nexus__router_node *out[CHILDREN])
 {
     nexus_slice text = segment_at(w, node->depth);
     int n = 0;

@@ -64,7 +64,8 @@ static nexus_status grow(nexus__router_index *index, nexus__arena *arena)
 
 nexus_status nexus__router_index_put(nexus__router_index *index, nexus__arena *arena, nexus__router_node *node)
 {
-    bool full = !index->slots || 2 * (index->count + 1) > index->mask + 1; /* half empty: few steps for what is not there */
+    bool full =
+        !index->slots || 2 * (index->count + 1) > index->mask + 1; /* half empty: few steps for what is not there */
     nexus_status status = full ? grow(index, arena) : NEXUS_OK;
     if (!status)
         put(index, hash(node->text), node);

@@ -26,7 +26,9 @@ static nexus_status parse_param(const char *path, nexus_slice inner, bool last, 
     static const struct {
         const char *suffix;
         enum nexus__segment_kind kind;
-    } types[] = {{":int", NEXUS__SEGMENT_INT}, {":uuid", NEXUS__SEGMENT_UUID}, {":version", NEXUS__SEGMENT_VERSION},
+    } types[] = {{":int", NEXUS__SEGMENT_INT},
+                 {":uuid", NEXUS__SEGMENT_UUID},
+                 {":version", NEXUS__SEGMENT_VERSION},
                  {"...", NEXUS__SEGMENT_REST}};
     out->kind = NEXUS__SEGMENT_ANY;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -124,8 +126,7 @@ static nexus_status build_index(nexus__arena *arena, nexus__router_node *node)
     return status;
 }
 
-static nexus_status text_child(nexus__arena *arena, nexus__router_node *node, nexus_slice text,
-                               nexus__router_node **out)
+static nexus_status text_child(nexus__arena *arena, nexus__router_node *node, nexus_slice text, nexus__router_node **out)
 {
     if (node->index.slots)
         *out = nexus__router_index_get(&node->index, text);
@@ -146,8 +147,7 @@ static nexus_status text_child(nexus__arena *arena, nexus__router_node *node, ne
     return node->text_count > CHAIN_MAX ? build_index(arena, node) : NEXUS_OK;
 }
 
-static nexus_status child_of(nexus__arena *arena, nexus__router_node *node, const segment *s,
-                             nexus__router_node **out)
+static nexus_status child_of(nexus__arena *arena, nexus__router_node *node, const segment *s, nexus__router_node **out)
 {
     if (s->kind == NEXUS__SEGMENT_TEXT)
         return text_child(arena, node, s->text, out);

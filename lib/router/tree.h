@@ -68,7 +68,7 @@ typedef struct nexus__router_pattern {
 typedef struct nexus__router_tree {
     nexus__router_node root;
     nexus__router_pattern *patterns; /* best first */
-    bool ranked;                     /* some template has a priority or conditions: the first that fits may not be the best */
+    bool ranked; /* some template has a priority or conditions: the first that fits may not be the best */
 } nexus__router_tree;
 
 /* What a walk is looking for, and what it has seen. */

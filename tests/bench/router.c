@@ -102,8 +102,9 @@ static char *routes_text(size_t *n)
     for (size_t i = 0; i < ROUTES; i++) {
         char path[96];
         write_path(path, i);
-        fprintf(f, "%s\n{\"id\":\"r%zu\",\"%s\":\"%s\",\"methods\":[\"GET\",\"POST\"],\"upstream\":\"u%zu\",\"limits\":[{\"rate\":100}]}",
-                i ? "," : "", i, i % 3 == 2 ? "prefix" : "path", path, i % UPSTREAMS);
+        fprintf(
+            f, "%s\n{\"id\":\"r%zu\",\"%s\":\"%s\",\"methods\":[\"GET\",\"POST\"],\"upstream\":\"u%zu\",\"limits\":[{\"rate\":100}]}",
+            i ? "," : "", i, i % 3 == 2 ? "prefix" : "path", path, i % UPSTREAMS);
     }
     fputs("]} ", f);
     fclose(f);
@@ -148,8 +149,9 @@ static bool report(bool json, const char *work, const char *unit, double value, 
     double judged = ratio > 0 ? ratio : value;
     bool met = goal <= 0 || judged <= goal;
     if (json)
-        printf("{\"work\":\"%s\",\"unit\":\"%s\",\"value\":%.2f,\"peers\":{},\"ratio\":%.3f,\"goal\":%.2f,\"met\":%s}\n", work, unit,
-               value, ratio, goal, met ? "true" : "false");
+        printf(
+            "{\"work\":\"%s\",\"unit\":\"%s\",\"value\":%.2f,\"peers\":{},\"ratio\":%.3f,\"goal\":%.2f,\"met\":%s}\n",
+            work, unit, value, ratio, goal, met ? "true" : "false");
     else if (goal > 0)
         printf("%-34s %9.2f %s  %.2f of %.2f allowed: %s\n", work, value, unit, judged, goal, met ? "met" : "MISSED");
     else

@@ -19,10 +19,12 @@ static nexus__gw_config *load(nexus_slice to, const char *member)
     nexus__buf text;
     nexus__gw_config *c = NULL;
     nexus__buf_init(&text, NULL, 0);
-    nexus__buf_printf(&text, "{\"upstreams\":{\"a\":{\"targets\":[\"http://h\"]}},\"routes\":[{\"regex\":\"/(.?[^/]*)(/.*)?\",%s",
-                      member);
+    nexus__buf_printf(
+        &text, "{\"upstreams\":{\"a\":{\"targets\":[\"http://h\"]}},\"routes\":[{\"regex\":\"/(.?[^/]*)(/.*)?\",%s",
+        member);
     nexus__json_escape_append(&text, to);
-    nexus__buf_text(&text, member[1] == 'r' && member[2] == 'e' && member[3] == 'w' ? "\",\"upstream\":\"a\"}]}" : "\"}}]}");
+    nexus__buf_text(&text,
+                    member[1] == 'r' && member[2] == 'e' && member[3] == 'w' ? "\",\"upstream\":\"a\"}]}" : "\"}}]}");
     if (nexus__gw_config_parse(&c, "f", nexus__buf_slice(&text), NULL))
         c = NULL;
     nexus__buf_free(&text);
@@ -33,8 +35,8 @@ static void check_path(nexus_slice path)
 {
     char room[8192];
     nexus_slice again;
-    if (path.n == 0 || path.p[0] != '/' || path.n > sizeof room ||
-        nexus_path_canonical(path, 0, room, &again) || again.n != path.n || memcmp(again.p, path.p, path.n) != 0)
+    if (path.n == 0 || path.p[0] != '/' || path.n > sizeof room || nexus_path_canonical(path, 0, room, &again) ||
+        again.n != path.n || memcmp(again.p, path.p, path.n) != 0)
         abort();
 }
 

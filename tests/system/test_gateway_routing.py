@@ -197,8 +197,9 @@ def test_attack_26_hosts_in_any_case_at_any_table_size(start, upstream):
 def test_attacks_27_to_29_what_a_client_may_not_say(start, upstream):
     g = start({"a": up(upstream)}, [
         {"id": "admin", "prefix": "/admin", "methods": ["DELETE"], "upstream": "a", "ip": {"deny": ["0.0.0.0/0", "::/0"]}},
-        {"id": "here", "prefix": "/local", "upstream": "a", "match": {"client": ["203.0.113.0/24"]}},
-        {"id": "all", "prefix": "/", "methods": ["GET"], "upstream": "a"}], {"NEXUS_TRUSTED_PROXIES": ""})
+        {"id": "here", "prefix": "/local", "upstream": "a", "match": {"client": ["203.0.113.0/24"]}, "response_headers": {"set": {"X-Route": "here"}}},
+        {"id": "mine", "prefix": "/mine", "upstream": "a", "ip": {"allow": ["203.0.113.0/24"]}},
+        {"id": "all", "prefix": "/", "methods": ["GET"], "upstream": "a"}], {"NEXUS_TRUSTED_PROXIES": "192.0.2.1"})
     got = g.call("GET", "/x", headers={"X-HTTP-Method-Override": "DELETE", "X-Original-URL": "/admin", "X-Rewrite-URL": "/admin",
                                        "X-Forwarded-For": "203.0.113.7", "X-Real-IP": "203.0.113.7", "Forwarded": "for=203.0.113.7",
                                        "X_Nexus_User": "root", "X-Nexus-User": "root", "x-consumer-id": "7",
@@ -207,6 +208,11 @@ def test_attacks_27_to_29_what_a_client_may_not_say(start, upstream):
     names = {name.replace("_", "-") for name in got["headers"]}
     assert not names & {"x-http-method-override", "x-original-url", "x-rewrite-url", "x-real-ip", "forwarded", "x-nexus-user", "x-consumer-id"}
     assert "x-request-id" in names, "Connection cannot take what is ours"
+    told = {"X-Forwarded-For": "203.0.113.7", "X-Real-IP": "203.0.113.7", "Forwarded": "for=203.0.113.7"}
+    assert g.call("GET", "/local", headers=told).header("X-Route") is None, "the socket's address counts"
+    before = len(upstream.seen)
+    assert g.call("GET", "/mine", headers=told).status == 403
+    assert raw_get(g, "/admin", "X-HTTP-Method-Override: GET", method="DELETE")[0] == 403 and len(upstream.seen) == before
 
 
 def test_attack_38_too_many_parameters(start, upstream):

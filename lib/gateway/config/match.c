@@ -36,7 +36,8 @@ static nexus_status load_how(nexus__loader *l, uint32_t value, nexus__match_cond
     } hows[] = {{"exact", NEXUS__MATCH_EXACT}, {"prefix", NEXUS__MATCH_PREFIX}, {"regex", NEXUS__MATCH_REGEX}};
     for (nexus__json_iter it = nexus__json_each(l->doc, value); nexus__json_step(l->doc, &it);)
         for (size_t i = 0; i < COUNT(hows); i++)
-            if (nexus__json_count(l->doc, value) == 1 && nexus__json_text_is(l->doc, it.key, nexus__slice_c(hows[i].key))) {
+            if (nexus__json_count(l->doc, value) == 1 &&
+                nexus__json_text_is(l->doc, it.key, nexus__slice_c(hows[i].key))) {
                 c->how = hows[i].how;
                 return c->how == NEXUS__MATCH_REGEX ? nexus__gw_load_regex(l, it.value, &c->text, &c->re)
                                                     : nexus__loader_text(l, it.value, &c->text);

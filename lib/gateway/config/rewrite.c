@@ -28,8 +28,9 @@ static nexus_status check_text(nexus__loader *l, uint32_t value, nexus_slice tex
     if (nexus_path_canonical(nexus__slice(raw, text.n + 1), NEXUS_PATH_AMBIGUOUS_PASS | NEXUS_PATH_KEEP_SLASHES, room,
                              &out) ||
         out.n != text.n + 1 || memcmp(out.p, raw, out.n) != 0)
-        return nexus__loader_fail(l, value, "\"%.*s\" is not in canonical form: escape what must be escaped, in upper case, "
-                                            "and leave out \".\" and \"..\"",
+        return nexus__loader_fail(l, value,
+                                  "\"%.*s\" is not in canonical form: escape what must be escaped, in upper case, "
+                                  "and leave out \".\" and \"..\"",
                                   (int)text.n, text.p);
     return NEXUS_OK;
 }
@@ -86,7 +87,8 @@ static nexus_status check_target(nexus__loader *l, uint32_t value, nexus__redire
     if (!bad)
         c->path_at = path_begin(c->to.pieces[0].text, &bad);
     if (bad)
-        return nexus__loader_fail(l, value, "must begin with \"/\" or with https://host/, without a placeholder in the host");
+        return nexus__loader_fail(l, value,
+                                  "must begin with \"/\" or with https://host/, without a placeholder in the host");
     nexus_status status = NEXUS_OK;
     for (uint32_t i = 0; i < c->to.count && !status; i++) {
         nexus_slice text = c->to.pieces[i].text;

@@ -132,8 +132,8 @@ static nexus_status load_supported(nexus__loader *l, uint32_t value, void *out)
         nexus_status status = nexus__loader_text(l, it.key, &v->name);
         size_t mark = nexus__loader_push(l, v->name);
         if (!status && !is_name(v->name))
-            status = nexus__loader_fail(l, it.key, "\"%s\" is no version: write it without \"v\", as \"1\" or \"2026-01\"",
-                                        v->name.p);
+            status = nexus__loader_fail(
+                l, it.key, "\"%s\" is no version: write it without \"v\", as \"1\" or \"2026-01\"", v->name.p);
         status = status ? status : load_version(l, it.value, v);
         nexus__loader_pop(l, mark);
         if (status)
@@ -152,8 +152,10 @@ static nexus_status load_from(nexus__loader *l, uint32_t value, void *out)
         while (where < NEXUS__VERSION_ALL && !nexus__slice_eq_c(list.items[i], nexus__version_where(where)))
             where <<= 1;
         if (where > NEXUS__VERSION_ALL)
-            status = nexus__loader_fail(l, value, "\"%s\": versions come from \"path\", \"header\", \"media-type\" and "
-                                                  "\"query\"", list.items[i].p);
+            status = nexus__loader_fail(l, value,
+                                        "\"%s\": versions come from \"path\", \"header\", \"media-type\" and "
+                                        "\"query\"",
+                                        list.items[i].p);
         from |= where;
     }
     if (!status && !from)
@@ -185,8 +187,8 @@ static nexus_status find_default(nexus__loader *l, uint32_t value, nexus__versio
     for (c->fallback = 0; c->fallback < c->supported.count; c->fallback++)
         if (nexus__slice_eq(c->supported.items[c->fallback].name, c->default_name))
             return NEXUS_OK;
-    return nexus__loader_fail(l, nexus__json_get(l->doc, value, "default"), "\"default\" is \"%s\", which is not supported",
-                              c->default_name.p);
+    return nexus__loader_fail(l, nexus__json_get(l->doc, value, "default"),
+                              "\"default\" is \"%s\", which is not supported", c->default_name.p);
 }
 
 nexus_status nexus__gw_load_versions(nexus__loader *l, uint32_t value, void *out)

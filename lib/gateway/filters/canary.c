@@ -26,8 +26,8 @@ static nexus_status load_arm(nexus__loader *l, uint32_t value, void *out)
 static nexus_status load_arms(nexus__loader *l, uint32_t value, void *out)
 {
     nexus__canary_conf *c = NEXUS__CONTAINER(out, nexus__canary_conf, arms);
-    nexus_status status = nexus__gw_load_array(l, value, sizeof *c->arms.items, load_arm, (void **)&c->arms.items,
-                                               &c->arms.count);
+    nexus_status status =
+        nexus__gw_load_array(l, value, sizeof *c->arms.items, load_arm, (void **)&c->arms.items, &c->arms.count);
     uint32_t sum = 0;
     if (status)
         return status;
@@ -54,7 +54,8 @@ static nexus_status load_sticky(nexus__loader *l, uint32_t value, void *out)
     }
     for (nexus__json_iter it = nexus__json_each(l->doc, value); nexus__json_step(l->doc, &it);) {
         bool cookie = nexus__json_text_is(l->doc, it.key, NEXUS_S("cookie"));
-        if (nexus__json_count(l->doc, value) != 1 || (!cookie && !nexus__json_text_is(l->doc, it.key, NEXUS_S("header"))))
+        if (nexus__json_count(l->doc, value) != 1 ||
+            (!cookie && !nexus__json_text_is(l->doc, it.key, NEXUS_S("header"))))
             break;
         c->sticky = cookie ? NEXUS__STICKY_COOKIE : NEXUS__STICKY_HEADER;
         nexus_status status = nexus__loader_text(l, it.value, &c->sticky_name);
@@ -121,7 +122,8 @@ static nexus_status check(nexus__loader *l, uint32_t value, const nexus__gw_rout
         return nexus__loader_fail(l, value, "has \"upstream\" and \"canary\": the arms name the upstreams");
     for (uint32_t i = 0; route->versions && i < route->versions->supported.count; i++)
         if (route->versions->supported.items[i].upstream.n)
-            return nexus__loader_fail(l, value, "versions with an upstream of their own and \"canary\" cannot both decide");
+            return nexus__loader_fail(l, value,
+                                      "versions with an upstream of their own and \"canary\" cannot both decide");
     if (c->sticky == NEXUS__STICKY_CONSUMER && !nexus__gw_filter_conf(route, &nexus__gw_filter_auth))
         return nexus__loader_fail(l, value, "sticky by consumer needs \"auth\" on the same route");
     return NEXUS_OK;

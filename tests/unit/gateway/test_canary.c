@@ -12,16 +12,13 @@ Test(canary, guard_rail)
         nexus__canary_outcome arm, control;
         bool abort;
     } rows[] = {
-        {{199, 199}, {1000, 0}, false},  /* too few */
-        {{200, 4}, {1000, 0}, false},    /* exactly two points */
-        {{200, 5}, {1000, 0}, true},     /* 2.5 points */
-        {{200, 14}, {1000, 50}, false},  /* 7 % against 5 % */
-        {{200, 15}, {1000, 50}, true},   /* 7.5 % */
-        {{200, 200}, {1000, 1000}, false},
-        {{200, 4}, {0, 0}, false},
-        {{200, 5}, {0, 0}, true},
-        {{0, 0}, {0, 0}, false},
-        {{4095, 4095}, {4095, 0}, true},
+        {{199, 199}, {1000, 0}, false}, /* too few */
+        {{200, 4}, {1000, 0}, false},   /* exactly two points */
+        {{200, 5}, {1000, 0}, true},    /* 2.5 points */
+        {{200, 14}, {1000, 50}, false}, /* 7 % against 5 % */
+        {{200, 15}, {1000, 50}, true},  /* 7.5 % */
+        {{200, 200}, {1000, 1000}, false}, {{200, 4}, {0, 0}, false},       {{200, 5}, {0, 0}, true},
+        {{0, 0}, {0, 0}, false},           {{4095, 4095}, {4095, 0}, true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         cr_expect_eq(nexus__canary_must_abort(rows[i].arm, rows[i].control, 200, 200), rows[i].abort, "row %zu", i);

@@ -6,10 +6,8 @@
 #include "gateway/usage.h"
 
 static const nexus_pair headers[] = {
-    {{"X-Env", 5}, {"beta-2", 6}},
-    {{"X-Twice", 7}, {"1", 1}},
-    {{"x-twice", 7}, {"1", 1}},
-    {{"Cookie", 6}, {"a=1; uid=u-7;empty=", 19}},
+    {{"X-Env", 5}, {"beta-2", 6}},  {{"X-Twice", 7}, {"1", 1}},
+    {{"x-twice", 7}, {"1", 1}},     {{"Cookie", 6}, {"a=1; uid=u-7;empty=", 19}},
     {{"cookie", 6}, {"late=x", 6}},
 };
 
@@ -19,7 +17,8 @@ static bool holds(const char *match)
     nexus__gw_config *c;
     snprintf(text, sizeof text,
              "{\"upstreams\":{\"a\":{\"targets\":[\"http://h\"]}},\"routes\":[{\"prefix\":\"/\",\"upstream\":\"a\","
-             "\"match\":%s}]}", match);
+             "\"match\":%s}]}",
+             match);
     cr_assert_eq(nexus__gw_config_parse(&c, "r", nexus__slice_c(text), NULL), 0, "%s", nexus_error_message());
     nexus__match_subject subject = {.headers = headers,
                                     .header_count = sizeof headers / sizeof *headers,
@@ -65,8 +64,9 @@ Test(match, conditions)
 Test(match, routes_equal_on_all_are_refused_by_name)
 {
     nexus__gw_config *c;
-    static const char *const equal = ROUTES("{\"headers\":{\"A\":\"1\",\"B\":true},\"client\":[\"10.0.0.0/8\",\"::1\"]}",
-                                            "{\"client\":[\"::1\",\"10.0.0.0/8\"],\"headers\":{\"b\":true,\"a\":\"1\"}}");
+    static const char *const equal =
+        ROUTES("{\"headers\":{\"A\":\"1\",\"B\":true},\"client\":[\"10.0.0.0/8\",\"::1\"]}",
+               "{\"client\":[\"::1\",\"10.0.0.0/8\"],\"headers\":{\"b\":true,\"a\":\"1\"}}");
     static const char *const other = ROUTES("{\"headers\":{\"A\":\"1\"}}", "{\"headers\":{\"A\":\"2\"}}");
     cr_assert_eq(nexus__gw_config_parse(&c, "r", nexus__slice_c(equal), NULL), NEXUS_EINVAL);
     cr_assert(strstr(nexus_error_message(), "r:2:1") && strstr(nexus_error_message(), "one") &&
@@ -80,7 +80,8 @@ Test(match, routes_equal_on_all_are_refused_by_name)
 
 static const char versions[] =
     "{\"upstreams\":{\"a\":{\"targets\":[\"http://h\"]}},\"routes\":[{\"prefix\":\"/api/orders\",\"upstream\":\"a\","
-    "\"versions\":{\"default\":\"2\",\"vendor\":\"shop\",\"at\":\"/api\",\"supported\":{\"1\":{\"deprecation\":{\"since\":"
+    "\"versions\":{\"default\":\"2\",\"vendor\":\"shop\",\"at\":\"/"
+    "api\",\"supported\":{\"1\":{\"deprecation\":{\"since\":"
     "\"2026-01-01T00:00:00Z\",\"sunset\":\"2026-07-01T00:00:00Z\",\"link\":\"https://d/1\",\"successor\":\"/api/v2\"}},"
     "\"2\":{},\"2026-11\":{}}}}]}";
 
@@ -157,7 +158,8 @@ Test(usage, counts_consumers_within_bounds)
     nexus__usage_put(u, NEXUS_S("r"), NEXUS_S("1"), &w);
     nexus__json_close(&w, '}');
     nexus__buf_char(&buf, 0);
-    cr_assert_str_eq(buf.p, "{\"consumers\":[{\"consumer\":\"ada\",\"requests\":2,\"last_seen\":\"2026-01-01T00:00:01.000Z\"}]}");
+    cr_assert_str_eq(
+        buf.p, "{\"consumers\":[{\"consumer\":\"ada\",\"requests\":2,\"last_seen\":\"2026-01-01T00:00:01.000Z\"}]}");
     nexus__buf_free(&buf);
     for (int i = 0; i < 10 * NEXUS__USAGE_ROWS; i++) {
         char name[200];

@@ -30,7 +30,10 @@ static const char *rewritten(const char *route, const char *path, char out[stati
         char room[512];
         cr_assert_lt(nexus__rewrite_room(&r->rewrite, &in), sizeof room);
         nexus_status status = nexus__rewrite_path(&r->rewrite, &in, room, &result);
-        snprintf(out, 512, "%.*s", status ? 7 : (int)result.n, status == NEXUS_EPERM ? "refused" : status ? "invalid" : result.p);
+        snprintf(out, 512, "%.*s", status ? 7 : (int)result.n,
+                 status == NEXUS_EPERM ? "refused"
+                 : status              ? "invalid"
+                                       : result.p);
     }
     nexus__gw_config_free(c);
     return out;
@@ -47,7 +50,8 @@ Test(rewrite, gives_canonical_paths_or_none)
         {"\"prefix\":\"/\",\"strip_prefix\":\"/api\"", "/api./admin", "/api./admin"},
         {"\"prefix\":\"/\",\"strip_prefix\":\"/api\",\"add_prefix\":\"/v2\"", "/api/x", "/v2/x"},
         {"\"prefix\":\"/\",\"add_prefix\":\"/v2/\"", "/x", "/v2/x"},
-        {"\"path\":\"/u/{id}/o/{o}\",\"rewrite\":\"/orders/{path.o}/of/{path.id}\"", "/u/7/o/a%20b", "/orders/a%20b/of/7"},
+        {"\"path\":\"/u/{id}/o/{o}\",\"rewrite\":\"/orders/{path.o}/of/{path.id}\"", "/u/7/o/a%20b",
+         "/orders/a%20b/of/7"},
         {"\"regex\":\"/api(.*)\",\"rewrite\":\"/{path.1}\"", "/api/admin", "/admin"},
         {"\"regex\":\"/api(.*)\",\"rewrite\":\"/{path.1}\"", "/api./admin", "refused"},
         {"\"regex\":\"/api(.*)\",\"rewrite\":\"/x/{path.1}\"", "/api../admin", "refused"},
@@ -81,7 +85,10 @@ static const char *target(const char *to, const char *path, const char *query, c
     char room[512];
     cr_assert_lt(nexus__redirect_room(conf, &in, nexus__slice_c(query)), sizeof room);
     nexus_status status = nexus__redirect_target(conf, &in, nexus__slice_c(query), room, &result);
-    snprintf(out, 512, "%.*s", status ? 7 : (int)result.n, status == NEXUS_EPERM ? "refused" : status ? "invalid" : result.p);
+    snprintf(out, 512, "%.*s", status ? 7 : (int)result.n,
+             status == NEXUS_EPERM ? "refused"
+             : status              ? "invalid"
+                                   : result.p);
     nexus__gw_config_free(c);
     return out;
 }
