@@ -57,23 +57,25 @@ static void give_pass(nexus__call *call, nexus__target *t, int32_t outcome, int6
         breaker_turned(t, state);
 }
 
-void nexus__call_judge(nexus__call *call, nexus__target *t, int32_t outcome)
-{
-    int64_t now = now_of(call);
-    call->outcome = outcome;
-    give_pass(call, t, outcome, now);
-    if (outcome != NEXUS_BREAKER_IGNORED)
-        nexus__target_learn(t, outcome == NEXUS_BREAKER_FAILED, call->began, now);
-}
-
-/* --- the end of all tries ----------------------------------------------------------------------------------------- */
-
+/* A retry is over when its outcome is known: a stream that it brought holds no place. */
 static void give_budget(nexus__call *call)
 {
     if (call->budgeted)
         nexus_retry_budget_put(&call->pool->upstream->budget);
     call->budgeted = false;
 }
+
+void nexus__call_judge(nexus__call *call, nexus__target *t, int32_t outcome)
+{
+    int64_t now = now_of(call);
+    call->outcome = outcome;
+    give_budget(call);
+    give_pass(call, t, outcome, now);
+    if (outcome != NEXUS_BREAKER_IGNORED)
+        nexus__target_learn(t, outcome == NEXUS_BREAKER_FAILED, call->began, now);
+}
+
+/* --- the end of all tries ----------------------------------------------------------------------------------------- */
 
 static void count_active(nexus__pool *pool, int by)
 {

@@ -198,6 +198,8 @@ static void put_route(nexus__json_writer *w, asked *a)
     nexus__json_put_text(w, "route", conf->id);
     nexus__json_put_text_c(w, "pattern", a->m->path);
     put_why(w, conf);
+    if (a->route->breaker)
+        nexus__json_put_text_c(w, "circuit", nexus__circuit_name(&a->route->breaker->breaker, nexus__mono_ns()));
     if (conf->match)
         put_conditions(w, conf->match);
     put_params(w, a->m);

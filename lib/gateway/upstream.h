@@ -101,5 +101,6 @@ void nexus__target_metrics(nexus__target *t);
 
 /* Rules and state as a JSON object. Any thread. */
 void nexus__upstream_put(nexus__json_writer *w, nexus__upstream *u, int64_t now);
+const char *nexus__circuit_name(const nexus__breaker *b, int64_t now);
 
 #endif

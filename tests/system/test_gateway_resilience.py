@@ -648,3 +648,4 @@ def test_explain_shows_the_rules(start, processes):
     assert u["balance"] == "p2c" and u["timeouts_ms"]["per_try"] == 7000
     assert u["retries"]["max"] == 2 and u["retries"]["budget_percent"] == 20
     assert u["targets"][0]["circuit"] == "closed" and u["max_pending"] == 1024
+    assert u["breaker"]["samples_min"] == 20 and u["ejection"]["max_percent"] == 50
