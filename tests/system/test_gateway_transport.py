@@ -410,3 +410,13 @@ def test_a_gateway_that_reaches_itself_says_so(start, upstream):  # noqa: F811 (
     problem(g.call("GET", "/self/x"), 508, "loop-detected")
     assert all(path != "/self/x" for _, path, _ in upstream.seen[before:])
     assert g.call("GET", "/").status == 200
+
+
+# --- connections that rest ---------------------------------------------------------------------------------------------
+
+@service_only
+def test_a_connection_is_not_kept_beyond_its_age(start, upstream, node):  # noqa: F811
+    g = start({"old": up(upstream, pool={"max_age_ms": 1}), "h2": in_the_clear(node(), pool={"max_age_ms": 1})},
+              [{"prefix": "/old", "upstream": "old"}, {"prefix": "/h2", "upstream": "h2"}])
+    wait_for(lambda: g.call("GET", "/old").status == 200 and upstream.connections >= 5, what="new connections")
+    wait_for(lambda: g.call("GET", "/h2").json["sessions"] >= 5, what="new connections of HTTP/2")
