@@ -57,7 +57,8 @@ static void give_pass(nexus__call *call, nexus__target *t, int32_t outcome, int6
         breaker_turned(t, state);
 }
 
-/* A retry is over when its outcome is known: a stream that it brought holds no place. */
+/* A retry is over when it brought an answer: a stream holds no place. After a failure the place goes with the call, or to
+ * the next try. */
 static void give_budget(nexus__call *call)
 {
     if (call->budgeted)
@@ -69,7 +70,8 @@ void nexus__call_judge(nexus__call *call, nexus__target *t, int32_t outcome)
 {
     int64_t now = now_of(call);
     call->outcome = outcome;
-    give_budget(call);
+    if (outcome == NEXUS_BREAKER_OK)
+        give_budget(call);
     give_pass(call, t, outcome, now);
     if (outcome != NEXUS_BREAKER_IGNORED)
         nexus__target_learn(t, outcome == NEXUS_BREAKER_FAILED, call->began, now);
