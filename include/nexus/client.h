@@ -63,6 +63,12 @@ typedef struct nexus_fetch {
     bool http2;                  /**< offer HTTP/2 over TLS */
     bool http2_prior_knowledge;  /**< speak HTTP/2 at once, also without TLS (gRPC), on a connection of its own.
                                       Trailers are among the reply's headers */
+    const char *ca_file;         /**< PEM authorities that the peer is verified with; NULL = the client's */
+    const char *cert_file;       /**< PEM chain that we show, with key_file; NULL = none */
+    const char *key_file;
+    const char *connect_to; /**< "host:port" that is connected to, whatever the URL's host, which is verified; NULL = that
+                                 host. Not with guard */
+    bool insecure;          /**< the peer's certificate is not verified: for tests */
 } nexus_fetch;
 
 #define NEXUS_FETCH_INIT NEXUS_SIZED(nexus_fetch)

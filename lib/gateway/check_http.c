@@ -14,10 +14,32 @@ static bool could_not(nexus_status status)
            status == NEXUS_ENOTSUP;
 }
 
+static const char *text_or_null(nexus_slice text)
+{
+    return text.n ? text.p : NULL;
+}
+
+/* As the requests of the upstream are: with its authorities, its certificate, and the name that it is verified by. */
+static int address(const nexus__target *t, const char *path, char *url, size_t cap, nexus_fetch *fetch)
+{
+    const nexus__gw_tls_conf *tls = &t->upstream->conf->tls;
+    nexus_slice secure = NEXUS_S("https://");
+    if (!nexus__slice_starts(t->url, secure))
+        return snprintf(url, cap, "%s%s", t->url.p, path);
+    fetch->ca_file = text_or_null(tls->ca_file);
+    fetch->cert_file = text_or_null(tls->cert_file);
+    fetch->key_file = text_or_null(tls->key_file);
+    fetch->insecure = tls->insecure;
+    if (!tls->server_name.n)
+        return snprintf(url, cap, "%s%s", t->url.p, path);
+    fetch->connect_to = t->url.p + secure.n;
+    return snprintf(url, cap, "https://%s%s", tls->server_name.p, path);
+}
+
 static nexus_status start(nexus_gateway *g, nexus__target *t, const char *path, nexus_fetch *fetch, nexus_fetch_fn *done)
 {
     char url[600];
-    int n = snprintf(url, sizeof url, "%s%s", t->url.p, path);
+    int n = address(t, path, url, sizeof url, fetch);
     if ((size_t)n >= sizeof url)
         return nexus__fail(NEXUS_EINVAL, "health check: the URL is too long");
     fetch->url = nexus__slice(url, (size_t)n);

@@ -1,5 +1,6 @@
 /* HTTP over libcurl: from nexus_fetch to an easy handle, and from its end to a status and a reply. */
 #include <netdb.h>
+#include <stdio.h>
 
 #include "base/status.h"
 #include "transfer/dispatch.h"
@@ -102,6 +103,7 @@ void nexus__transfer_free(nexus__transfer *t)
     if (t->easy)
         curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->list);
+    curl_slist_free_all(t->connect_to);
     nexus__buf_free(&t->body);
     nexus_reply_free(t->reply);
     nexus__free(t->alloc, t);
@@ -202,6 +204,35 @@ static long version_of(const nexus_fetch *f)
                                     : CURL_HTTP_VERSION_1_1;
 }
 
+/* Options that libcurl copies. */
+static void set_tls(nexus__transfer *t, const nexus_fetch *f)
+{
+    CURL *e = t->easy;
+    if (f->ca_file)
+        curl_easy_setopt(e, CURLOPT_CAINFO, f->ca_file);
+    if (f->cert_file) {
+        curl_easy_setopt(e, CURLOPT_SSLCERT, f->cert_file);
+        curl_easy_setopt(e, CURLOPT_SSLKEY, f->key_file);
+    }
+    if (f->insecure) {
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
+static nexus_status set_connect_to(nexus__transfer *t, const char *host_and_port)
+{
+    char text[300];
+    if (!host_and_port)
+        return NEXUS_OK;
+    if (t->guard)
+        return nexus__fail(NEXUS_EINVAL, "connect_to is the operator's, guard is for addresses of users");
+    snprintf(text, sizeof text, "::%s", host_and_port);
+    t->connect_to = curl_slist_append(NULL, text);
+    return t->connect_to && curl_easy_setopt(t->easy, CURLOPT_CONNECT_TO, t->connect_to) == CURLE_OK ? NEXUS_OK
+                                                                                                     : nexus__nomem();
+}
+
 nexus_status nexus__transfer_fetch(nexus__transfer **out, nexus_client *client, const nexus_fetch *fetch)
 {
     nexus_fetch f = NEXUS_FETCH_INIT;
@@ -214,11 +245,12 @@ nexus_status nexus__transfer_fetch(nexus__transfer **out, nexus_client *client, 
     t->guard = f.guard;
     status = t->body.status ? nexus__nomem() : set_url(t, f.url);
     if (status || (status = set_method(t, &f)) || (status = add_fields(t, &f)) ||
-        (status = set_reply(t, f.reply_max_bytes))) {
+        (status = set_reply(t, f.reply_max_bytes)) || (status = set_connect_to(t, f.connect_to))) {
         nexus__transfer_free(t);
         return status;
     }
     CURL *e = t->easy;
+    set_tls(t, &f);
     curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->list);
     curl_easy_setopt(e, CURLOPT_USERAGENT, client->user_agent);
     curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");

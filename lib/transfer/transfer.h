@@ -32,6 +32,7 @@ typedef struct nexus__transfer {
     const nexus_alloc *alloc; /* the client's; it may be gone when a posted callback ends */
     CURL *easy;
     struct curl_slist *list; /* header fields, or recipients */
+    struct curl_slist *connect_to; /* one entry, or NULL */
     nexus__buf body;         /* what is sent */
     size_t sent;
     bool mail, guard, refused; /* refused: the guard said no */

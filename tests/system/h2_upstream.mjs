@@ -95,4 +95,4 @@ if (options.http1) { // TLS without HTTP/2
 server.on("sessionError", () => {});
 server.on("tlsClientError", () => {});
 process.on("uncaughtException", () => {});
-server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+server.listen(options.port ?? 0, "127.0.0.1", () => console.log(server.address().port));

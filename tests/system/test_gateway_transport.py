@@ -63,7 +63,11 @@ def certs(tmp_path_factory):
 
 @pytest.fixture
 def node():
-    running = []
+    running, ports = [], {}
+
+    def end(port):
+        ports[port].kill()
+        ports[port].wait()
 
     def make(cert=None, script="h2_upstream.mjs", **options):
         if cert:
@@ -71,8 +75,11 @@ def node():
         process = subprocess.Popen([shutil.which("node"), str(HERE / script), json.dumps(options)],
                                    stdout=subprocess.PIPE, text=True)
         running.append(process)
-        return int(process.stdout.readline())
+        port = int(process.stdout.readline())
+        ports[port] = process
+        return port
 
+    make.end = end
     yield make
     for process in running:
         process.kill()
@@ -101,6 +108,24 @@ def test_a_verified_upstream_is_reached_and_its_session_resumed(start, certs, no
     assert first.json["headers"]["x-forwarded-proto"] == "http"
     # connections are not kept here, so each is a handshake; with few loops soon one has a ticket
     wait_for(lambda: g.call("GET", "/").json["resumed"], what="a resumed handshake")
+
+
+@service_only
+def test_health_checks_are_verified_as_requests_are(start, certs, node):
+    cert = certs.make("checked", san="DNS:api.example.com")
+    port = node(cert, http1=True)
+    g = start({"a": secure(port, {"ca_file": str(certs.ca), "server_name": "api.example.com"}, protocol="http1", ejection=False,
+                           health={"path": "/x", "interval_ms": 50, "down_interval_ms": 50, "fails": 1, "passes": 1})}, EVERYTHING)
+
+    def state():
+        (target,) = g.admin("GET", "/admin/v1/status").json["upstreams"][0]["targets"]
+        return target["state"]
+
+    assert g.call("GET", "/x").status == 200
+    node.end(port)
+    wait_for(lambda: state() == "down", 10, "the check to fail")
+    assert node(cert, http1=True, port=port) == port
+    wait_for(lambda: state() == "up", 10, "the check to pass, by the same authority and name")
 
 
 @service_only
