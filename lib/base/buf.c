@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/status.h"
+
 void nexus__buf_free(nexus__buf *b)
 {
     nexus__free(b->alloc, b->p);
@@ -115,4 +117,16 @@ char *nexus__buf_take(nexus__buf *b, size_t *len)
         *len = b->len;
     nexus__buf_init(b, b->alloc, max);
     return bytes;
+}
+
+nexus_status nexus__buf_hand_over(nexus__buf *b, char **out, size_t *len)
+{
+    size_t n;
+    char *text = nexus__buf_take(b, &n);
+    if (!text)
+        return nexus__nomem();
+    *out = text;
+    if (len)
+        *len = n;
+    return NEXUS_OK;
 }

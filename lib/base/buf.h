@@ -60,5 +60,7 @@ static inline void nexus__buf_char(nexus__buf *b, char c)
 /* Hands the bytes over, NUL-terminated (the NUL is not counted); NULL when the buffer had failed. Free them with
  * nexus__free of the same allocator. */
 char *nexus__buf_take(nexus__buf *b, size_t *len);
+/* The same with a status: *out and *len (which may be NULL) are written on NEXUS_OK only. */
+nexus_status nexus__buf_hand_over(nexus__buf *b, char **out, size_t *len) NEXUS_MUST_CHECK;
 
 #endif

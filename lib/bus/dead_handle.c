@@ -46,16 +46,11 @@ nexus_status nexus_group_dead(char **out, size_t *n, nexus_group *g, const nexus
     status = nexus__group_ask(g, WIRE_DEAD, nexus__buf_slice(&question), &body, &b);
     if (status == NEXUS_OK && b.local)
         status = nexus__bgroup_dead(b.local, &q, &body);
-    size_t len;
-    char *text = status == NEXUS_OK ? nexus__buf_take(&body, &len) : NULL;
+    if (status == NEXUS_OK)
+        status = nexus__buf_hand_over(&body, out, n);
     nexus__buf_free(&question);
     nexus__buf_free(&body);
-    if (status != NEXUS_OK || !text)
-        return status != NEXUS_OK ? status : nexus__nomem();
-    *out = text;
-    if (n)
-        *n = len;
-    return NEXUS_OK;
+    return status;
 }
 
 /* A connection's answer as a report. */

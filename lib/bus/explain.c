@@ -107,13 +107,8 @@ nexus_status nexus_bus_groups(char **out, size_t *n, nexus_bus *bus)
     nexus_status status = nexus__bus_ask(bus, WIRE_GROUPS, NEXUS_S(""), &broker, &body);
     if (status == NEXUS_OK && broker)
         status = nexus__broker_groups(broker, &body);
-    size_t len;
-    char *text = status == NEXUS_OK ? nexus__buf_take(&body, &len) : NULL;
+    if (status == NEXUS_OK)
+        status = nexus__buf_hand_over(&body, out, n);
     nexus__buf_free(&body);
-    if (status != NEXUS_OK || !text)
-        return status != NEXUS_OK ? status : nexus__nomem();
-    *out = text;
-    if (n)
-        *n = len;
-    return NEXUS_OK;
+    return status;
 }

@@ -10,17 +10,6 @@ void nexus_gateway_edit_opts_init(nexus_gateway_edit_opts *opts)
     *opts = (nexus_gateway_edit_opts)NEXUS_GATEWAY_EDIT_OPTS_INIT;
 }
 
-static nexus_status hand_over(nexus__buf *buf, char **out, size_t *n)
-{
-    size_t len;
-    char *text = nexus__buf_take(buf, &len);
-    if (!text)
-        return nexus__nomem();
-    *out = text;
-    *n = len;
-    return NEXUS_OK;
-}
-
 /* --- operations --------------------------------------------------------------------------------------------------- */
 
 typedef struct operation {
@@ -112,7 +101,7 @@ static nexus_status report(nexus_gateway *g, const nexus__outline *was, nexus_sl
         nexus__json_key(&w, "changes");
         nexus__outline_diff(was, &now, &w);
         nexus__json_close(&w, '}');
-        status = hand_over(&buf, out, n);
+        status = nexus__buf_hand_over(&buf, out, n);
     }
     nexus__outline_free(&now);
     nexus__buf_free(&buf);
@@ -294,7 +283,7 @@ nexus_status nexus_gateway_entry(nexus_gateway *g, nexus_slice collection, nexus
                 nexus__fail(NEXUS_ENOTFOUND, "no \"%.*s\" in %.*s", (int)id.n, id.p, (int)collection.n, collection.p);
     }
     if (!status)
-        status = hand_over(&buf, out, n);
+        status = nexus__buf_hand_over(&buf, out, n);
     nexus__buf_free(&buf);
     nexus__outline_free(&outline);
     nexus__snapshot_unref(s);
@@ -308,7 +297,7 @@ nexus_status nexus_gateway_history(nexus_gateway *g, char **out, size_t *n)
     pthread_mutex_lock(&g->locked.mutex);
     nexus__history_list(&g->locked.history, &buf);
     pthread_mutex_unlock(&g->locked.mutex);
-    nexus_status status = hand_over(&buf, out, n);
+    nexus_status status = nexus__buf_hand_over(&buf, out, n);
     nexus__buf_free(&buf);
     return status;
 }
@@ -334,7 +323,7 @@ nexus_status nexus_gateway_diff(nexus_gateway *g, uint64_t from, uint64_t to, ch
         nexus__json_key(&w, "changes");
         nexus__outline_diff(&outlines[0], &outlines[1], &w);
         nexus__json_close(&w, '}');
-        status = hand_over(&buf, out, n);
+        status = nexus__buf_hand_over(&buf, out, n);
     }
     for (int i = 0; i < 2; i++) {
         nexus__outline_free(&outlines[i]);

@@ -7,17 +7,6 @@
 #include "gateway/gateway.h"
 #include "json/write.h"
 
-static nexus_status hand_over(nexus__buf *buf, char **out, size_t *n)
-{
-    size_t len;
-    char *text = nexus__buf_take(buf, &len);
-    if (!text)
-        return nexus__nomem();
-    *out = text;
-    *n = len;
-    return NEXUS_OK;
-}
-
 static void put_chain(nexus__json_writer *w, const nexus__gw_route *route)
 {
     nexus__json_key(w, "chain");
@@ -301,5 +290,5 @@ nexus_status nexus_gateway_explain(nexus_gateway *g, const char *method, nexus_s
     nexus__json_close(&w, '}');
     nexus__buf_free(&space);
     nexus__snapshot_unref(s);
-    return hand_over(&buf, out, n);
+    return nexus__buf_hand_over(&buf, out, n);
 }

@@ -6,9 +6,9 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "gateway/canary.h"
 #include "gateway/discovery.h"
 #include "gateway/filters/security.h"
-#include "gateway/canary.h"
 #include "gateway/function.h"
 #include "gateway/gateway.h"
 #include "gateway/usage.h"
@@ -293,34 +293,46 @@ nexus_status nexus_config_validate(const char *name, nexus_slice text)
 
 typedef struct closing {
     nexus__gw_loop *home;
+    void (*fn)(nexus__gw_loop *home);
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     bool done;
 } closing;
 
-static void close_loop(void *user_data)
+/* Of loop 0: from now on it begins no check and looks at no file. */
+static void stop_clock(nexus__gw_loop *home)
+{
+    nexus_timer_close(home->timer);
+    home->timer = NULL;
+    nexus__routes_file_unwatch(home->gateway);
+}
+
+static void close_loop(nexus__gw_loop *home)
+{
+    nexus__leases_close(home);
+    if (home == home->gateway->loops)
+        nexus__health_stop(home->gateway);
+    nexus__view_unref(home->view);
+    home->view = NULL;
+}
+
+static void on_closing(void *user_data)
 {
     closing *c = user_data;
-    nexus__leases_close(c->home);
-    nexus_timer_close(c->home->timer);
-    if (c->home == c->home->gateway->loops)
-        nexus__health_stop(c->home->gateway);
-    if (c->home == &c->home->gateway->loops[0])
-        nexus__routes_file_unwatch(c->home->gateway);
-    nexus__view_unref(c->home->view);
-    c->home->view = NULL;
+    c->fn(c->home);
     pthread_mutex_lock(&c->mutex);
     c->done = true;
     pthread_cond_signal(&c->cond);
     pthread_mutex_unlock(&c->mutex);
 }
 
-static void close_on_loop(nexus__gw_loop *home)
+/* Runs fn on the loop and returns when it has. */
+static void run_on_loop(nexus__gw_loop *home, void (*fn)(nexus__gw_loop *home))
 {
-    closing c = {.home = home, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    closing c = {.home = home, .fn = fn, .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     if (!nexus__loop_running(home->loop) || nexus_loop_is_current(home->loop) ||
-        nexus_loop_post(home->loop, close_loop, &c)) {
-        close_loop(&c);
+        nexus_loop_post(home->loop, on_closing, &c)) {
+        fn(home);
         return;
     }
     pthread_mutex_lock(&c.mutex);
@@ -334,6 +346,8 @@ void nexus_gateway_close(nexus_gateway *g)
     if (!g)
         return;
     atomic_store(&g->closed, true);
+    if (g->loop_count && g->loops[0].loop)
+        run_on_loop(&g->loops[0], stop_clock);
     nexus_client_close(g->client); /* no check comes back after this */
     nexus_client_close(g->authorizer);
     g->opts.watch_ms = UINT32_MAX;
@@ -346,7 +360,7 @@ void nexus_gateway_close(nexus_gateway *g)
         nexus_cache_close(g->loops[i].limits.store); /* who waits for it is told on his loop */
     for (uint32_t i = 0; i < g->loop_count; i++) {
         if (g->loops[i].loop)
-            close_on_loop(&g->loops[i]);
+            run_on_loop(&g->loops[i], close_loop);
         nexus__buf_free(&g->loops[i].head);
         nexus__stage_free_scratch(&g->loops[i]);
         nexus__free(g->alloc, g->loops[i].buffer);

@@ -5,17 +5,6 @@
 #include "gateway/gateway.h"
 #include "gateway/usage.h"
 
-static nexus_status hand_over(nexus__buf *buf, char **out, size_t *n)
-{
-    size_t len;
-    char *text = nexus__buf_take(buf, &len);
-    if (!text)
-        return nexus__nomem();
-    *out = text;
-    *n = len;
-    return NEXUS_OK;
-}
-
 static void put_canaries(nexus__json_writer *w, const nexus__snapshot *s)
 {
     nexus__json_key(w, "canaries");
@@ -52,7 +41,7 @@ nexus_status nexus_gateway_status(nexus_gateway *g, char **out, size_t *n)
     put_canaries(&w, s);
     nexus__json_close(&w, '}');
     nexus__snapshot_unref(s);
-    return hand_over(&buf, out, n);
+    return nexus__buf_hand_over(&buf, out, n);
 }
 
 static void put_deprecated(nexus__json_writer *w, const nexus_gateway *g, nexus_slice route, nexus_slice version,
@@ -96,5 +85,5 @@ nexus_status nexus_gateway_versions(nexus_gateway *g, char **out, size_t *n)
     nexus__json_put_u64(&w, "uncounted", nexus__usage_overflow(g->usage));
     nexus__json_close(&w, '}');
     nexus__snapshot_unref(s);
-    return hand_over(&buf, out, n);
+    return nexus__buf_hand_over(&buf, out, n);
 }

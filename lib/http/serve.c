@@ -253,9 +253,10 @@ static bool pump(nexus__conn *c, nexus_request *r)
                 reader_fails(c, r, NEXUS_EPROTO);
             else if (c->eof && r->in_body.framing == NEXUS__HTTP_LENGTH_CLOSE)
                 r->in_body.done = true;
-            else if (c->eof)
-                nexus__conn_close(c);
-            else if (!c->timed && r->in_body.framing != NEXUS__HTTP_LENGTH_CLOSE)
+            else if (c->eof) {
+                nexus__conn_close(c); /* and with it, it may be, the request */
+                return false;
+            } else if (!c->timed && r->in_body.framing != NEXUS__HTTP_LENGTH_CLOSE)
                 start_window(c, r);
             return bad || r->in_body.done;
         }

@@ -390,8 +390,8 @@ static void step(ares_channel channel)
     int bits = ares_getsock(channel, fds, ARES_GETSOCK_MAXNUM);
     nfds_t n = 0;
     for (int i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-        short events =
-            (short)((ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0) | (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
+        unsigned wants = (unsigned)bits >> i; /* the macros of c-ares shift into the sign */
+        short events = (short)((wants & 1 ? POLLIN : 0) | (wants >> ARES_GETSOCK_MAXNUM & 1 ? POLLOUT : 0));
         if (events)
             polled[n++] = (struct pollfd){.fd = fds[i], .events = events};
     }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { ADMIN_OFFSET = 10, TOKEN_BYTES = 32 };
+enum { ADMIN_OFFSET = 10, TOKEN_BYTES = 32, BODY_MAX = 64 * 1024 * 1024 };
 
 /* Takes as long for a wrong first byte as for a wrong last one. */
 static bool same(nexus_slice a, const char *b)
@@ -142,21 +142,10 @@ static void post_explain(nexus_request *request, void *user_data)
     nexus_json_free(json);
 }
 
-static nexus_status add_routes(gateway *g)
+nexus_status gateway_admin_add(gateway *g, const gateway_admin_route *rows, size_t n)
 {
-    static const struct {
-        const char *method, *path, *id, *summary;
-        nexus_handler_fn *fn;
-    } rows[] = {
-        {"GET", "/admin/v1/config", "getConfig", "The routes in force", get_config},
-        {"GET", "/admin/v1/status", "getStatus", "Upstreams and their targets", get_status},
-        {"POST", "/admin/v1/reload", "reload", "Load the routes file again", post_reload},
-        {"POST", "/admin/v1/check", "check", "Check a routes file without loading it", post_check},
-        {"GET", "/admin/v1/explain", "explain", "What would happen to a request", get_explain},
-        {"POST", "/admin/v1/explain", "explainWith", "The same, with headers", post_explain},
-    };
     nexus_status status = NEXUS_OK;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0] && !status; i++) {
+    for (size_t i = 0; i < n && !status; i++) {
         nexus_route route = NEXUS_ROUTE_INIT;
         route.method = rows[i].method;
         route.path = rows[i].path;
@@ -164,10 +153,23 @@ static nexus_status add_routes(gateway *g)
         route.summary = rows[i].summary;
         route.handler = rows[i].fn;
         route.user_data = g;
-        route.body_max = 16 * 1024 * 1024;
+        route.body_max = BODY_MAX;
         status = nexus_server_route(g->admin, &route, 1);
     }
     return status;
+}
+
+static nexus_status add_routes(gateway *g)
+{
+    static const gateway_admin_route rows[] = {
+        {"GET", "/admin/v1/config", "getConfig", "The routes in force", get_config},
+        {"GET", "/admin/v1/status", "getStatus", "Upstreams and their targets", get_status},
+        {"POST", "/admin/v1/reload", "reload", "Load the routes file again", post_reload},
+        {"POST", "/admin/v1/check", "check", "Check a routes file without loading it", post_check},
+        {"GET", "/admin/v1/explain", "explain", "What would happen to a request", get_explain},
+        {"POST", "/admin/v1/explain", "explainWith", "The same, with headers", post_explain},
+    };
+    return gateway_admin_add(g, rows, sizeof rows / sizeof rows[0]);
 }
 
 nexus_status gateway_admin_open(gateway *g)

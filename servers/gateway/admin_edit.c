@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ID_MAX = 512, BODY_MAX = 64 * 1024 * 1024 };
+enum { ID_MAX = 512 };
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
@@ -296,10 +296,7 @@ static void get_diff(nexus_request *request, void *user_data)
 
 nexus_status gateway_admin_edit_routes(gateway *g)
 {
-    static const struct {
-        const char *method, *path, *id, *summary;
-        nexus_handler_fn *fn;
-    } rows[] = {
+    static const gateway_admin_route rows[] = {
         {"PUT", "/admin/v1/config", "putConfig", "Replace the whole configuration", put_config},
         {"GET", "/admin/v1/config/history", "getHistory", "The last ten versions", get_history},
         {"GET", "/admin/v1/config/diff", "getDiff", "What differs between two of them", get_diff},
@@ -310,17 +307,5 @@ nexus_status gateway_admin_edit_routes(gateway *g)
         {"PUT", "/admin/v1/{collection}/{id...}", "putEntry", "Add or replace an entry", put_entry},
         {"DELETE", "/admin/v1/{collection}/{id...}", "deleteEntry", "Remove an entry", delete_entry},
     };
-    nexus_status status = NEXUS_OK;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0] && !status; i++) {
-        nexus_route route = NEXUS_ROUTE_INIT;
-        route.method = rows[i].method;
-        route.path = rows[i].path;
-        route.operation_id = rows[i].id;
-        route.summary = rows[i].summary;
-        route.handler = rows[i].fn;
-        route.user_data = g;
-        route.body_max = BODY_MAX;
-        status = nexus_server_route(g->admin, &route, 1);
-    }
-    return status;
+    return gateway_admin_add(g, rows, sizeof rows / sizeof rows[0]);
 }

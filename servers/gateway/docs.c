@@ -23,7 +23,7 @@ typedef struct described {
 
 struct gateway_docs {
     gateway *g;
-    int64_t version; /* of the routes that the shown document is about */
+    int64_t version;  /* of the routes that the shown document is about */
     int64_t fresh_ms; /* how long a description is not asked for again */
     bool changed;
     size_t count;
@@ -240,18 +240,18 @@ static void catalog(nexus_request *request, void *user_data)
     char text[2048];
     while (n && origin[n - 1] == '/')
         n--;
-    int length = snprintf(text, sizeof text,
-                          "{\"linkset\":[{\"anchor\":\"%.*s/\",\"service-desc\":[{\"href\":\"%.*s/api/openapi.json\",\"type\":"
-                          "\"application/json\"}],\"service-doc\":[{\"href\":\"%.*s/api/docs\",\"type\":\"text/html\"}],"
-                          "\"status\":[{\"href\":\"%.*s/health\",\"type\":\"application/json\"}]}]}",
-                          (int)n, origin, (int)n, origin, (int)n, origin, (int)n, origin);
+    int length =
+        snprintf(text, sizeof text,
+                 "{\"linkset\":[{\"anchor\":\"%.*s/\",\"service-desc\":[{\"href\":\"%.*s/api/openapi.json\",\"type\":"
+                 "\"application/json\"}],\"service-doc\":[{\"href\":\"%.*s/api/docs\",\"type\":\"text/html\"}],"
+                 "\"status\":[{\"href\":\"%.*s/health\",\"type\":\"application/json\"}]}]}",
+                 (int)n, origin, (int)n, origin, (int)n, origin, (int)n, origin);
     if (length < 0 || (size_t)length >= sizeof text) {
         nexus_request_problem_text(request, 500, "issuer-too-long", NULL);
         return;
     }
     (void)nexus_request_set_header(request, "Link", NEXUS_S("</.well-known/api-catalog>; rel=\"api-catalog\""));
-    nexus_request_reply(request, 200,
-                        "application/linkset+json; profile=\"https://www.rfc-editor.org/info/rfc9727\"",
+    nexus_request_reply(request, 200, "application/linkset+json; profile=\"https://www.rfc-editor.org/info/rfc9727\"",
                         (nexus_slice){text, (size_t)length});
 }
 

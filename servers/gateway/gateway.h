@@ -33,6 +33,12 @@ nexus_status gateway_identity_open(gateway *g);
 
 /* admin.c: its own listener, on this machine only. */
 nexus_status gateway_admin_open(gateway *g);
+
+typedef struct gateway_admin_route {
+    const char *method, *path, *id, *summary;
+    nexus_handler_fn *fn; /* with the gateway */
+} gateway_admin_route;
+nexus_status gateway_admin_add(gateway *g, const gateway_admin_route *rows, size_t n);
 /* admin_edit.c: its part that changes things. */
 nexus_status gateway_admin_edit_routes(gateway *g);
 /* admin_versions.c: its report of old versions. */

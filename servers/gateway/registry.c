@@ -126,26 +126,12 @@ static void get_instances(nexus_request *request, void *user_data)
 
 nexus_status gateway_registry_routes(gateway *g)
 {
-    static const struct {
-        const char *method, *path, *id, *summary;
-        nexus_handler_fn *fn;
-    } rows[] = {
+    static const gateway_admin_route rows[] = {
         {"GET", "/admin/v1/services/{service}/instances", "listInstances", "Instances of a service", get_instances},
         {"POST", "/admin/v1/services/{service}/instances", "addInstance", "Add an instance, or renew it", post_instance},
         {"PUT", "/admin/v1/services/{service}/instances/{id}", "putInstance", "The same, by id", put_instance},
         {"DELETE", "/admin/v1/services/{service}/instances/{id}", "removeInstance", "Remove an instance",
          delete_instance},
     };
-    nexus_status status = NEXUS_OK;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0] && !status; i++) {
-        nexus_route route = NEXUS_ROUTE_INIT;
-        route.method = rows[i].method;
-        route.path = rows[i].path;
-        route.operation_id = rows[i].id;
-        route.summary = rows[i].summary;
-        route.handler = rows[i].fn;
-        route.user_data = g;
-        status = nexus_server_route(g->admin, &route, 1);
-    }
-    return status;
+    return gateway_admin_add(g, rows, sizeof rows / sizeof rows[0]);
 }

@@ -8,11 +8,8 @@ static const struct {
     const char *name;
     uint16_t offset;
     bool described;
-} services[] = {{"backend", 1, true},
-                {"console", 2, false},
-                {"analytics", 3, true},
-                {"notification", 4, true},
-                {"copilot", 5, true}};
+} services[] = {
+    {"backend", 1, true}, {"console", 2, false}, {"analytics", 3, true}, {"notification", 4, true}, {"copilot", 5, true}};
 
 static const struct {
     const char *prefix, *upstream;

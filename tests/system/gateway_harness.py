@@ -69,7 +69,7 @@ class Upstream:
                 if path.startswith("/health"):
                     return self.reply(b"{}")
                 if path.startswith("/slow"):
-                    time.sleep(1.5 * SLOW)
+                    time.sleep(1.5 * min(SLOW, 2))  # under the time-out for a first byte
                     return self.reply(b"late")
                 if path.startswith("/big"):
                     return self.reply(b"0123456789abcdef" * (8 << 16))

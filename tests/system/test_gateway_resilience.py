@@ -302,7 +302,7 @@ def test_requests_wait_for_a_connection_and_no_more_than_allowed_are_open(start,
 
 def test_beyond_the_queue_503_and_at_once_well_again(start, processes):
     (one,) = processes("one")
-    one.tell(delay_ms=1500 * SLOW)
+    one.tell(delay_ms=2000)  # three rounds of it stay within every time-out
     g = start({"a": upstream(one, max_connections=2, max_pending=3, **QUIET)}, EVERYTHING)
     replies = together(20, lambda i: g.call("GET", "/x", timeout=30))
     assert Counter(r.status for r in replies) == {200: 5, 503: 15}
