@@ -92,7 +92,8 @@ static nexus_status add(nexus__outline *o, nexus__outline_collection *c, nexus__
         nexus__outline_entry *more = nexus__arena_get(&o->arena, cap * sizeof *more);
         if (!more)
             return nexus__nomem();
-        memcpy(more, c->entries, c->count * sizeof *more);
+        if (c->count) /* a new collection has no entries to bring along */
+            memcpy(more, c->entries, c->count * sizeof *more);
         c->entries = more;
         c->cap = cap;
     }
