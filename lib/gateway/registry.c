@@ -241,9 +241,5 @@ nexus_status nexus_gateway_instances(nexus_gateway *g, const char *service, char
     }
     pthread_mutex_unlock(&r->mutex);
     nexus__json_close(&w, ']');
-    char *text = nexus__buf_take(&buf, n);
-    if (!text)
-        return nexus__nomem();
-    *out = text;
-    return NEXUS_OK;
+    return nexus__buf_hand_over(&buf, out, n);
 }

@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 
-enum { ADMIN_OFFSET = 10, HEADERS_MAX = 32 };
+enum { ADMIN_OFFSET = 10 };
 
 static char *whole_file(const char *path, size_t *n)
 {
