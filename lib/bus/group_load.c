@@ -1,0 +1,142 @@
+/* From the log into the window, and by the by-way of a dead letter that comes back. */
+#include "base/status.h"
+#include "bus/internal.h"
+
+#define TAKEOVER_GRACE_MS 1000u /* for holders of leases to find the new owner */
+
+void nexus__bgroup_raise_floor(nexus__bgroup *g)
+{
+    g->floor = nexus__list_empty(&g->window) ? g->loaded : NEXUS__CONTAINER(g->window.next, entry, in_window)->pos - 1;
+}
+
+void nexus__bgroup_entry_free(nexus__bgroup *g, entry *e)
+{
+    nexus__bgroup_timer_stop(g, e);
+    nexus__stored_unref(g->broker->alloc, e->stored);
+    nexus__free(g->broker->alloc, e->reason);
+    nexus__free(g->broker->alloc, e);
+}
+
+static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *k)
+{
+    entry *e = nexus__calloc(g->broker->alloc, 1, sizeof *e);
+    nexus_slice key = nexus__bgroup_lane_key(g, &stored->view.event);
+    lane *l = e && key.n ? nexus__bgroup_lane(g, key) : NULL;
+    if (!e || (key.n && !l) || nexus__bgroup_timer_reserve(g) != NEXUS_OK) {
+        nexus__free(g->broker->alloc, e);
+        return nexus__nomem();
+    }
+    e->pos = stored->pos;
+    e->stored = stored;
+    e->lane = l;
+    e->attempts = k ? k->attempts : 0;
+    nexus__list_init(&e->in_ready);
+    nexus__list_init(&e->in_lane);
+    if (nexus__map_put(&g->by_pos, nexus__pos_key(&e->pos), e, NULL) != NEXUS_OK) {
+        nexus__free(g->broker->alloc, e);
+        return nexus__nomem();
+    }
+    bool first = !l || nexus__list_empty(&l->entries);
+    nexus__list_push(&g->window, &e->in_window);
+    g->window_count++;
+    if (l)
+        nexus__list_push(&l->entries, &e->in_lane);
+    if (first && k && k->remote && k->attempts) {
+        /* Another process held it when the former owner died. If it is still at work it renews its lease as soon as it
+         * has found us; a lease that was given in the owner's last words never arrived, and is not waited for. */
+        uint32_t grace_ms = g->config.ack_wait_ms < TAKEOVER_GRACE_MS ? g->config.ack_wait_ms : TAKEOVER_GRACE_MS;
+        e->state = ENTRY_LEASED;
+        e->token = k->token;
+        g->inflight++;
+        nexus__bgroup_timer_start(g, e, nexus__mono_ns() + grace_ms * NEXUS__NS_PER_MS);
+    } else if (first) {
+        nexus__bgroup_ready(g, e);
+    }
+    return NEXUS_OK;
+}
+
+static nexus_status consider(nexus__bgroup *g, const nexus__wal_record *r)
+{
+    nexus__event_view view;
+    known *k = g->known.count ? nexus__map_remove(&g->known, nexus__pos_key(&r->pos)) : NULL, kept = {0};
+    if (k)
+        kept = *k;
+    nexus__free(g->broker->alloc, k);
+    if (kept.done || nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK ||
+        !nexus__filter_match(&g->filter, &view.event))
+        return NEXUS_OK;
+    nexus_status status;
+    nexus__stored *stored = nexus__stored_new(g->broker->alloc, r->meta, r->payload, &status);
+    if (!stored)
+        return status;
+    stored->pos = stored->view.event.pos = r->pos;
+    stored->view.event.version = r->version;
+    stored->view.event.recv_ns = r->recv_ns;
+    status = admit(g, stored, &kept);
+    if (status != NEXUS_OK)
+        nexus__stored_unref(g->broker->alloc, stored);
+    return status;
+}
+
+/* Reads on until `wanted` events are ready, the window is full, or the log is at its end. */
+nexus_status nexus__bgroup_load(nexus__bgroup *g, size_t wanted)
+{
+    nexus_status status = NEXUS_OK;
+    size_t ready = 0;
+    for (nexus__list *n = g->ready.next; n != &g->ready && ready < wanted; n = n->next)
+        ready++;
+    if (ready >= wanted)
+        return NEXUS_OK;
+    if (!g->reader)
+        status = nexus__wal_reader_open(&g->reader, g->broker->wal, g->loaded + 1);
+    if (status == NEXUS_EMISSING) { /* dropped by retention: what is left */
+        g->loaded = nexus__wal_first(g->broker->wal) - 1;
+        status = nexus__wal_reader_open(&g->reader, g->broker->wal, g->loaded + 1);
+    }
+    while (status == NEXUS_OK && ready < wanted && g->window_count < GROUP_WINDOW) {
+        nexus__wal_record r;
+        status = nexus__wal_reader_next(g->reader, &r);
+        if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING) { /* cannot be delivered; readers report it */
+            status = NEXUS_OK;
+            continue;
+        }
+        if (status != NEXUS_OK || r.kind != KIND_EVENT || (r.flags & NEXUS__WAL_INTERNAL))
+            continue;
+        bool was_empty = nexus__list_empty(&g->ready);
+        const nexus__list *last = g->ready.prev;
+        status = consider(g, &r);
+        if (status == NEXUS_OK)
+            g->loaded = r.pos;
+        ready += was_empty ? !nexus__list_empty(&g->ready) : g->ready.prev != last;
+    }
+    if (status != NEXUS_OK && status != NEXUS_EDONE) { /* begin again at the same place */
+        nexus__wal_reader_close(g->reader);
+        g->reader = NULL;
+    }
+    nexus__bgroup_raise_floor(g);
+    return status == NEXUS_EDONE ? NEXUS_OK : status;
+}
+
+nexus_status nexus__bgroup_readmit(nexus__bgroup *g, nexus__stored *stored, uint32_t attempts)
+{
+    nexus_slice key = nexus__bgroup_lane_key(g, &stored->view.event);
+    entry *e = nexus__calloc(g->broker->alloc, 1, sizeof *e);
+    lane *l = e && key.n ? nexus__bgroup_lane(g, key) : NULL;
+    if (!e || (key.n && !l) || nexus__bgroup_timer_reserve(g) != NEXUS_OK) {
+        nexus__free(g->broker->alloc, e);
+        return nexus__nomem();
+    }
+    *e = (entry){.pos = stored->pos, .stored = stored, .lane = l, .attempts = attempts, .back = true};
+    nexus__list_init(&e->in_ready);
+    nexus__list_init(&e->in_lane);
+    nexus__list_init(&e->in_window);
+    if (nexus__map_put(&g->by_pos, nexus__pos_key(&e->pos), e, NULL) != NEXUS_OK) {
+        nexus__free(g->broker->alloc, e);
+        return nexus__nomem();
+    }
+    if (l)
+        nexus__bgroup_enter_lane(g, l, e);
+    else
+        nexus__bgroup_ready(g, e);
+    return NEXUS_OK;
+}
