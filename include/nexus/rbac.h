@@ -84,6 +84,13 @@ NEXUS_API bool nexus_rbac_check(const nexus_rbac *rbac, const nexus_rbac_query *
 NEXUS_API bool nexus_rbac_explain(const nexus_rbac *rbac, const nexus_rbac_query *query, int32_t *reason, char *text,
                                   size_t text_size);
 
+/**
+ * Whether who has these roles holds all that a pattern matches, so that he may pass it on: one rule covers it and no deny
+ * touches it. own: what he may with his own objects counts too. False for what is no pattern.
+ */
+NEXUS_API bool nexus_rbac_covers(const nexus_rbac *rbac, const nexus_slice *roles, size_t role_count,
+                                 nexus_slice pattern, bool own);
+
 NEXUS_API bool nexus_rbac_has_role(const nexus_rbac *rbac, const char *role);
 NEXUS_API void nexus_rbac_free(nexus_rbac *rbac); /**< NULL is fine */
 

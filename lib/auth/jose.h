@@ -23,6 +23,9 @@ struct nexus_keyset {
     const nexus_key *first;
 };
 
+/* Claims of a JSON object that is known to be true by other means. Strict JSON. */
+nexus_status nexus__claims_parse(nexus_claims **out, nexus_slice json) NEXUS_MUST_CHECK;
+
 nexus_key *nexus__key_ref(const nexus_key *key);
 
 /* A key of a scanned JWK. NEXUS_ENOTSUP when it is well-formed but not for signatures of this build. */

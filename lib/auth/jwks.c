@@ -71,8 +71,7 @@ static void unref(nexus__jwks *j)
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-/* https, or http to this machine. */
-static bool url_allowed(const char *url)
+bool nexus__issuer_url_allowed(const char *url)
 {
     static const char *const local[] = {"http://127.", "http://localhost:", "http://localhost/", "http://[::1]"};
     if (strncmp(url, "https://", 8) == 0)
@@ -87,7 +86,7 @@ nexus_status nexus__jwks_open(nexus__jwks **out, const nexus_verifier_opts *opts
 {
     if (!opts->jwks_url != !opts->client || (opts->keys && opts->jwks_url))
         return nexus__fail(NEXUS_EINVAL, "a verifier takes jwks_url and client, or keys, or neither");
-    if (opts->jwks_url && !url_allowed(opts->jwks_url))
+    if (opts->jwks_url && !nexus__issuer_url_allowed(opts->jwks_url))
         return nexus__fail(NEXUS_EINVAL, "jwks_url: \"%s\" must be https, unless loopback", opts->jwks_url);
     nexus__jwks *j = nexus__calloc(opts->alloc, 1, sizeof *j);
     if (!j)

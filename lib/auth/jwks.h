@@ -40,4 +40,7 @@ int64_t nexus__jwks_now_ns(const nexus__jwks *jwks);
 /* The fetch under way, if any, ends unheard; waiters are told NEXUS_ECANCELED. */
 void nexus__jwks_close(nexus__jwks *jwks);
 
+/* https, or http to this machine. */
+bool nexus__issuer_url_allowed(const char *url);
+
 #endif

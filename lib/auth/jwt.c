@@ -69,7 +69,7 @@ static nexus_status decode(nexus_claims *c, nexus__json *doc)
     return NEXUS_OK;
 }
 
-static nexus_status open_claims(nexus_claims **out, nexus_slice json)
+nexus_status nexus__claims_parse(nexus_claims **out, nexus_slice json)
 {
     nexus__json doc;
     nexus__json_init(&doc, NULL);
@@ -218,7 +218,7 @@ nexus_status nexus_jwt_verify(const nexus_keyset *set, const char *token, size_t
     nexus_status status = nexus__jws_open(&jws, set, nexus__slice(token, n), rules->typ ? rules->typ : "at+jwt");
     if (status != NEXUS_OK)
         return status;
-    status = open_claims(&claims, jws.payload);
+    status = nexus__claims_parse(&claims, jws.payload);
     nexus__free(NULL, jws.memory);
     if (status == NEXUS_EINVAL || status == NEXUS_ETOOBIG)
         status = refuse("its claims are no strict JSON object");

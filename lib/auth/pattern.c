@@ -56,3 +56,28 @@ bool nexus__permission_matches(nexus_slice pattern, nexus_slice permission)
     }
     return pattern.n == 0 && permission.n == 0;
 }
+
+bool nexus__pattern_covers(nexus_slice outer, nexus_slice inner)
+{
+    while (outer.n && inner.n) {
+        nexus_slice o = nexus__slice_cut(&outer, ':');
+        if (nexus__slice_eq_c(o, "**"))
+            return true;
+        nexus_slice i = nexus__slice_cut(&inner, ':');
+        if (nexus__slice_eq_c(i, "**") || (!nexus__slice_eq_c(o, "*") && !nexus__slice_eq(o, i)))
+            return false;
+    }
+    return outer.n == 0 && inner.n == 0;
+}
+
+bool nexus__pattern_meets(nexus_slice a, nexus_slice b)
+{
+    while (a.n && b.n) {
+        nexus_slice x = nexus__slice_cut(&a, ':'), y = nexus__slice_cut(&b, ':');
+        if (nexus__slice_eq_c(x, "**") || nexus__slice_eq_c(y, "**"))
+            return true;
+        if (!nexus__slice_eq_c(x, "*") && !nexus__slice_eq_c(y, "*") && !nexus__slice_eq(x, y))
+            return false;
+    }
+    return a.n == 0 && b.n == 0;
+}

@@ -50,5 +50,7 @@ struct nexus_rbac {
 bool nexus__permission_valid(nexus_slice text);                /* concrete */
 const char *nexus__permission_pattern_error(nexus_slice text); /* NULL when it is a pattern */
 bool nexus__permission_matches(nexus_slice pattern, nexus_slice permission);
+bool nexus__pattern_covers(nexus_slice outer, nexus_slice inner); /* all that inner matches, outer does too */
+bool nexus__pattern_meets(nexus_slice a, nexus_slice b);          /* some permission matches both */
 
 #endif

@@ -59,6 +59,35 @@ bool nexus_rbac_check(const nexus_rbac *r, const nexus_rbac_query *q)
     return reason == NEXUS_RBAC_BY_ALLOW || reason == NEXUS_RBAC_BY_OWNER;
 }
 
+/* --- passing on what one holds ------------------------------------------------------------------------------------- */
+
+/* What the rules of a role, inherited ones included, say of all that a pattern matches. */
+static effects of_whole(const nexus__rbac_role *role, nexus_slice pattern)
+{
+    effects found = 0;
+    for (const nexus__rbac_rule *rule = role->rules; rule; rule = rule->next)
+        if (rule->effect == NEXUS_RBAC_DENY ? nexus__pattern_meets(rule->pattern, pattern)
+                                            : nexus__pattern_covers(rule->pattern, pattern))
+            found |= 1u << rule->effect;
+    for (const nexus__rbac_parent *p = role->parents; p; p = p->next)
+        found |= of_whole(p->role, pattern);
+    return found;
+}
+
+bool nexus_rbac_covers(const nexus_rbac *r, const nexus_slice *roles, size_t role_count, nexus_slice pattern, bool own)
+{
+    effects found = 0;
+    if (!r->compiled || nexus__permission_pattern_error(pattern))
+        return false;
+    for (size_t i = 0; i < role_count; i++) {
+        const nexus__rbac_role *role = nexus__map_get(&r->roles, roles[i]);
+        if (role)
+            found |= of_whole(role, pattern);
+    }
+    return !HAS(found, NEXUS_RBAC_DENY) &&
+           (HAS(found, NEXUS_RBAC_ALLOW) || (own && HAS(found, NEXUS_RBAC_ALLOW_OWN)));
+}
+
 /* --- why ------------------------------------------------------------------------------------------------------------ */
 
 /* Writes "role > parent: pattern" of the first rule with that effect, depth first. */

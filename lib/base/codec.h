@@ -30,5 +30,7 @@ bool nexus__query_find(nexus_slice query, nexus_slice name, nexus_slice *value);
 
 /* CRC-32C (Castagnoli, RFC 3720 B.4); start with crc 0 and feed on. Uses SSE4.2 where the processor has it. */
 uint32_t nexus__crc32c(uint32_t crc, const void *data, size_t n);
+/* The CRC-32 of zlib and Ethernet, the same way; for short texts. */
+uint32_t nexus__crc32(uint32_t crc, const void *data, size_t n);
 
 #endif

@@ -19,19 +19,6 @@
 
 /* --- refusals ------------------------------------------------------------------------------------------------------------ */
 
-/* The library's message begins with the member's name: "password: must have …". */
-static void reply_member(nexus_request *request, const char *message)
-{
-    char pointer[64];
-    const char *colon = strstr(message, ": ");
-    if (!colon || colon - message > 50) {
-        reply_invalid(request, "", message);
-        return;
-    }
-    snprintf(pointer, sizeof pointer, "/%.*s", (int)(colon - message), message);
-    reply_invalid(request, pointer, colon + 2);
-}
-
 static void reply_busy(nexus_request *request)
 {
     (void)nexus_request_set_header(request, "Retry-After", NEXUS_S("1"));

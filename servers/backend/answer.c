@@ -46,6 +46,18 @@ void reply_invalid(nexus_request *request, const char *pointer, const char *deta
                                  &error, 1);
 }
 
+void reply_member(nexus_request *request, const char *message)
+{
+    char pointer[64];
+    const char *colon = strstr(message, ": ");
+    if (!colon || colon - message > 50) {
+        reply_invalid(request, "", message);
+        return;
+    }
+    snprintf(pointer, sizeof pointer, "/%.*s", (int)(colon - message), message);
+    reply_invalid(request, pointer, colon + 2);
+}
+
 static bool passes_by_itself(nexus_status status)
 {
     return status == NEXUS_EAGAIN || status == NEXUS_ETIMEDOUT || status == NEXUS_EUNREACH || status == NEXUS_ENOMEM ||

@@ -92,7 +92,7 @@ static void upkeep(void *user_data)
 
 /* --- mount -------------------------------------------------------------------------------------------------------------------- */
 
-static nexus_status on_auth_event(nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data, void *user_data)
+nexus_status on_auth_event(nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data, void *user_data)
 {
     (void)user_data;
     char name[64];
@@ -158,6 +158,7 @@ static void backend_unmount(void *mounted)
     nexus_outbox_relay_close(b->relay);
     nexus_service_set_verifier(b->service, NULL);
     nexus_verifier_close(b->verifier);
+    nexus_apikeys_close(b->keys);
     nexus_auth_close(b->auth);
     pthread_mutex_destroy(&b->running.lock);
     free(b);
@@ -182,6 +183,10 @@ static nexus_status mount_parts(backend *b)
         status = account_routes(b);
     if (status == NEXUS_OK)
         status = order_routes(b);
+    if (status == NEXUS_OK)
+        status = keys_open(b);
+    if (status == NEXUS_OK)
+        status = key_routes(b);
     if (status == NEXUS_OK)
         status = nexus_service_every(b->service, "backend-upkeep", 30000, upkeep, b);
     return status == NEXUS_OK ? offer_bootstrap(b) : status;

@@ -21,6 +21,7 @@ typedef struct backend {
     nexus_db *db;
     nexus_bus *bus;
     nexus_auth *auth;
+    nexus_apikeys *keys;
     nexus_verifier *verifier;
     nexus_outbox_relay *relay;
     nexus_saga *saga;
@@ -42,6 +43,8 @@ bool read_body(nexus_request *request, nexus_json **out);
 void reply_json(nexus_request *request, uint16_t status, nexus_json_writer *writer);
 /* 422 with one finding; pointer like "/items/0/quantity". */
 void reply_invalid(nexus_request *request, const char *pointer, const char *detail);
+/* 422 from a library's message that begins with the member's name: "password: must have …". */
+void reply_member(nexus_request *request, const char *message);
 /* A failure that is not the caller's fault: 503 when trying again helps, else 500; logged. */
 void reply_failure(backend *b, nexus_request *request, nexus_status status);
 /* printf("%.*s") arguments of a slice. */
@@ -53,6 +56,7 @@ void reply_failure(backend *b, nexus_request *request, nexus_status status);
 extern _Thread_local nexus_request *current_request;
 /* Writes an event into the outbox of the open transaction, with the trace of current_request or of cause. */
 nexus_status publish_in(nexus_db *tx, const char *type, const char *subject, nexus_slice data, const nexus_event *cause);
+nexus_auth_event_fn on_auth_event; /* what auth/ tells, as an event of the user */
 const char *writer_text(nexus_json_writer *writer, nexus_slice *out);
 
 /* --- orders.c ---------------------------------------------------------------------------------------------------------- */
@@ -98,5 +102,7 @@ nexus_status order_saga_open(backend *b);
 void order_saga_close(backend *b);
 nexus_status account_routes(backend *b);
 nexus_status order_routes(backend *b);
+nexus_status keys_open(backend *b);
+nexus_status key_routes(backend *b);
 
 #endif

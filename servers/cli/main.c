@@ -28,6 +28,10 @@ const cli_command cli_commands[] = {
      "The routes in force and their last versions; changes them", cli_routes},
     {"notify", "send --to ADDRESS [--channel email] [--subject TEXT] [--text TEXT] | show ID",
      "Sends a notification, shows one", cli_notify},
+    {"keys",
+     "create --name TEXT --scopes a:b,c:d [--cidrs LIST] [--plan NAME] [--days N] [--owner ID] |\n"
+     "                        list [--owner ID | --all] | show ID | rotate ID [--overlap SECONDS] | revoke ID",
+     "API keys: makes, lists, rotates, ends them", cli_keys},
     {"admin", "token", "Another one-time token for a first administrator", cli_admin},
     {"completion", "bash|zsh", "Prints shell completion", cli_completion},
 };

@@ -15,10 +15,11 @@ static const struct {
     const char *prefix, *upstream;
 } routes[] = {
     {"/api/v1/auth", "backend"},        {"/api/v1/users", "backend"},
-    {"/api/v1/orders", "backend"},      {"/api/v1/payments", "backend"},
-    {"/.well-known", "backend"},        {"/api/v1/ingest", "analytics"},
-    {"/api/v1/analytics", "analytics"}, {"/api/v1/notifications", "notification"},
-    {"/api/v1/copilot", "copilot"},     {"/", "console"},
+    {"/api/v1/admin", "backend"},       {"/api/v1/orders", "backend"},
+    {"/api/v1/payments", "backend"},    {"/.well-known", "backend"},
+    {"/api/v1/ingest", "analytics"},    {"/api/v1/analytics", "analytics"},
+    {"/api/v1/copilot", "copilot"},     {"/api/v1/notifications", "notification"},
+    {"/", "console"},
 };
 
 static void write_upstream(FILE *f, size_t i, uint16_t port)

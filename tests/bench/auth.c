@@ -2,6 +2,7 @@
  * again, RBAC. One JSON object a line: {work,unit,value,peers:{…},ratio,goal,met}. --check: exit 1 when a goal is missed. */
 #include <nexus/nexus.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/codec.h"
@@ -132,11 +133,69 @@ static void bench_rbac(void)
     nexus_rbac_free(r);
 }
 
+/* Keys of one owner in a SQLite database: from memory, and with every memory dropped. */
+static void bench_apikey(void)
+{
+    char dir[] = "/tmp/nexus-bench-XXXXXX", url[64], command[64], *text, *json;
+    size_t n;
+    nexus_db *db;
+    nexus_auth *auth;
+    nexus_user *user;
+    nexus_apikeys *keys;
+    nexus_principal *p;
+    if (!mkdtemp(dir))
+        return;
+    snprintf(url, sizeof url, "sqlite:%s/a.db", dir);
+    nexus_auth_opts a = NEXUS_AUTH_OPTS_INIT;
+    a.issuer = "i", a.key_dir = dir, a.hash_memory_kib = 64;
+    nexus_apikeys_opts o = NEXUS_APIKEYS_OPTS_INIT;
+    o.key_dir = dir;
+    nexus_apikey_spec spec = NEXUS_APIKEY_SPEC_INIT;
+    if (nexus_db_open(&db, url, NULL) || nexus_auth_open(&auth, db, &a) || nexus_apikeys_open(&keys, db, &o) ||
+        nexus_auth_register(auth, NEXUS_S("a@example.com"), NEXUS_S("correct horse"), NEXUS_S("A"), &user))
+        return;
+    spec.owner = nexus__slice_c(nexus_user_id(user)), spec.name = NEXUS_S("n"), spec.scopes = NEXUS_S("orders:read");
+    if (nexus_apikeys_create(keys, &spec, &text, &json, &n))
+        return;
+    double cached = 1e9, read = 1e9;
+    for (int lap = 0; lap < 5; lap++) {
+        int64_t start = nexus__mono_ns();
+        for (int i = 0; i < 100000; i++) {
+            if (nexus_apikeys_check(keys, text, NEXUS_APIKEY_LEN, NEXUS_S("192.0.2.1"), &p))
+                return;
+            nexus_principal_free(p);
+        }
+        double us = us_since(start, 100000);
+        cached = us < cached ? us : cached;
+        start = nexus__mono_ns();
+        for (int i = 0; i < 2000; i++) {
+            char *claims;
+            if (nexus_apikeys_introspect(keys, text, NEXUS_APIKEY_LEN, &claims, &n))
+                return;
+            nexus_free(claims);
+        }
+        us = us_since(start, 2000);
+        read = us < read ? us : read;
+    }
+    report("API key check, remembered", "us", cached, NULL, 0, 2.0, false);
+    report("API key check, from SQLite", "us", read, NULL, 0, 200.0, false);
+    nexus_secret_free(text, NEXUS_APIKEY_LEN);
+    nexus_free(json);
+    nexus_user_free(user);
+    nexus_apikeys_close(keys);
+    nexus_auth_close(auth);
+    nexus_db_close(db);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    if (system(command))
+        return;
+}
+
 int main(int argc, char **argv)
 {
     bench_alg("ES256", 2000);
     bench_alg("EdDSA", 2000);
     bench_alg("RS256", 4000);
     bench_rbac();
+    bench_apikey();
     return missed && argc > 1 && strcmp(argv[1], "--check") == 0;
 }
