@@ -30,10 +30,8 @@ static inline void sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
-uint64_t nexus__siphash(nexus__hash_key key, const void *data, size_t n)
+static void absorb(uint64_t v[4], const void *data, size_t n)
 {
-    uint64_t v[4] = {key.k0 ^ 0x736f6d6570736575u, key.k1 ^ 0x646f72616e646f6du, key.k0 ^ 0x6c7967656e657261u,
-                     key.k1 ^ 0x7465646279746573u};
     const unsigned char *p = data;
     size_t whole = n & ~(size_t)7;
     for (size_t i = 0; i < whole; i += 8) {
@@ -49,9 +47,32 @@ uint64_t nexus__siphash(nexus__hash_key key, const void *data, size_t n)
     v[3] ^= last;
     sip_round(v);
     v[0] ^= last;
-    v[2] ^= 0xff;
+}
+
+static uint64_t squeeze(uint64_t v[4])
+{
     sip_round(v);
     sip_round(v);
     sip_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+uint64_t nexus__siphash(nexus__hash_key key, const void *data, size_t n)
+{
+    uint64_t v[4] = {key.k0 ^ 0x736f6d6570736575u, key.k1 ^ 0x646f72616e646f6du, key.k0 ^ 0x6c7967656e657261u,
+                     key.k1 ^ 0x7465646279746573u};
+    absorb(v, data, n);
+    v[2] ^= 0xff;
+    return squeeze(v);
+}
+
+void nexus__siphash128(nexus__hash_key key, const void *data, size_t n, uint64_t out[static 2])
+{
+    uint64_t v[4] = {key.k0 ^ 0x736f6d6570736575u, key.k1 ^ 0x646f72616e646f6du ^ 0xee, key.k0 ^ 0x6c7967656e657261u,
+                     key.k1 ^ 0x7465646279746573u};
+    absorb(v, data, n);
+    v[2] ^= 0xee;
+    out[0] = squeeze(v);
+    v[1] ^= 0xdd;
+    out[1] = squeeze(v);
 }

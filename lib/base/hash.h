@@ -11,6 +11,8 @@ typedef struct nexus__hash_key {
 
 nexus__hash_key nexus__hash_key_random(void);
 uint64_t nexus__siphash(nexus__hash_key key, const void *data, size_t n);
+/* Its form with 128 bits, for tables that know their keys by the hash alone. */
+void nexus__siphash128(nexus__hash_key key, const void *data, size_t n, uint64_t out[static 2]);
 
 /* Good mixing of one word, for ids that nobody outside chooses. */
 static inline uint64_t nexus__mix64(uint64_t x)

@@ -53,7 +53,7 @@ static nexus_status start(nexus_bus *bus, const char *url)
     bus->source = nexus__strndup(bus->alloc, nexus__slice_c(bus->opts.source ? bus->opts.source : "/nexus"));
     if (!bus->source)
         return nexus__nomem();
-    status = nexus__event_attr_check("source", nexus__slice_c(bus->source));
+    status = nexus__event_attr_check("source", NEXUS__ATTR_URI, nexus__slice_c(bus->source));
     return status == NEXUS_OK ? nexus__bus_link(bus) : status;
 }
 

@@ -5,23 +5,23 @@
 #include "base/time.h"
 #include "base/utf8.h"
 
-#define ATTR(field, core)                                                                                              \
+#define ATTR(field, core, kind)                                                                                        \
     {                                                                                                                  \
-#field, offsetof(nexus_event, field), core                                                                     \
+#field, offsetof(nexus_event, field), core, kind                                                               \
     }
 
 const nexus__event_attr nexus__event_attrs[] = {
-    ATTR(id, true),
-    ATTR(source, true),
-    ATTR(type, true),
-    ATTR(subject, true),
-    ATTR(datacontenttype, true),
-    ATTR(dataschema, true),
-    ATTR(traceparent, false),
-    ATTR(tracestate, false),
-    ATTR(partitionkey, false),
-    ATTR(correlationid, false),
-    ATTR(causationid, false),
+    ATTR(id, true, NEXUS__ATTR_TEXT),
+    ATTR(source, true, NEXUS__ATTR_URI),
+    ATTR(type, true, NEXUS__ATTR_TEXT),
+    ATTR(subject, true, NEXUS__ATTR_TEXT),
+    ATTR(datacontenttype, true, NEXUS__ATTR_MEDIA),
+    ATTR(dataschema, true, NEXUS__ATTR_URI),
+    ATTR(traceparent, false, NEXUS__ATTR_TEXT),
+    ATTR(tracestate, false, NEXUS__ATTR_TEXT),
+    ATTR(partitionkey, false, NEXUS__ATTR_TEXT),
+    ATTR(correlationid, false, NEXUS__ATTR_TEXT),
+    ATTR(causationid, false, NEXUS__ATTR_TEXT),
 };
 const size_t nexus__event_attr_count = sizeof nexus__event_attrs / sizeof nexus__event_attrs[0];
 
@@ -57,9 +57,31 @@ nexus_status nexus__event_ext_name(nexus_slice name)
                               (int)(name.n < 64 ? name.n : 64), name.p ? name.p : "");
 }
 
+/* Eight bytes, all of them from ' ' to '~'. */
+static bool plain_word(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return !((word | (word - 0x2020202020202020u) | (word + 0x0101010101010101u)) & 0x8080808080808080u);
+}
+
+/* Length of a prefix of bytes from ' ' to '~'; not always the longest. Most text is all of it. */
+static size_t plain_prefix(nexus_slice text)
+{
+    size_t at = 0;
+    while (at + 8 <= text.n && plain_word(text.p + at))
+        at += 8;
+    if (text.n >= 8 && plain_word(text.p + text.n - 8))
+        return text.n;
+    while (at < text.n && text.p[at] >= ' ' && text.p[at] <= '~')
+        at++;
+    return at;
+}
+
 /* CloudEvents 1.0, 3.1 String: no control characters, no noncharacters, no lone surrogates. */
 static bool legal_text(nexus_slice text)
 {
+    text = nexus__slice_from(text, plain_prefix(text));
     if (!nexus__utf8_valid(text))
         return false;
     for (size_t at = 0; at < text.n;) {
@@ -70,26 +92,29 @@ static bool legal_text(nexus_slice text)
     return true;
 }
 
+/* RFC 3986 2: every printable character but these: " < > \ ^ ` { | } */
 static bool legal_uri(nexus_slice text)
 {
-    for (size_t i = 0; i < text.n; i++)
-        if (text.p[i] <= ' ' || text.p[i] > '~' || strchr("\"<>\\^`{|}", text.p[i]))
+    static const uint64_t legal[4] = {0xaffffffa00000000u, 0x47fffffeafffffffu, 0, 0};
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = (uint8_t)text.p[i];
+        if (!(legal[c >> 6] >> (c & 63) & 1))
             return false;
+    }
     return true;
 }
 
-nexus_status nexus__event_attr_check(const char *name, nexus_slice value)
+nexus_status nexus__event_attr_check(const char *name, enum nexus__attr_kind kind, nexus_slice value)
 {
     if (value.n > NEXUS__EVENT_ATTR_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "attribute \"%s\" has %zu bytes; at most %u fit", name, value.n,
                            NEXUS__EVENT_ATTR_MAX);
     if (!legal_text(value))
         return nexus__fail(NEXUS_EINVAL, "attribute \"%s\" holds a control character or is not UTF-8", name);
-    bool uri = strcmp(name, "source") == 0 || strcmp(name, "dataschema") == 0;
-    if (uri && !legal_uri(value))
+    if (kind == NEXUS__ATTR_URI && !legal_uri(value))
         return nexus__fail(NEXUS_EINVAL, "attribute \"%s\" is not a URI reference", name);
-    if (strcmp(name, "datacontenttype") == 0 && value.n && nexus__slice_find(value, '/') == value.n)
-        return nexus__fail(NEXUS_EINVAL, "attribute \"datacontenttype\" is not a media type (RFC 2046)");
+    if (kind == NEXUS__ATTR_MEDIA && value.n && nexus__slice_find(value, '/') == value.n)
+        return nexus__fail(NEXUS_EINVAL, "attribute \"%s\" is not a media type (RFC 2046)", name);
     return NEXUS_OK;
 }
 
@@ -109,7 +134,7 @@ static nexus_status check_ext(const nexus_event *e)
         if (nexus__event_attr_find(name) || strcmp(text, "time") == 0 || strcmp(text, "specversion") == 0 ||
             strcmp(text, "rev") == 0 || nexus__event_attr_is_ours(name))
             return nexus__fail(NEXUS_EINVAL, "attribute \"%s\" has a place of its own and is no extension", text);
-        if ((status = nexus__event_attr_check(text, e->ext[i].value)) != NEXUS_OK)
+        if ((status = nexus__event_attr_check(text, NEXUS__ATTR_TEXT, e->ext[i].value)) != NEXUS_OK)
             return status;
     }
     return NEXUS_OK;
@@ -122,12 +147,13 @@ nexus_status nexus_event_check(const nexus_event *e)
     if (e->type.n == 0)
         return nexus__fail(NEXUS_EINVAL, "attribute \"type\" is required");
     for (size_t i = 0; i < nexus__event_attr_count; i++) {
-        nexus_status status =
-            nexus__event_attr_check(nexus__event_attrs[i].name, nexus__event_get(e, &nexus__event_attrs[i]));
+        const nexus__event_attr *a = &nexus__event_attrs[i];
+        nexus_slice value = nexus__event_get(e, a);
+        nexus_status status = value.n ? nexus__event_attr_check(a->name, a->kind, value) : NEXUS_OK;
         if (status != NEXUS_OK)
             return status;
     }
-    return check_ext(e);
+    return e->ext_count ? check_ext(e) : NEXUS_OK;
 }
 
 bool nexus__event_is_json(nexus_slice type)
@@ -162,40 +188,72 @@ bool nexus_event_type_matches(nexus_slice pattern, nexus_slice type)
 
 /* --- stored form: {tag, length, bytes} for each attribute that is there ---- */
 
-enum { TAG_TIME = 64, TAG_REV = 65, TAG_STREAM = 66, TAG_EXT = 67 };
+/* TAG_SUBJECT_STREAM: the stream has the subject's name, as most do; no bytes. */
+enum { TAG_TIME = 64, TAG_REV = 65, TAG_STREAM = 66, TAG_EXT = 67, TAG_SUBJECT_STREAM = 68, HEAD_BYTES = 3 };
 
-static void put(nexus__buf *out, uint8_t tag, const void *bytes, size_t n)
+static char *put(char *at, uint8_t tag, const void *bytes, size_t n)
 {
-    uint8_t head[3] = {tag, (uint8_t)n, (uint8_t)(n >> 8)};
-    nexus__buf_append(out, head, sizeof head);
-    nexus__buf_append(out, bytes, n);
+    uint8_t head[HEAD_BYTES] = {tag, (uint8_t)n, (uint8_t)(n >> 8)};
+    memcpy(at, head, sizeof head);
+    memcpy(at + sizeof head, bytes, n);
+    return at + sizeof head + n;
+}
+
+static size_t ext_bytes(const nexus_pair *ext)
+{
+    return 1 + ext->name.n + ext->value.n;
+}
+
+static char *put_ext(char *at, const nexus_pair *ext)
+{
+    size_t n = ext_bytes(ext);
+    uint8_t head[] = {TAG_EXT, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)ext->name.n};
+    memcpy(at, head, sizeof head);
+    at += sizeof head;
+    memcpy(at, ext->name.p, ext->name.n);
+    if (ext->value.n)
+        memcpy(at + ext->name.n, ext->value.p, ext->value.n);
+    return at + ext->name.n + ext->value.n;
+}
+
+/* Room for all of it; more than that when an attribute is too long to be stored. */
+static size_t encoded_most(const nexus_event *e, nexus_slice stream)
+{
+    size_t n = 2 * HEAD_BYTES + sizeof e->time_ns + sizeof e->rev + HEAD_BYTES + stream.n;
+    for (size_t i = 0; i < nexus__event_attr_count; i++)
+        n += HEAD_BYTES + nexus__event_get(e, &nexus__event_attrs[i]).n;
+    for (size_t i = 0; i < e->ext_count; i++) {
+        if (ext_bytes(&e->ext[i]) > NEXUS__EVENT_ATTR_MAX)
+            return SIZE_MAX;
+        n += HEAD_BYTES + ext_bytes(&e->ext[i]);
+    }
+    return n;
 }
 
 void nexus__event_encode(nexus__buf *out, const nexus_event *e, nexus_slice stream)
 {
+    size_t most = encoded_most(e, stream);
+    char *start = most < SIZE_MAX ? nexus__buf_reserve(out, most) : NULL, *at = start;
+    if (!start) {
+        out->status = out->status == NEXUS_OK ? NEXUS_ETOOBIG : out->status;
+        return;
+    }
     for (size_t i = 0; i < nexus__event_attr_count; i++) {
         nexus_slice value = nexus__event_get(e, &nexus__event_attrs[i]);
         if (value.n)
-            put(out, (uint8_t)(i + 1), value.p, value.n);
+            at = put(at, (uint8_t)(i + 1), value.p, value.n);
     }
     if (e->time_ns)
-        put(out, TAG_TIME, &e->time_ns, sizeof e->time_ns);
+        at = put(at, TAG_TIME, &e->time_ns, sizeof e->time_ns);
     if (e->rev)
-        put(out, TAG_REV, &e->rev, sizeof e->rev);
-    if (stream.n)
-        put(out, TAG_STREAM, stream.p, stream.n);
-    for (size_t i = 0; i < e->ext_count; i++) {
-        nexus_slice name = e->ext[i].name, value = e->ext[i].value;
-        size_t n = 1 + name.n + value.n;
-        uint8_t head[4] = {TAG_EXT, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)name.n};
-        if (n > NEXUS__EVENT_ATTR_MAX) {
-            out->status = NEXUS_ETOOBIG;
-            return;
-        }
-        nexus__buf_append(out, head, sizeof head);
-        nexus__buf_slice_append(out, name);
-        nexus__buf_slice_append(out, value);
-    }
+        at = put(at, TAG_REV, &e->rev, sizeof e->rev);
+    if (stream.n && nexus__slice_eq(stream, e->subject))
+        at = put(at, TAG_SUBJECT_STREAM, "", 0);
+    else if (stream.n)
+        at = put(at, TAG_STREAM, stream.p, stream.n);
+    for (size_t i = 0; i < e->ext_count; i++)
+        at = put_ext(at, &e->ext[i]);
+    out->len += (size_t)(at - start);
 }
 
 static bool take(nexus__event_view *view, uint8_t tag, nexus_slice v)
@@ -214,6 +272,9 @@ static bool take(nexus__event_view *view, uint8_t tag, nexus_slice v)
         return v.n == 4;
     case TAG_STREAM:
         e->stream = v;
+        return true;
+    case TAG_SUBJECT_STREAM: /* attributes come first */
+        e->stream = e->subject;
         return true;
     case TAG_EXT:
         if (v.n < 1 || (size_t)(uint8_t)v.p[0] + 1 > v.n || e->ext_count == NEXUS__EVENT_EXT_MAX)

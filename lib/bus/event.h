@@ -10,11 +10,15 @@
 #define NEXUS__EVENT_EXT_MAX 32
 #define NEXUS__EVENT_ATTR_MAX 65535u /* bytes of one attribute */
 
+/* What an attribute may hold beside being legal text. */
+enum nexus__attr_kind { NEXUS__ATTR_TEXT, NEXUS__ATTR_URI, NEXUS__ATTR_MEDIA };
+
 /* The text attributes, in the order of their stored tags (1 = the first). */
 typedef struct nexus__event_attr {
     const char *name;
     size_t offset; /* of the slice in nexus_event */
     bool core;     /* of CloudEvents itself; the others are extensions */
+    enum nexus__attr_kind kind;
 } nexus__event_attr;
 extern const nexus__event_attr nexus__event_attrs[];
 extern const size_t nexus__event_attr_count;
@@ -40,7 +44,7 @@ static inline const nexus_event *nexus__event_at(const nexus_event *events, size
 bool nexus__event_attr_is_ours(nexus_slice name);
 /* NEXUS_EINVAL with the attribute's name unless it is a legal extension name. */
 nexus_status nexus__event_ext_name(nexus_slice name);
-nexus_status nexus__event_attr_check(const char *name, nexus_slice value);
+nexus_status nexus__event_attr_check(const char *name, enum nexus__attr_kind kind, nexus_slice value);
 bool nexus__event_is_json(nexus_slice datacontenttype); /* the empty one is */
 
 /* Stored form: every attribute but data, pos, version and recv_ns. */

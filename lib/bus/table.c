@@ -2,7 +2,7 @@
 
 void nexus__table_init(nexus__table *t, const nexus_alloc *alloc)
 {
-    *t = (nexus__table){.alloc = alloc, .k1 = nexus__hash_key_random(), .k2 = nexus__hash_key_random()};
+    *t = (nexus__table){.alloc = alloc, .key = nexus__hash_key_random()};
 }
 
 void nexus__table_free(nexus__table *t)
@@ -14,23 +14,23 @@ void nexus__table_free(nexus__table *t)
 
 nexus__key128 nexus__table_key(const nexus__table *t, nexus_slice first, nexus_slice second)
 {
-    char local[512], *joined = local;
+    char joined[512];
     size_t n = first.n + 1 + second.n;
-    nexus__key128 key;
-    if (n > sizeof local) { /* long ones: hash of hashes */
-        uint64_t parts[4] = {nexus__siphash(t->k1, first.p, first.n), nexus__siphash(t->k2, first.p, first.n),
-                             nexus__siphash(t->k1, second.p, second.n), nexus__siphash(t->k2, second.p, second.n)};
-        key = (nexus__key128){nexus__siphash(t->k1, parts, sizeof parts), nexus__siphash(t->k2, parts, sizeof parts)};
+    uint64_t out[2];
+    if (n > sizeof joined) { /* long ones: hash of hashes */
+        uint64_t parts[4];
+        nexus__siphash128(t->key, first.p, first.n, parts);
+        nexus__siphash128(t->key, second.p, second.n, parts + 2);
+        nexus__siphash128(t->key, parts, sizeof parts, out);
     } else {
         if (first.n)
             memcpy(joined, first.p, first.n);
         joined[first.n] = '\0';
         if (second.n)
             memcpy(joined + first.n + 1, second.p, second.n);
-        key = (nexus__key128){nexus__siphash(t->k1, joined, n), nexus__siphash(t->k2, joined, n)};
+        nexus__siphash128(t->key, joined, n, out);
     }
-    key.a |= !(key.a | key.b);
-    return key;
+    return (nexus__key128){out[0] | !(out[0] | out[1]), out[1]};
 }
 
 static bool is_free(const nexus__table_entry *e)

@@ -17,7 +17,7 @@ typedef struct nexus__table_entry {
 typedef struct nexus__table {
     nexus__table_entry *slots;
     size_t count, cap;
-    nexus__hash_key k1, k2;
+    nexus__hash_key key;
     const nexus_alloc *alloc;
 } nexus__table;
 

@@ -22,11 +22,12 @@ bool nexus__wal_segment_ok(const nexus__wal_segment_head *head)
            head->crc == nexus__crc32c(0, head, offsetof(nexus__wal_segment_head, crc));
 }
 
-static void append_padded(nexus__buf *out, nexus_slice bytes)
+static char *put_padded(char *at, nexus_slice bytes)
 {
-    static const char zeros[8];
-    nexus__buf_append(out, bytes.p, bytes.n);
-    nexus__buf_append(out, zeros, nexus__wal_pad(bytes.n) - bytes.n);
+    if (bytes.n)
+        memcpy(at, bytes.p, bytes.n);
+    memset(at + bytes.n, 0, nexus__wal_pad(bytes.n) - bytes.n);
+    return at + nexus__wal_pad(bytes.n);
 }
 
 void nexus__wal_record_encode(nexus__buf *out, const nexus__wal_record *record)
@@ -42,9 +43,13 @@ void nexus__wal_record_encode(nexus__buf *out, const nexus__wal_record *record)
         .meta_crc = nexus__crc32c(0, record->meta.p, record->meta.n),
         .payload_crc = nexus__crc32c(0, record->payload.p, record->payload.n),
     };
-    nexus__buf_append(out, &head, sizeof head);
-    append_padded(out, record->meta);
-    append_padded(out, record->payload);
+    size_t n = sizeof head + nexus__wal_pad(record->meta.n) + nexus__wal_pad(record->payload.n);
+    char *at = nexus__buf_reserve(out, n);
+    if (!at)
+        return;
+    memcpy(at, &head, sizeof head);
+    put_padded(put_padded(at + sizeof head, record->meta), record->payload);
+    out->len += n;
 }
 
 static uint32_t record_crc(const nexus__wal_record_head *head)

@@ -1,0 +1,366 @@
+/* The bus under the loads of bus.py, through the public API only. Every line printed is one result of load.h.
+ *     bench-bus DIR publish BATCH SECONDS            in process, batches of BATCH; then everything is read back
+ *     bench-bus DIR clients COUNT WINDOW SECONDS     processes over the socket, WINDOW events under way in each
+ *     bench-bus DIR consume EVENTS                   a group of 4 members with 10,000 keys takes and acknowledges them
+ *     bench-bus DIR open BYTES                       a log of that size, its owner killed: time to the first publish
+ *     bench-bus DIR behind EVENTS SECONDS            one publish at a time, alone and while a group so far behind catches up
+ */
+#include "load.h"
+
+#include <nexus/nexus.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { KEYS = 10000, MEMBERS = 4, BATCH = 1000 };
+
+static char url[4096];
+
+static void must(nexus_status status, const char *what)
+{
+    if (status == NEXUS_OK)
+        return;
+    fprintf(stderr, "bench-bus: %s: %s\n", what, nexus_error_message());
+    exit(1);
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+
+/* An event and the texts that it points to. */
+struct made {
+    char id[40], subject[24], data[EVENT_BYTES + 1];
+};
+
+static size_t put_number(char *at, uint64_t n, int digits)
+{
+    for (int i = digits; i-- > 0; n /= 10)
+        at[i] = (char)('0' + n % 10);
+    return (size_t)digits;
+}
+
+/* Quickly, since the time of it is part of what is measured. */
+static void make(nexus_event *e, struct made *m, uint64_t n, uint32_t keys)
+{
+    static const char id[] = "bench-", subject[] = "account-", data[] = "{\"n\":1";
+    static uint64_t process;
+    if (!process)
+        process = (uint64_t)getpid();
+    *e = (nexus_event)NEXUS_EVENT_INIT;
+    e->type = NEXUS_S("bench.event");
+    e->source = NEXUS_S("/bench");
+    memcpy(m->id, id, sizeof id - 1);
+    size_t at = sizeof id - 1;
+    at += put_number(m->id + at, process, 7);
+    at += put_number(m->id + at, n, 12);
+    e->id = (nexus_slice){m->id, at};
+    memcpy(m->subject, subject, sizeof subject - 1);
+    at = sizeof subject - 1;
+    at += put_number(m->subject + at, next_random() % keys, 6);
+    e->subject = (nexus_slice){m->subject, at};
+    memset(m->data, ' ', EVENT_BYTES);
+    memcpy(m->data, data, sizeof data - 1);
+    put_number(m->data + sizeof data - 1, n, 12);
+    m->data[EVENT_BYTES - 1] = '}';
+    e->data = (nexus_slice){m->data, EVENT_BYTES};
+}
+
+struct batch {
+    nexus_event events[BATCH];
+    struct made made[BATCH];
+};
+
+static void make_batch(struct batch *b, size_t size, uint64_t n, uint32_t keys)
+{
+    for (size_t i = 0; i < size; i++)
+        make(&b->events[i], &b->made[i], n + i, keys);
+}
+
+static nexus_bus *open_bus(uint32_t role)
+{
+    nexus_bus *bus;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.role = role;
+    must(nexus_bus_open(&bus, url, &opts), "open");
+    return bus;
+}
+
+static void prefill(nexus_bus *bus, uint64_t events)
+{
+    struct batch *b = malloc(sizeof *b);
+    for (uint64_t n = 0; n < events; n += BATCH) {
+        make_batch(b, BATCH, n, KEYS);
+        must(nexus_bus_publish(bus, b->events, BATCH, NULL, NULL), "prefill");
+    }
+    free(b);
+}
+
+/* --- publish and replay ------------------------------------------------------------------------- */
+
+static double replay(nexus_bus *bus)
+{
+    nexus_reader *reader;
+    const nexus_event *event;
+    must(nexus_reader_open(&reader, bus, NULL), "reader");
+    uint64_t n = 0;
+    double start = now_s();
+    while (nexus_reader_next(reader, &event, 0) == NEXUS_OK)
+        n++;
+    double took = now_s() - start;
+    nexus_reader_close(reader);
+    return (double)n / took;
+}
+
+static void run_publish(size_t size, double limit)
+{
+    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    struct batch *b = malloc(sizeof *b);
+    latencies times = {0};
+    uint64_t n = 0;
+    double start = now_s(), last = start;
+    for (; last - start < limit; n += size) {
+        make_batch(b, size, n, STREAMS);
+        double begun = size == 1 ? now_s() : last; /* alone, the time of the call is what counts */
+        must(nexus_bus_publish(bus, b->events, size, NULL, NULL), "publish");
+        last = now_s();
+        latencies_add(&times, last - begun);
+    }
+    report(n, last - start, replay(bus), &times);
+    free(b);
+    nexus_bus_close(bus);
+}
+
+/* --- processes over the socket ------------------------------------------------------------------ */
+
+struct window {
+    pthread_mutex_t lock;
+    pthread_cond_t room;
+    unsigned under_way, size;
+    uint64_t done;
+    latencies times;
+};
+
+struct flight {
+    struct window *window;
+    double begun;
+};
+
+static void on_stored(nexus_status status, const nexus_publish_result *result, void *user_data)
+{
+    struct flight *flight = user_data;
+    struct window *w = flight->window;
+    (void)result;
+    must(status, "publish_async");
+    pthread_mutex_lock(&w->lock);
+    w->done++;
+    w->under_way--;
+    latencies_add(&w->times, now_s() - flight->begun);
+    pthread_cond_signal(&w->room);
+    pthread_mutex_unlock(&w->lock);
+    free(flight);
+}
+
+static void publish_window(nexus_bus *bus, struct window *w, double limit)
+{
+    double start = now_s();
+    for (uint64_t n = 0; now_s() - start < limit; n++) {
+        nexus_event event;
+        struct made made;
+        make(&event, &made, n, STREAMS);
+        pthread_mutex_lock(&w->lock);
+        while (w->under_way >= w->size)
+            pthread_cond_wait(&w->room, &w->lock);
+        w->under_way++;
+        pthread_mutex_unlock(&w->lock);
+        struct flight *flight = malloc(sizeof *flight);
+        *flight = (struct flight){w, now_s()};
+        must(nexus_bus_publish_async(bus, &event, 1, NULL, on_stored, flight), "publish_async");
+    }
+    pthread_mutex_lock(&w->lock);
+    while (w->under_way)
+        pthread_cond_wait(&w->room, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void publish_alone(nexus_bus *bus, struct window *w, double limit)
+{
+    double start = now_s(), last = start;
+    for (uint64_t n = 0; last - start < limit; n++) {
+        nexus_event event;
+        struct made made;
+        make(&event, &made, n, STREAMS);
+        double begun = now_s();
+        must(nexus_bus_publish(bus, &event, 1, NULL, NULL), "publish");
+        last = now_s();
+        latencies_add(&w->times, last - begun);
+        w->done++;
+    }
+}
+
+static void client(int go, int out, unsigned size, double limit)
+{
+    struct window w = {.lock = PTHREAD_MUTEX_INITIALIZER, .room = PTHREAD_COND_INITIALIZER, .size = size};
+    char byte;
+    if (read(go, &byte, 1) < 0) /* ends when the owner is there */
+        exit(1);
+    nexus_bus *bus = open_bus(NEXUS_BUS_CLIENT);
+    double start = now_s();
+    size > 1 ? publish_window(bus, &w, limit) : publish_alone(bus, &w, limit);
+    double result[4] = {(double)w.done, now_s() - start, latencies_at(&w.times, 0.5), latencies_at(&w.times, 0.99)};
+    nexus_bus_close(bus);
+    exit(write(out, result, sizeof result) == (ssize_t)sizeof result ? 0 : 1);
+}
+
+/* Percentiles are the mean of the processes' own, the rate is the sum. */
+static void run_clients(int count, unsigned window, double limit)
+{
+    int go[2], out[2];
+    if (pipe(go) || pipe(out))
+        die("bench-bus: pipe");
+    for (int i = 0; i < count; i++)
+        if (fork() == 0) {
+            close(go[1]);
+            client(go[0], out[1], window, limit);
+        }
+    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    close(go[1]);
+    double rate = 0, p50 = 0, p99 = 0, n = 0, result[4];
+    for (int i = 0; i < count; i++) {
+        if (read(out[0], result, sizeof result) != (ssize_t)sizeof result)
+            die("bench-bus: a client failed");
+        n += result[0];
+        rate += result[0] / result[1];
+        p50 += result[2] / count;
+        p99 += result[3] / count;
+    }
+    while (wait(NULL) > 0)
+        ;
+    nexus_bus_close(bus);
+    printf("{\"n\":%.0f,\"per_s\":%.0f,\"replay_per_s\":0,\"p50_us\":%.1f,\"p99_us\":%.1f}\n", n, rate, p50, p99);
+}
+
+/* --- a group ------------------------------------------------------------------------------------ */
+
+static atomic_uint_fast64_t handled, disorder;
+static _Atomic uint64_t last_of_key[KEYS];
+
+static int32_t handle(nexus_delivery *delivery, void *user_data)
+{
+    const nexus_event *event = nexus_delivery_event(delivery);
+    (void)user_data;
+    unsigned key = (unsigned)strtoul(event->subject.p + strlen("account-"), NULL, 10) % KEYS;
+    if (atomic_exchange(&last_of_key[key], event->pos) >= event->pos)
+        disorder++;
+    handled++;
+    return NEXUS_ACK;
+}
+
+static void wait_for(uint64_t n)
+{
+    while (handled < n)
+        usleep(500);
+}
+
+static void run_consume(uint64_t events)
+{
+    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    nexus_group *groups[MEMBERS];
+    nexus_consumer *consumers[MEMBERS];
+    nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
+    opts.max_inflight = 8192;
+    prefill(bus, events);
+    double start = now_s();
+    for (int i = 0; i < MEMBERS; i++) {
+        must(nexus_group_open(&groups[i], bus, "bench", &opts), "group");
+        must(nexus_consumer_open(&consumers[i], groups[i], handle, NULL, 1), "consumer");
+    }
+    wait_for(events);
+    double took = now_s() - start;
+    for (int i = 0; i < MEMBERS; i++) {
+        nexus_consumer_close(consumers[i]);
+        nexus_group_close(groups[i]);
+    }
+    nexus_bus_close(bus);
+    if (disorder)
+        die("bench-bus: events of a key came out of order");
+    report(events, took, 0, NULL);
+}
+
+static void run_behind(uint64_t events, double limit)
+{
+    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    struct window alone = {0}, beside = {0};
+    nexus_group *group;
+    nexus_consumer *consumer;
+    nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
+    prefill(bus, events);
+    publish_alone(bus, &alone, limit);
+    must(nexus_group_open(&group, bus, "behind", &opts), "group");
+    must(nexus_consumer_open(&consumer, group, handle, NULL, 1), "consumer");
+    publish_alone(bus, &beside, limit);
+    int caught_up = handled >= events;
+    nexus_consumer_close(consumer);
+    nexus_group_close(group);
+    nexus_bus_close(bus);
+    if (caught_up)
+        fprintf(stderr, "bench-bus: the group caught up within the time: take more events\n");
+    report(alone.done, limit, 0, &alone.times);
+    report(beside.done, limit, 0, &beside.times);
+}
+
+/* --- opening after a crash ---------------------------------------------------------------------- */
+
+static void fill_and_die(uint64_t bytes)
+{
+    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    prefill(bus, bytes / (EVENT_BYTES + 120));
+    kill(getpid(), SIGKILL);
+}
+
+static void run_open(uint64_t bytes)
+{
+    pid_t child = fork();
+    if (child == 0)
+        fill_and_die(bytes);
+    waitpid(child, NULL, 0);
+    nexus_event event;
+    struct made made;
+    make(&event, &made, 0, KEYS);
+    double start = now_s();
+    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    must(nexus_bus_publish(bus, &event, 1, NULL, NULL), "publish");
+    double took = now_s() - start;
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    nexus_bus_close(bus);
+    printf("{\"n\":1,\"per_s\":0,\"replay_per_s\":0,\"p50_us\":%.0f,\"p99_us\":%.0f,\"rss_kib\":%ld}\n", took * 1e6,
+           took * 1e6, used.ru_maxrss);
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 3 ? argv[2] : "";
+    double number = argc > 3 ? atof(argv[3]) : 0;
+    const char *place = argc > 1 ? argv[1] : "";
+    snprintf(url, sizeof url, "%s%s", strchr(place, ':') ? "" : "file:", place); /* a folder, or any URL */
+    if (!strcmp(what, "publish") && argc == 5 && number >= 1 && number <= BATCH)
+        run_publish((size_t)number, atof(argv[4]));
+    else if (!strcmp(what, "clients") && argc == 6)
+        run_clients((int)number, (unsigned)atoi(argv[4]), atof(argv[5]));
+    else if (!strcmp(what, "consume") && argc == 4)
+        run_consume((uint64_t)number / BATCH * BATCH);
+    else if (!strcmp(what, "open") && argc == 4)
+        run_open((uint64_t)number);
+    else if (!strcmp(what, "behind") && argc == 5)
+        run_behind((uint64_t)number / BATCH * BATCH, atof(argv[4]));
+    else {
+        fprintf(
+            stderr,
+            "usage: bench-bus DIR publish BATCH SECONDS | clients COUNT WINDOW SECONDS | consume EVENTS | open BYTES |"
+            " behind EVENTS SECONDS\n");
+        return 2;
+    }
+    return 0;
+}
