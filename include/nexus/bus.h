@@ -75,11 +75,13 @@ typedef struct nexus_publish_opts {
     const char *stream;  /**< where all events of the call go; NULL: each into the stream of its subject */
     int64_t expect;      /**< version the stream must have; needs all events in one stream. INIT: ANY */
     uint32_t timeout_ms; /**< 0 = the bus's */
+    const struct nexus_delivery *cause; /**< gives the events their causationid and correlationid where they have none;
+                             NULL = the delivery whose handler this thread runs, if any */
 } nexus_publish_opts;
 
 #define NEXUS_PUBLISH_OPTS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(nexus_publish_opts), NULL, NEXUS_EXPECT_ANY, 0                                                          \
+        sizeof(nexus_publish_opts), NULL, NEXUS_EXPECT_ANY, 0, NULL                                                          \
     }
 NEXUS_API void nexus_publish_opts_init(nexus_publish_opts *opts);
 
@@ -91,6 +93,7 @@ typedef struct nexus_publish_result {
     int64_t actual_version; /**< NEXUS_ECONFLICT by `expect`: what the stream has; -1 = no stream */
     bool dup;               /**< every event had been stored before */
     bool durable;           /**< false on memory: */
+    uint32_t warnings;      /**< events that were stored although their contract refuses them (NEXUS_CONTRACT_WARN) */
 } nexus_publish_result;
 
 #define NEXUS_PUBLISH_RESULT_INIT NEXUS_SIZED(nexus_publish_result)
@@ -149,6 +152,9 @@ typedef struct nexus_group_opts {
     uint32_t backoff_cap_ms;    /**< 0 = 60000 */
     bool update;                /**< another configuration than the stored one replaces it, instead of ECONFLICT */
     bool existing; /**< joins it as it is stored, whatever else is said here; NEXUS_ENOTFOUND: there is none */
+    const char *accept_revs; /**< of this member: "order.created=2,…", these types in this revision; NULL = the latest that
+                             this handle knows (contract.h) */
+    const char *tags; /**< comma-separated: events whose extension `tags` has all of them; NULL = any */
 } nexus_group_opts;
 
 #define NEXUS_GROUP_OPTS_INIT NEXUS_SIZED(nexus_group_opts)
@@ -166,7 +172,8 @@ NEXUS_API void nexus_group_close(nexus_group *group);
 
 /**
  * Takes up to max deliveries into the array, waiting up to wait_ms for the first (0 = never waits: the polling form).
- * NEXUS_OK with *got == 0: nothing came. Each is the caller's: settle it, then nexus_delivery_free.
+ * NEXUS_OK with *got == 0: nothing came. Each is the caller's: settle it, then nexus_delivery_free. NEXUS_EREV: all that
+ * came are of a revision that this handle does not know; they go back (nak) for a member that does.
  */
 NEXUS_API nexus_status nexus_group_fetch(nexus_group *group, nexus_delivery **deliveries, size_t max, uint32_t wait_ms,
                                          size_t *got) NEXUS_MUST_CHECK;
@@ -193,8 +200,14 @@ NEXUS_API nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *gr
                                            void *user_data, uint32_t threads) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_consumer_close(nexus_consumer *consumer);
 
-/** The event, borrowed as long as the delivery lives. */
+/** The event, borrowed as long as the delivery lives; in the revision that is wanted (contract.h), and the first when
+ * upcasters made several of it. One that they leave out altogether is acked and not delivered. */
 NEXUS_API const nexus_event *nexus_delivery_event(const nexus_delivery *delivery);
+/** All that upcasters made of it; usually 1. _at is NULL past the end. */
+NEXUS_API size_t nexus_delivery_event_count(const nexus_delivery *delivery);
+NEXUS_API const nexus_event *nexus_delivery_event_at(const nexus_delivery *delivery, size_t i);
+/** The event as it was stored. */
+NEXUS_API const nexus_event *nexus_delivery_original(const nexus_delivery *delivery);
 /** The event as JSON text (nexus_event_format), made at the first call; borrowed as long as the delivery lives. */
 NEXUS_API nexus_status nexus_delivery_json(nexus_delivery *delivery, const char **text, size_t *n);
 NEXUS_API uint32_t nexus_delivery_attempt(const nexus_delivery *delivery); /**< 1 = the first */

@@ -10,6 +10,7 @@
 #include <nexus/cache.h>
 #include <nexus/client.h>
 #include <nexus/common.h>
+#include <nexus/contract.h>
 #include <nexus/db.h>
 #include <nexus/event.h>
 #include <nexus/gateway.h>

@@ -50,7 +50,7 @@ typedef struct nexus__bgroup nexus__bgroup; /* lives as long as the broker */
 
 /* The stored configuration; texts are never NULL. */
 typedef struct nexus__group_config {
-    nexus_slice types, subject_prefix, source;
+    nexus_slice types, subject_prefix, source, tags;
     uint32_t start, order;
     uint64_t start_pos;
     int64_t start_time_ns;
@@ -60,6 +60,7 @@ typedef struct nexus__group_config {
 
 void nexus__group_config_encode(nexus__buf *out, const nexus__group_config *c);
 bool nexus__group_config_decode(nexus_slice bytes, nexus__group_config *c); /* slices into bytes */
+nexus__filter nexus__group_config_filter(const nexus__group_config *c);     /* the same slices */
 /* Names the first difference that matters, or NULL. */
 const char *nexus__group_config_differs(const nexus__group_config *a, const nexus__group_config *b);
 

@@ -74,6 +74,7 @@ nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_op
     nexus__cond_init(&bus->changed);
     nexus__cond_init(&bus->done);
     nexus__list_init(&bus->groups);
+    nexus__contracts_init(&bus->contracts);
     bus->again_tail = &bus->again;
     bus->finished_tail = &bus->finished;
     nexus_status status = start(bus, url);
@@ -101,6 +102,7 @@ void nexus_bus_close(nexus_bus *bus)
         close(bus->dir_fd);
     nexus__free(bus->alloc, bus->dir);
     nexus__free(bus->alloc, bus->source);
+    nexus__contracts_free(&bus->contracts, bus->alloc);
     pthread_mutex_destroy(&bus->lock);
     pthread_cond_destroy(&bus->changed);
     pthread_cond_destroy(&bus->done);

@@ -3,6 +3,7 @@
  * ack_wait_ms, so that a slow handler is not taken for a dead one, and a stuck one is, in the end.
  */
 #include "base/status.h"
+#include "bus/cause.h"
 #include "bus/handle.h"
 
 #define FETCH_WAIT_MS 200 /* how late a close is noticed while nothing comes */
@@ -60,7 +61,11 @@ static void handle(worker *w, nexus_delivery *d)
     nexus__delivery_lease(d, &w->pos, &w->token);
     w->extensions = 0;
     pthread_mutex_unlock(&c->lock);
+    nexus__stored *cause = nexus__delivery_pin(d); /* a handler may free its delivery and publish then */
+    const nexus_event *before = nexus__cause_set(&cause->view.event);
     int32_t verdict = c->handler(d, c->user_data);
+    (void)nexus__cause_set(before);
+    nexus__stored_unref(c->group->bus->alloc, cause);
     pthread_mutex_lock(&c->lock);
     w->handling = false;
     pthread_mutex_unlock(&c->lock);

@@ -61,6 +61,9 @@ nexus_status nexus__event_decode(nexus__event_view *view, nexus_slice meta, nexu
 /* One allocation: view and bytes. NULL when out of memory; *status says when meta was bad. Free with nexus__free. */
 nexus__event_view *nexus__event_own(const nexus_alloc *alloc, nexus_slice meta, nexus_slice data, nexus_status *status);
 
+/* The library's own types, sorted; NULL past the end. */
+const char *nexus__event_own_type(size_t i);
+
 void nexus__event_write_json(nexus__buf *out, const nexus_event *e);
 
 /* Documents under construction. */

@@ -10,6 +10,28 @@ bool nexus__types_match(nexus_slice types, nexus_slice type)
     return false;
 }
 
+static bool among(nexus_slice list, nexus_slice tag)
+{
+    while (list.n)
+        if (nexus__slice_eq(nexus__slice_trim(nexus__slice_cut(&list, ',')), tag))
+            return true;
+    return false;
+}
+
+bool nexus__tags_match(nexus_slice tags, const nexus_event *e)
+{
+    nexus_slice own = NEXUS_S("");
+    for (size_t i = 0; i < e->ext_count; i++)
+        if (nexus__slice_eq_c(e->ext[i].name, "tags"))
+            own = e->ext[i].value;
+    while (tags.n) {
+        nexus_slice tag = nexus__slice_trim(nexus__slice_cut(&tags, ','));
+        if (tag.n && !among(own, tag))
+            return false;
+    }
+    return true;
+}
+
 static bool well_formed(nexus_slice pattern)
 {
     if (pattern.n == 0)
@@ -47,6 +69,8 @@ bool nexus__filter_match(const nexus__filter *f, const nexus_event *e)
         return false;
     if (f->stream.n && !nexus__slice_eq(f->stream, e->stream))
         return false;
-    return !f->category.n || (nexus__slice_starts(e->stream, f->category) && e->stream.n > f->category.n &&
-                              e->stream.p[f->category.n] == '-');
+    if (f->category.n && !(nexus__slice_starts(e->stream, f->category) && e->stream.n > f->category.n &&
+                           e->stream.p[f->category.n] == '-'))
+        return false;
+    return !f->tags.n || nexus__tags_match(f->tags, e);
 }

@@ -86,8 +86,7 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
     nexus_status status = g->name && g->config_bytes ? NEXUS_OK : nexus__nomem();
     if (status == NEXUS_OK && !nexus__group_config_decode(nexus__slice(g->config_bytes, config.n), &g->config))
         status = nexus__fail(NEXUS_ECORRUPT, "the configuration of group %s is not readable", g->name);
-    g->filter = (nexus__filter){
-        .types = g->config.types, .subject_prefix = g->config.subject_prefix, .source = g->config.source};
+    g->filter = nexus__group_config_filter(&g->config);
     if (status == NEXUS_OK)
         status = add_to_broker(b, g);
     if (status != NEXUS_OK) {

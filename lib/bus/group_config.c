@@ -27,6 +27,7 @@ void nexus__group_config_encode(nexus__buf *out, const nexus__group_config *c)
     put_text(out, c->types);
     put_text(out, c->subject_prefix);
     put_text(out, c->source);
+    put_text(out, c->tags);
 }
 
 static bool take_text(nexus_slice *bytes, nexus_slice *out)
@@ -60,7 +61,16 @@ bool nexus__group_config_decode(nexus_slice bytes, nexus__group_config *c)
                                .backoff_cap_ms = f.backoff_cap_ms,
                                .update = f.update & 1,
                                .existing = f.update & 2};
-    return take_text(&bytes, &c->types) && take_text(&bytes, &c->subject_prefix) && take_text(&bytes, &c->source);
+    if (!take_text(&bytes, &c->types) || !take_text(&bytes, &c->subject_prefix) || !take_text(&bytes, &c->source))
+        return false;
+    c->tags = NEXUS_S("");
+    return !bytes.n || take_text(&bytes, &c->tags); /* a group of an earlier version has none */
+}
+
+nexus__filter nexus__group_config_filter(const nexus__group_config *c)
+{
+    return (nexus__filter){
+        .types = c->types, .subject_prefix = c->subject_prefix, .source = c->source, .tags = c->tags};
 }
 
 const char *nexus__group_config_differs(const nexus__group_config *a, const nexus__group_config *b)
@@ -71,6 +81,8 @@ const char *nexus__group_config_differs(const nexus__group_config *a, const nexu
         return "subject_prefix";
     if (!nexus__slice_eq(a->source, b->source))
         return "source";
+    if (!nexus__slice_eq(a->tags, b->tags))
+        return "tags";
     if (a->order != b->order)
         return "order";
     if (a->ack_wait_ms != b->ack_wait_ms)

@@ -14,6 +14,7 @@ struct nexus_delivery {
     uint64_t token;
     uint32_t attempt;
     bool settled;
+    nexus__evolved evolved; /* no events: it is as it was stored */
     nexus__buf json;
     char reason[256];
 };
@@ -117,6 +118,7 @@ static nexus__group_config config_of(const nexus_group_opts *o)
         .types = nexus__slice_c(o->types),
         .subject_prefix = nexus__slice_c(o->subject_prefix),
         .source = nexus__slice_c(o->source),
+        .tags = nexus__slice_c(o->tags),
         .start = o->start,
         .order = o->order,
         .start_pos = o->start_pos,
@@ -149,10 +151,13 @@ nexus_status nexus_group_open(nexus_group **out, nexus_bus *bus, const char *nam
     nexus__list_init(&g->node);
     nexus__buf_init(&g->config, bus->alloc, 0);
     g->name = nexus__strndup(bus->alloc, nexus__slice_c(name));
+    g->accept = given.accept_revs ? nexus__strndup(bus->alloc, nexus__slice_c(given.accept_revs)) : NULL;
     nexus__group_config config = config_of(&given);
     nexus__group_config_encode(&g->config, &config);
     nexus__group_backend b = {0};
-    nexus_status status = g->name ? g->config.status : nexus__nomem();
+    nexus_status status = g->name && (g->accept || !given.accept_revs) ? g->config.status : nexus__nomem();
+    if (status == NEXUS_OK)
+        status = nexus__accept_check(nexus__slice_c(g->accept));
     if (status == NEXUS_OK)
         status = bind_group(g, nexus__bus_until(bus, 0), &b);
     if (status != NEXUS_OK) {
@@ -180,6 +185,7 @@ void nexus_group_close(nexus_group *g)
         close(g->event_fd);
     nexus__buf_free(&g->config);
     nexus__free(g->bus->alloc, g->name);
+    nexus__free(g->bus->alloc, g->accept);
     pthread_mutex_destroy(&g->lock);
     nexus__free(g->bus->alloc, g);
 }
@@ -213,6 +219,7 @@ static nexus_delivery *delivery_new(nexus_group *g, nexus__stored *stored, uint6
     d->token = token;
     d->attempt = attempt;
     nexus__buf_init(&d->json, g->bus->alloc, 0);
+    nexus__arena_init(&d->evolved.arena, g->bus->alloc, 0);
     return d;
 }
 
@@ -265,6 +272,45 @@ static nexus_status fetch_remote(nexus_group *g, const nexus__group_backend *b, 
     return status;
 }
 
+/* Brings one delivery to the revision that is wanted here. False: it is settled and freed; *why says how it went. */
+static bool evolve(nexus_group *g, const nexus__contract_set *set, nexus_delivery *d, nexus_status *why)
+{
+    bool changed;
+    nexus_status status = nexus__evolve(set, g->accept ? nexus__slice_c(g->accept) : NEXUS_S(""),
+                                        &d->stored->view.event, &d->evolved, &changed);
+    if (status == NEXUS_OK && !(changed && d->evolved.count == 0))
+        return true;
+    if (status == NEXUS_OK)
+        (void)nexus_delivery_ack(d); /* of no meaning in this revision */
+    else if (status == NEXUS_EREV || status == NEXUS_ENOMEM) {
+        char text[256];
+        snprintf(text, sizeof text, "%s", nexus_error_message());
+        (void)nexus_delivery_nak(d, UINT32_MAX, text); /* another member may know it */
+        *why = nexus__fail(status, "%s", text);
+    } else {
+        char text[256];
+        snprintf(text, sizeof text, "%s", nexus_error_message());
+        (void)nexus_delivery_term(d, text);
+    }
+    nexus_delivery_free(d);
+    return false;
+}
+
+/* The same for all that were fetched; what is left stands at the front. */
+static nexus_status evolve_all(nexus_group *g, nexus_delivery **out, size_t *got)
+{
+    const nexus__contract_set *set = nexus__contracts_now(&g->bus->contracts);
+    nexus_status why = NEXUS_OK;
+    size_t kept = 0;
+    if (!set && !g->accept)
+        return NEXUS_OK;
+    for (size_t i = 0; i < *got; i++)
+        if (evolve(g, set, out[i], &why))
+            out[kept++] = out[i];
+    *got = kept;
+    return kept ? NEXUS_OK : why;
+}
+
 nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max, uint32_t wait_ms, size_t *got)
 {
     *got = 0;
@@ -280,6 +326,11 @@ nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max,
             return status;
         status = b.local ? fetch_local(g, b.local, out, max, rest, got) : fetch_remote(g, &b, out, max, rest, got);
         nexus__remote_unref(b.remote);
+        bool some = status == NEXUS_OK && *got;
+        if (some)
+            status = evolve_all(g, out, got);
+        if (some && status == NEXUS_OK && !*got)
+            continue; /* none of them has a meaning here */
         if (status != NEXUS_ECLOSED)
             return status;
     }
@@ -289,7 +340,29 @@ nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max,
 
 const nexus_event *nexus_delivery_event(const nexus_delivery *d)
 {
+    return d->evolved.count ? &d->evolved.events[0] : &d->stored->view.event;
+}
+
+const nexus_event *nexus_delivery_event_at(const nexus_delivery *d, size_t i)
+{
+    if (i < d->evolved.count)
+        return &d->evolved.events[i];
+    return i == 0 ? nexus_delivery_original(d) : NULL;
+}
+
+size_t nexus_delivery_event_count(const nexus_delivery *d)
+{
+    return d->evolved.count ? d->evolved.count : 1;
+}
+
+const nexus_event *nexus_delivery_original(const nexus_delivery *d)
+{
     return &d->stored->view.event;
+}
+
+nexus__stored *nexus__delivery_pin(const nexus_delivery *d)
+{
+    return nexus__stored_ref(d->stored);
 }
 
 nexus_status nexus_delivery_json(nexus_delivery *d, const char **text, size_t *n)
@@ -411,6 +484,7 @@ void nexus_delivery_free(nexus_delivery *d)
         return;
     const nexus_alloc *alloc = d->alloc; /* its group may be closed by now */
     nexus__stored_unref(alloc, d->stored);
+    nexus__arena_free(&d->evolved.arena);
     nexus__buf_free(&d->json);
     nexus__free(alloc, d);
 }

@@ -83,8 +83,7 @@ static nexus_status update(nexus__broker *b, nexus__bgroup *g, nexus__group_conf
         nexus__free(b->alloc, g->config_bytes);
         g->config_bytes = copy;
         nexus__group_config_decode(nexus__slice(copy, bytes.len), &g->config);
-        g->filter = (nexus__filter){
-            .types = g->config.types, .subject_prefix = g->config.subject_prefix, .source = g->config.source};
+        g->filter = nexus__group_config_filter(&g->config);
         pthread_mutex_unlock(&g->lock);
     }
     nexus__buf_free(&bytes);

@@ -7,6 +7,7 @@
 
 #include "base/thread.h"
 #include "bus/broker.h"
+#include "bus/contract.h"
 #include "bus/remote.h"
 #include "bus/server.h"
 
@@ -39,12 +40,13 @@ struct nexus_bus {
     pthread_t done_thread, link_thread;
     bool link_started;
     atomic_uint inflight;
+    nexus__contracts contracts;
 };
 
 struct nexus_group {
     nexus_bus *bus;
     nexus__list node; /* in bus->groups */
-    char *name;
+    char *name, *accept; /* accept: pinned revisions, NULL = none */
     nexus__buf config;
     pthread_mutex_t lock;
     /* locked */
@@ -69,6 +71,7 @@ uint64_t nexus__bus_epoch(nexus_bus *bus);
 /* group_handle.c: settles by position and token, without the delivery. */
 nexus_status nexus__group_settle(nexus_group *g, uint64_t pos, uint64_t token, uint32_t how, uint32_t ms,
                                  nexus_slice reason, bool sync) NEXUS_MUST_CHECK;
+nexus__stored *nexus__delivery_pin(const nexus_delivery *d); /* a reference to its event as stored */
 void nexus__delivery_lease(const nexus_delivery *d, uint64_t *pos, uint64_t *token);
 
 /* link.c */

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "base/thread.h"
 #include "base/time.h"
+#include "bus/cause.h"
 #include "bus/event.h"
 
 static const nexus_migration tables[] = {
@@ -55,6 +56,7 @@ static nexus_status append_one(nexus_db *tx, const nexus_event *given)
     }
     if (!event.time_ns)
         event.time_ns = nexus__real_ns();
+    nexus__cause_fill(&event, nexus__cause_now());
     event.pos = 0; /* what the bus sets is not part of what is to be published */
     event.version = -1;
     event.recv_ns = 0;

@@ -59,14 +59,19 @@ nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nex
     return status;
 }
 
-static bool wanted(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view)
+bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view)
 {
     if ((record->flags & NEXUS__WAL_INTERNAL) || record->recv_ns < r->from_time_ns)
         return false;
     if (r->filter.stream.n && record->version < r->from_version)
         return false;
-    return nexus__event_decode(view, record->meta, record->payload) == NEXUS_OK &&
-           nexus__filter_match(&r->filter, &view->event);
+    if (nexus__event_decode(view, record->meta, record->payload) != NEXUS_OK ||
+        !nexus__filter_match(&r->filter, &view->event))
+        return false;
+    view->event.pos = record->pos;
+    view->event.version = record->version;
+    view->event.recv_ns = record->recv_ns;
+    return true;
 }
 
 /* A read of one stream can often begin at its last event, or not at all. False: there is nothing for it up to *from. */
@@ -114,10 +119,7 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
         }
         if (r->to && record.pos > r->to)
             break;
-        if (wanted(r, &record, &view)) {
-            view.event.pos = record.pos;
-            view.event.version = record.version;
-            view.event.recv_ns = record.recv_ns;
+        if (nexus__read_wants(r, &record, &view)) {
             nexus__wire_event(out, &view.event, record.meta);
             (*count)++;
         }

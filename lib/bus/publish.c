@@ -6,6 +6,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "bus/cause.h"
 #include "bus/handle.h"
 
 struct nexus__pub_op {
@@ -19,6 +20,7 @@ struct nexus__pub_op {
     nexus__gate gate;
     nexus_status status;
     nexus_publish_result result;
+    uint32_t warnings;
     char message[256];
 };
 
@@ -42,6 +44,7 @@ static bool good_traceparent(nexus_slice t)
 typedef struct completed {
     nexus_event *events;
     char (*ids)[NEXUS__UUID_LEN + 1];
+    uint32_t warnings; /* of contracts that warn */
 } completed;
 
 static void complete_one(const nexus_bus *bus, nexus_event *e, char *id, int64_t now)
@@ -59,7 +62,8 @@ static void complete_one(const nexus_bus *bus, nexus_event *e, char *id, int64_t
         e->traceparent = e->tracestate = NEXUS_S("");
 }
 
-static nexus_status complete(const nexus_bus *bus, const nexus_event *events, size_t n, completed *out)
+static nexus_status complete(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_event *cause,
+                             completed *out)
 {
     if (n == 0)
         return nexus__fail(NEXUS_EINVAL, "publish of no events");
@@ -72,9 +76,12 @@ static nexus_status complete(const nexus_bus *bus, const nexus_event *events, si
     for (size_t i = 0; i < n && status == NEXUS_OK; i++) {
         memcpy(&out->events[i], nexus__event_at(events, i), sizeof *out->events);
         status = nexus_event_check(&out->events[i]);
+        if (status == NEXUS_OK)
+            status = nexus__contract_publish(&bus->contracts, &out->events[i], &out->warnings);
         if (status != NEXUS_OK && n > 1)
             (void)nexus__fail(status, "event %zu: %s", i, nexus_error_message());
         complete_one(bus, &out->events[i], out->ids[i], now);
+        nexus__cause_fill(&out->events[i], cause);
     }
     return status;
 }
@@ -114,6 +121,7 @@ static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_r
     nexus_bus *bus = op->bus;
     op->status = status;
     op->result = *result;
+    op->result.warnings = op->warnings;
     snprintf(op->message, sizeof op->message, "%.*s", (int)(message.n < 255 ? message.n : 255),
              message.n ? message.p : "");
     if (!op->fn) {
@@ -318,14 +326,22 @@ static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n
     return NEXUS_OK;
 }
 
+static const nexus_event *cause_of(const nexus_publish_opts *opts)
+{
+    bool given = opts && opts->size >= offsetof(nexus_publish_opts, cause) + sizeof opts->cause && opts->cause;
+    return given ? nexus_delivery_event(opts->cause) : nexus__cause_now();
+}
+
 static nexus_status begin(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_publish_opts *opts,
                           nexus_publish_fn *fn, void *user_data, nexus_publish_result *result, nexus__pub_op **out)
 {
     static const nexus_publish_opts defaults = NEXUS_PUBLISH_OPTS_INIT;
     completed c = {0};
     *result = no_result;
-    nexus_status status = complete(bus, events, n, &c);
+    nexus_status status = complete(bus, events, n, cause_of(opts), &c);
     nexus__pub_op *op = status == NEXUS_OK ? op_new(bus, fn, user_data) : NULL;
+    if (op)
+        op->warnings = c.warnings;
     if (status == NEXUS_OK)
         status = op ? start(op, c.events, n, opts ? opts : &defaults, result) : nexus__nomem();
     if (status == NEXUS_EAGAIN && !fn && atomic_load(&bus->broker)) { /* wait until there is room, once more */

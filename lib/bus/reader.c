@@ -1,19 +1,38 @@
-/* nexus_reader: pages of events, read from the log in the owner and asked for by a client, in one shape. */
+/*
+ * nexus_reader. Three ways lead to the events, in this order of speed:
+ *  - in the owner straight from the log, a record at a time, nothing copied;
+ *  - in a client straight from the finished files of the log, which costs the owner nothing, up to the file that was being
+ *    written to when the reader came there;
+ *  - pages: asked for by a client, or made here for the reads that are narrowed first (one stream).
+ * Whichever it is, `request.from` is where it goes on, so the ways can change in the middle.
+ */
 #include <nexus/stream.h>
 
 #include "base/status.h"
 #include "bus/handle.h"
 
+#define BEHIND 10000
+#define LOOK_EVERY 256 /* events between two looks at how far behind we are */
+
 struct nexus_reader {
     nexus_bus *bus;
-    nexus__read_request request; /* from = where the next page begins; texts point into `texts` */
+    nexus__read_request request; /* from = where it goes on; texts point into `texts` */
     nexus__buf texts;
+    nexus_slice accept;
+    bool raw;
+    nexus__wal_reader *direct;
+    nexus__wal *sealed; /* a client's own view of the finished files */
+    bool sealed_over;
     nexus__buf page;
     nexus__wire_in in; /* what is left of the page */
     uint32_t left;
-    bool from_end;
     nexus__event_view view;
+    nexus__evolved evolved;
+    size_t evolved_at;
     nexus__buf json;
+    uint64_t position;
+    bool signals, caught_up;
+    uint32_t signal, behind, unlooked;
 };
 
 void nexus_reader_opts_init(nexus_reader_opts *opts)
@@ -29,20 +48,24 @@ static void keep(nexus_reader *r, const char *text, size_t *at)
 
 static nexus_status set_filter(nexus_reader *r, const nexus_reader_opts *o)
 {
-    size_t at[6];
+    size_t at[8];
     keep(r, o->types, &at[0]);
     keep(r, o->subject_prefix, &at[1]);
     keep(r, o->source, &at[2]);
     keep(r, o->stream, &at[3]);
     keep(r, o->category, &at[4]);
-    at[5] = r->texts.len;
+    keep(r, o->tags, &at[5]);
+    keep(r, o->accept_revs, &at[6]);
+    at[7] = r->texts.len;
     if (r->texts.status != NEXUS_OK)
         return nexus__nomem();
-    nexus_slice part[5];
-    for (size_t i = 0; i < 5; i++)
+    nexus_slice part[7];
+    for (size_t i = 0; i < 7; i++)
         part[i] = nexus__slice(r->texts.p ? r->texts.p + at[i] : NULL, at[i + 1] - at[i]);
-    r->request.filter = (nexus__filter){part[0], part[1], part[2], part[3], part[4]};
-    return nexus__types_check(part[0]);
+    r->request.filter = (nexus__filter){part[0], part[1], part[2], part[3], part[4], part[5]};
+    r->accept = part[6];
+    nexus_status status = nexus__types_check(part[0]);
+    return status == NEXUS_OK ? nexus__accept_check(r->accept) : status;
 }
 
 static nexus_status set_start(nexus_reader *r, const nexus_reader_opts *o)
@@ -84,6 +107,10 @@ nexus_status nexus_reader_open(nexus_reader **out, nexus_bus *bus, const nexus_r
     nexus__buf_init(&r->texts, bus->alloc, 0);
     nexus__buf_init(&r->page, bus->alloc, 0);
     nexus__buf_init(&r->json, bus->alloc, 0);
+    nexus__arena_init(&r->evolved.arena, bus->alloc, 0);
+    r->raw = given.raw;
+    r->signals = given.signals;
+    r->behind = given.behind ? given.behind : BEHIND;
     nexus_status status = set_filter(r, &given);
     if (status == NEXUS_OK)
         status = set_start(r, &given);
@@ -91,14 +118,25 @@ nexus_status nexus_reader_open(nexus_reader **out, nexus_bus *bus, const nexus_r
         nexus_reader_close(r);
         return status;
     }
+    r->position = r->request.from - 1;
     *out = r;
     return NEXUS_OK;
+}
+
+static void leave_direct(nexus_reader *r)
+{
+    nexus__wal_reader_close(r->direct);
+    nexus__wal_close(r->sealed);
+    r->direct = NULL;
+    r->sealed = NULL;
 }
 
 void nexus_reader_close(nexus_reader *r)
 {
     if (!r)
         return;
+    leave_direct(r);
+    nexus__arena_free(&r->evolved.arena);
     nexus__buf_free(&r->texts);
     nexus__buf_free(&r->page);
     nexus__buf_free(&r->json);
@@ -163,31 +201,189 @@ static nexus_status next_page(nexus_reader *r, uint32_t wait_ms)
     }
 }
 
-nexus_status nexus_reader_next(nexus_reader *r, const nexus_event **event, uint32_t wait_ms)
+/* --- straight from the files ---- */
+
+/* The next record that is wanted, or why there is none now: NEXUS_EDONE at the end of what wal has. */
+static nexus_status scan(nexus_reader *r, nexus__wal *wal)
 {
-    nexus__buf_clear(&r->json);
-    if (!r->left) {
-        if (r->request.to && r->request.from > r->request.to)
-            return NEXUS_EDONE;
-        nexus_status status = next_page(r, wait_ms);
+    nexus__read_request *q = &r->request;
+    if (!r->direct) {
+        nexus_status status = nexus__wal_reader_open(&r->direct, wal, q->from);
+        if (status == NEXUS_EMISSING)
+            q->from = nexus__wal_first(wal);
         if (status != NEXUS_OK)
             return status;
-        if (!r->left)
-            return NEXUS_EDONE;
     }
+    for (;;) {
+        nexus__wal_record record = {0};
+        nexus_status status = nexus__wal_reader_next(r->direct, &record);
+        if (status == NEXUS_ECORRUPT && record.pos >= q->from)
+            q->from = record.pos + 1;
+        if (status != NEXUS_OK)
+            return status;
+        if (record.flags & NEXUS__WAL_INTERNAL)
+            continue;
+        if (q->to && record.pos > q->to) {
+            q->from = q->to + 1;
+            return NEXUS_EDONE;
+        }
+        q->from = record.pos + 1;
+        if (nexus__read_wants(q, &record, &r->view))
+            return NEXUS_OK;
+    }
+}
+
+static bool past_end(const nexus_reader *r)
+{
+    return r->request.to && r->request.from > r->request.to;
+}
+
+static nexus_status next_local(nexus_reader *r, nexus__broker *broker, uint32_t wait_ms)
+{
+    nexus__wal *wal = nexus__broker_wal(broker);
+    int64_t until = wait_ms ? nexus__mono_ns() + wait_ms * NEXUS__NS_PER_MS : 0;
+    for (;;) {
+        uint64_t head = nexus__wal_durable(wal);
+        nexus_status status = scan(r, wal);
+        int64_t left = status == NEXUS_EDONE && wait_ms && !past_end(r) ? until - nexus__mono_ns() : 0;
+        if (left <= 0)
+            return status;
+        nexus__broker_wait(broker, head, (uint32_t)(left / NEXUS__NS_PER_MS + 1));
+    }
+}
+
+/* NEXUS_EDONE: go on by pages. */
+static nexus_status next_sealed(nexus_reader *r)
+{
+    uint64_t end;
+    nexus_status status = NEXUS_OK;
+    if (!r->sealed && nexus__wal_view_open(&r->sealed, r->bus->dir, r->bus->alloc, &end) == NEXUS_OK &&
+        r->request.from >= end)
+        status = NEXUS_EDONE;
+    if (status == NEXUS_OK)
+        status = r->sealed ? scan(r, r->sealed) : NEXUS_EDONE;
+    if (status != NEXUS_EDONE)
+        return status;
+    r->sealed_over = true;
+    leave_direct(r);
+    return NEXUS_EDONE;
+}
+
+/* --- from pages ---- */
+
+static nexus_status next_of_page(nexus_reader *r)
+{
     nexus__wire_stored w;
     nexus__wire_take_event(&r->in, &w);
     r->left--;
     if (r->in.bad)
         return nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer");
     nexus_status status = nexus__event_decode(&r->view, w.meta, w.data);
-    if (status != NEXUS_OK)
-        return status;
     r->view.event.pos = w.pos;
     r->view.event.version = w.version;
     r->view.event.recv_ns = w.recv_ns;
-    *event = &r->view.event;
-    return NEXUS_OK;
+    return status;
+}
+
+/* --- where we are ---- */
+
+/* Whether the head has run away from a reader that was caught up. */
+static void look_behind(nexus_reader *r)
+{
+    uint64_t head;
+    r->unlooked = 0;
+    if (!r->caught_up || nexus_bus_head(r->bus, &head) != NEXUS_OK || head < r->position + r->behind)
+        return;
+    r->caught_up = false;
+    r->signal = NEXUS_SIGNAL_FELL_BEHIND;
+}
+
+static void at_end(nexus_reader *r)
+{
+    if (r->request.from > r->position + 1)
+        r->position = r->request.from - 1;
+    if (r->caught_up || past_end(r))
+        return;
+    r->caught_up = true;
+    r->signal = NEXUS_SIGNAL_CAUGHT_UP;
+}
+
+uint32_t nexus_reader_signal(nexus_reader *r)
+{
+    uint32_t signal = r->signal;
+    r->signal = NEXUS_SIGNAL_NONE;
+    return signal;
+}
+
+uint64_t nexus_reader_position(const nexus_reader *r)
+{
+    return r->position;
+}
+
+/* --- next ---- */
+
+static nexus_status next_stored(nexus_reader *r, uint32_t wait_ms)
+{
+    nexus__broker *broker = atomic_load(&r->bus->broker);
+    if (r->left)
+        return next_of_page(r);
+    if (past_end(r))
+        return NEXUS_EDONE;
+    bool narrowed = r->request.filter.stream.n > 0; /* a page begins near the stream's events */
+    if (r->sealed || (!broker && !narrowed && r->bus->dir && !r->sealed_over)) {
+        nexus_status status = next_sealed(r);
+        if (status != NEXUS_EDONE || past_end(r))
+            return status;
+    }
+    if (broker && !narrowed)
+        return next_local(r, broker, wait_ms);
+    look_behind(r);
+    nexus_status status = next_page(r, wait_ms);
+    if (status != NEXUS_OK)
+        return status;
+    return r->left ? next_of_page(r) : NEXUS_EDONE;
+}
+
+static nexus_status next_signalling(nexus_reader *r, uint32_t wait_ms)
+{
+    bool first = r->signals && !r->caught_up; /* the end is told at once, not after the wait */
+    nexus_status status = next_stored(r, first ? 0 : wait_ms);
+    if (status == NEXUS_EDONE)
+        at_end(r);
+    else if (status == NEXUS_OK) {
+        r->position = r->view.event.pos;
+        if (r->caught_up && ++r->unlooked >= LOOK_EVERY && atomic_load(&r->bus->broker))
+            look_behind(r);
+    }
+    return status;
+}
+
+nexus_status nexus_reader_next(nexus_reader *r, const nexus_event **event, uint32_t wait_ms)
+{
+    nexus__buf_clear(&r->json);
+    if (r->evolved_at < r->evolved.count) {
+        *event = &r->evolved.events[r->evolved_at++];
+        return NEXUS_OK;
+    }
+    for (;;) {
+        bool changed = false;
+        nexus_status status = next_signalling(r, wait_ms);
+        if (status == NEXUS_OK && !r->raw)
+            status = nexus__evolve(nexus__contracts_now(&r->bus->contracts), r->accept, &r->view.event, &r->evolved,
+                                   &changed);
+        r->evolved_at = r->evolved.count; /* nothing is left of an earlier one */
+        if (status != NEXUS_OK)
+            return status;
+        if (!changed) {
+            *event = &r->view.event;
+            return NEXUS_OK;
+        }
+        r->evolved_at = 0;
+        if (r->evolved.count) {
+            *event = &r->evolved.events[r->evolved_at++];
+            return NEXUS_OK;
+        }
+    }
 }
 
 nexus_status nexus_reader_next_json(nexus_reader *r, const char **text, size_t *n, uint32_t wait_ms)

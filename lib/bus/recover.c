@@ -34,6 +34,7 @@ static nexus_status on_group(nexus__broker *b, const nexus__wal_record *r)
     nexus__free(b->alloc, g->config_bytes);
     g->config_bytes = bytes;
     nexus__group_config_decode(nexus__slice(bytes, r->payload.n), &g->config);
+    g->filter = nexus__group_config_filter(&g->config);
     return NEXUS_OK;
 }
 

@@ -1,6 +1,5 @@
 /* JSON Schemas of the library's own event types, as data. What is not named is allowed: fields may be added. */
-#include <nexus/event.h>
-#include <string.h>
+#include "bus/event.h"
 
 #define HEAD "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\","
 #define TEXT "{\"type\":\"string\",\"minLength\":1}"
@@ -11,25 +10,25 @@
     HEAD "\"required\":[\"order_id\"" required "],\"properties\":{\"order_id\":" TEXT ",\"user_id\":" TEXT             \
          ",\"amount\":" COUNT ",\"currency\":" CURRENCY more "}}"
 
-static const struct {
+static const struct { /* sorted by type */
     const char *type, *schema;
 } schemas[] = {
-    {"user.registered", USER},
+    {"notification.sent",
+     HEAD "\"properties\":{\"notification_id\":" TEXT ",\"channel\":" TEXT ",\"to\":" TEXT ",\"order_id\":" TEXT "}}"},
+    {"order.cancelled", ORDER(",\"reason\"", ",\"reason\":" TEXT)},
+    {"order.confirmed", ORDER("", "")},
+    {"order.created", ORDER(",\"amount\",\"currency\"", ",\"items\":{\"type\":\"array\",\"minItems\":1}")},
+    {"payment.processed", ORDER(",\"status\"", ",\"status\":{\"enum\":[\"captured\",\"declined\",\"timed_out\"]}")},
+    {"system.alert", HEAD "\"required\":[\"message\"],\"properties\":{\"message\":" TEXT
+                          ",\"severity\":{\"enum\":[\"info\",\"warning\",\"critical\"]}}}"},
+    {"system.backup_completed",
+     HEAD "\"properties\":{\"path\":" TEXT ",\"bytes\":" COUNT ",\"duration_ms\":" COUNT "}}"},
+    {"system.health_check",
+     HEAD "\"required\":[\"service\",\"status\"],\"properties\":{\"service\":" TEXT ",\"status\":" TEXT "}}"},
     {"user.login", USER},
     {"user.logout", USER},
     {"user.password_reset", USER},
-    {"system.alert", HEAD "\"required\":[\"message\"],\"properties\":{\"message\":" TEXT
-                          ",\"severity\":{\"enum\":[\"info\",\"warning\",\"critical\"]}}}"},
-    {"system.health_check",
-     HEAD "\"required\":[\"service\",\"status\"],\"properties\":{\"service\":" TEXT ",\"status\":" TEXT "}}"},
-    {"system.backup_completed",
-     HEAD "\"properties\":{\"path\":" TEXT ",\"bytes\":" COUNT ",\"duration_ms\":" COUNT "}}"},
-    {"order.created", ORDER(",\"amount\",\"currency\"", ",\"items\":{\"type\":\"array\",\"minItems\":1}")},
-    {"order.confirmed", ORDER("", "")},
-    {"order.cancelled", ORDER(",\"reason\"", ",\"reason\":" TEXT)},
-    {"payment.processed", ORDER(",\"status\"", ",\"status\":{\"enum\":[\"captured\",\"declined\",\"timed_out\"]}")},
-    {"notification.sent",
-     HEAD "\"properties\":{\"notification_id\":" TEXT ",\"channel\":" TEXT ",\"to\":" TEXT ",\"order_id\":" TEXT "}}"},
+    {"user.registered", USER},
 };
 
 const char *nexus_event_schema(const char *type)
@@ -38,4 +37,9 @@ const char *nexus_event_schema(const char *type)
         if (type && strcmp(schemas[i].type, type) == 0)
             return schemas[i].schema;
     return NULL;
+}
+
+const char *nexus__event_own_type(size_t i)
+{
+    return i < sizeof schemas / sizeof schemas[0] ? schemas[i].type : NULL;
 }

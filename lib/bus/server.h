@@ -19,6 +19,9 @@ nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nex
                                  nexus__publish_done_fn *done, void *user_data,
                                  nexus_publish_result *result) NEXUS_MUST_CHECK;
 
+/* Whether a reader wants the record; then view is filled, with slices into the record. */
+bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view);
+
 /* One page of events for a reader: appends {event} to out, counts them, and says where to go on. */
 nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc, const nexus__read_request *r,
                                      nexus__buf *out, uint32_t *count, uint64_t *next) NEXUS_MUST_CHECK;

@@ -113,6 +113,7 @@ void nexus__wire_read_request(nexus__buf *out, const nexus__read_request *r)
     nexus__wire_text(out, r->filter.source);
     nexus__wire_text(out, r->filter.stream);
     nexus__wire_text(out, r->filter.category);
+    nexus__wire_text(out, r->filter.tags);
 }
 
 void nexus__wire_take_read_request(nexus__wire_in *in, nexus__read_request *r)
@@ -128,6 +129,7 @@ void nexus__wire_take_read_request(nexus__wire_in *in, nexus__read_request *r)
     r->filter.source = nexus__wire_take_text(in);
     r->filter.stream = nexus__wire_take_text(in);
     r->filter.category = nexus__wire_take_text(in);
+    r->filter.tags = nexus__wire_take_text(in);
 }
 
 void nexus__wire_dead_query(nexus__buf *out, const nexus__dead_query *q)

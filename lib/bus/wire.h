@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "bus/broker.h"
 
-#define NEXUS__WIRE_VERSION 2u
+#define NEXUS__WIRE_VERSION 3u
 #define NEXUS__WIRE_BODY_MAX (20u << 20)
 #define NEXUS__WIRE_REPLY 0x8000u
 

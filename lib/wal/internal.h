@@ -101,6 +101,8 @@ void *nexus__wal_prepare_main(void *wal);
 
 /* recover.c */
 nexus_status nexus__wal_recover(nexus__wal *wal, nexus__wal_report *report);
+/* Finds the files and nothing more; the last one counts as empty. */
+nexus_status nexus__wal_look(nexus__wal *wal);
 /* Offset of the first whole batch of this generation at or behind `from` in map[0..size), or 0. */
 uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation, uint32_t seed);
 

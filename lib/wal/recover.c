@@ -233,3 +233,24 @@ nexus_status nexus__wal_recover(nexus__wal *wal, nexus__wal_report *report)
         report->segments++;
     return status;
 }
+
+nexus_status nexus__wal_look(nexus__wal *wal)
+{
+    nexus__buf files;
+    nexus__buf_init(&files, wal->alloc, 0);
+    nexus_status status = list_files(wal, &files);
+    const found *f = (const found *)(void *)files.p;
+    for (size_t i = 0; i < files.len / sizeof *f && status == NEXUS_OK; i++) {
+        segment *s;
+        status = nexus__wal_segment_open(wal, f[i].name, &s);
+        if (status == NEXUS_OK)
+            link_segment(wal, s);
+        else if (status == NEXUS_ECORRUPT || status == NEXUS_ENOTFOUND) /* damaged, or dropped at this moment: a gap */
+            status = NEXUS_OK;
+    }
+    nexus__buf_free(&files);
+    wal->seed = nexus__wal_seed(wal->uuid);
+    if (wal->active)
+        atomic_store(&wal->active->end, SEGMENT_HEAD_BYTES);
+    return status;
+}

@@ -563,6 +563,28 @@ nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal
     return NEXUS_OK;
 }
 
+nexus_status nexus__wal_view_open(nexus__wal **out, const char *dir, const nexus_alloc *alloc, uint64_t *end)
+{
+    nexus__wal *wal = nexus__calloc(alloc, 1, sizeof *wal);
+    if (!wal)
+        return nexus__nomem();
+    take_opts(wal, &(nexus__wal_opts){.alloc = alloc});
+    wal->poison = NEXUS_EROFS;
+    snprintf(wal->poison_text, sizeof wal->poison_text, "the log is open for reading alone");
+    wal->dir = nexus__strndup(alloc, nexus__slice_c(dir));
+    wal->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    nexus_status status = !wal->dir          ? nexus__nomem()
+                          : wal->dir_fd >= 0 ? nexus__wal_look(wal)
+                                             : nexus__fail_errno(errno, "open the directory %s", dir);
+    if (status != NEXUS_OK) {
+        nexus__wal_close(wal);
+        return status;
+    }
+    *end = wal->active ? wal->active->first_pos : 1;
+    *out = wal;
+    return NEXUS_OK;
+}
+
 void nexus__wal_stop(nexus__wal *wal)
 {
     pthread_mutex_lock(&wal->lock);

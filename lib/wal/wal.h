@@ -46,6 +46,10 @@ typedef struct nexus__wal_report {
  * NEXUS_ECONFLICT: another process (or handle) owns it. report may be NULL. A damaged log opens, read-only. */
 nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal_opts *opts,
                              nexus__wal_report *report) NEXUS_MUST_CHECK;
+/* Opens the finished files of a log that another process may own and write to, for reading alone: the last file is left
+ * out, *end is the first position that may stand in it. The list of files is that of this moment. Close as usual. */
+nexus_status nexus__wal_view_open(nexus__wal **out, const char *dir, const nexus_alloc *alloc,
+                                  uint64_t *end) NEXUS_MUST_CHECK;
 /* Writes what is queued and ends the threads: after it no callback runs. Appends fail, readers still read. */
 void nexus__wal_stop(nexus__wal *wal);
 /* The same, then frees. Readers must be closed before. */
