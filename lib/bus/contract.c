@@ -161,7 +161,8 @@ static nexus__contract_set *set_copy(const nexus_alloc *alloc, nexus__contract_s
 
 static bool plain_type(const char *type)
 {
-    return type && *type && !strpbrk(type, "*>,= ") && nexus__event_attr_check("type", nexus__slice_c(type)) == NEXUS_OK;
+    return type && *type && !strpbrk(type, "*>,= ") &&
+           nexus__event_attr_check("type", NEXUS__ATTR_TEXT, nexus__slice_c(type)) == NEXUS_OK;
 }
 
 static nexus_status compile(nexus_bus *bus, nexus__rev *r)
