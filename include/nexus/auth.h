@@ -17,12 +17,14 @@ extern "C" {
 
 struct nexus_db;
 struct nexus_keyset;
+struct nexus_limiter;
 typedef struct nexus_auth nexus_auth;
 
 /**
- * Told of user.registered, user.login, user.logout and user.password_reset inside the transaction that makes
- * it true, so that an outbox record can be written with it; data is a JSON object. A status other than
- * NEXUS_OK rolls back and is the call's result.
+ * Told of user.registered, user.login, user.logout, user.password_reset, user.verification, user.changed (by an
+ * administrator) and auth.revoked inside the transaction that makes it true, so that an outbox record can be written
+ * with it; data is a JSON object. auth.revoked says which access tokens are void, {"kind":"subject"|"session",
+ * "id","issued_before"}, to whoever verifies them. A status other than NEXUS_OK rolls back and is the call's result.
  */
 typedef nexus_status nexus_auth_event_fn(struct nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data,
                                          void *user_data);
@@ -42,11 +44,17 @@ typedef struct nexus_auth_opts {
     uint32_t hash_memory_kib;           /**< argon2id m; 0 = 19456; tests may lower it, never under 8 */
     uint32_t hash_parallel;             /**< hashes at once; 0 = number of cores */
     uint32_t hash_queue;                /**< callers waiting for one; 0 = 64; beyond it NEXUS_ELIMIT */
+    uint32_t session_idle_s;            /**< a session that rests so long is over; 0 = 1800 */
+    uint32_t session_absolute_s;        /**< and one that is so old; 0 = 43200 */
+    uint32_t address_failures;          /**< wrong guesses from one client address in ten minutes, four times as many from
+                                             an IPv6 /64; 0 = 50; NEXUS_AUTH_UNLIMITED = not counted */
+    struct nexus_limiter *limiter;      /**< counts them; borrowed until close; NULL = one of its own */
     nexus_auth_event_fn *event_fn;      /**< may be NULL */
     int64_t (*now_fn)(void *user_data); /**< nanoseconds since 1970; NULL = the system clock */
     void *user_data;                    /**< of event_fn and now_fn */
 } nexus_auth_opts;
 
+#define NEXUS_AUTH_UNLIMITED 0xffffffffu
 #define NEXUS_AUTH_OPTS_INIT NEXUS_SIZED(nexus_auth_opts)
 NEXUS_API void nexus_auth_opts_init(nexus_auth_opts *opts);
 
@@ -66,7 +74,9 @@ NEXUS_API const char *nexus_user_email(const nexus_user *user);
 NEXUS_API const char *nexus_user_name(const nexus_user *user);
 NEXUS_API size_t nexus_user_role_count(const nexus_user *user);
 NEXUS_API const char *nexus_user_role(const nexus_user *user, size_t index); /**< NULL past the end */
-NEXUS_API void nexus_user_free(nexus_user *user);                            /**< NULL is fine */
+/** "active", "unverified", "password-reset", "locked", "disabled" or "deleted": only the first gets tokens. */
+NEXUS_API const char *nexus_user_state(const nexus_user *user);
+NEXUS_API void nexus_user_free(nexus_user *user); /**< NULL is fine */
 
 /**
  * A new customer. Address: one @, at most 254 bytes, stored as given and unique without regard to ASCII case.
@@ -84,8 +94,35 @@ NEXUS_API nexus_status nexus_auth_user_by_email(nexus_auth *auth, nexus_slice em
  * user. */
 NEXUS_API nexus_status nexus_auth_set_role(nexus_auth *auth, nexus_slice user_id, const char *role,
                                            bool held) NEXUS_MUST_CHECK;
-/** A disabled user gets no token; what he has is revoked at the next refresh. */
+/** A disabled user gets no token, and what he has is void: nexus_auth_change_user with "disable" or "enable". */
 NEXUS_API nexus_status nexus_auth_set_disabled(nexus_auth *auth, nexus_slice user_id, bool disabled) NEXUS_MUST_CHECK;
+
+/**
+ * Changes an account as an administrator does. "disable", "lock", "require-reset", "delete", "drop-second-factor" and
+ * "sign-out" void every refresh token, session and access token of the user (auth.revoked); "enable", "unlock" (which
+ * forgets wrong guesses, too) and "verify" let the user in again. A deleted account keeps its id only: address and name
+ * are gone, and the address is free. NEXUS_EINVAL: no such change; NEXUS_ENOTFOUND: no such user.
+ */
+NEXUS_API nexus_status nexus_auth_change_user(nexus_auth *auth, nexus_slice user_id,
+                                              const char *change) NEXUS_MUST_CHECK;
+
+typedef struct nexus_user_filter {
+    size_t size;
+    nexus_slice email;  /**< exactly this address, without regard to ASCII case; empty = any */
+    nexus_slice state;  /**< as nexus_user_state; empty = all but deleted */
+    nexus_slice cursor; /**< next_cursor of the page before; empty = from the newest */
+    uint32_t limit;     /**< users of a page; 0 = 20 */
+} nexus_user_filter;
+
+#define NEXUS_USER_FILTER_INIT NEXUS_SIZED(nexus_user_filter)
+NEXUS_API void nexus_user_filter_init(nexus_user_filter *filter);
+
+/** {"items":[{id,email,name,state,roles,created_at}],"next_cursor"}, newest first. filter NULL = all. Free *json with
+ * nexus_free. */
+NEXUS_API nexus_status nexus_auth_users(nexus_auth *auth, const nexus_user_filter *filter, char **json,
+                                        size_t *n) NEXUS_MUST_CHECK;
+/** One of those items. NEXUS_ENOTFOUND. Free *json with nexus_free. */
+NEXUS_API nexus_status nexus_auth_user_json(nexus_auth *auth, nexus_slice id, char **json, size_t *n) NEXUS_MUST_CHECK;
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
@@ -103,6 +140,48 @@ NEXUS_API void nexus_grant_free(nexus_grant *grant); /**< NULL is fine */
  */
 NEXUS_API nexus_status nexus_auth_login(nexus_auth *auth, nexus_slice email, nexus_slice password,
                                         nexus_grant **out) NEXUS_MUST_CHECK;
+
+/** Where a call comes from, as far as the server knows. Slices are borrowed for the call. */
+typedef struct nexus_auth_client {
+    size_t size;
+    nexus_slice address; /**< "192.0.2.1", "2001:db8::1"; empty or loopback: its wrong guesses are not counted */
+    nexus_slice agent;   /**< shown in the list of sessions; its first 200 printable bytes are kept */
+    nexus_slice device;  /**< what nexus_login_device gave this client at an earlier login; empty = nothing */
+    bool session;        /**< the login ends in a session instead of a refresh token */
+} nexus_auth_client;
+
+#define NEXUS_AUTH_CLIENT_INIT NEXUS_SIZED(nexus_auth_client)
+NEXUS_API void nexus_auth_client_init(nexus_auth_client *client);
+
+/** What a login came to. Free with nexus_login_free, which wipes it. What the getters give is borrowed from it. */
+typedef struct nexus_login nexus_login;
+/** The tokens (of a session: the access token alone, the refresh token is ""); NULL: the second step is due. */
+NEXUS_API const nexus_grant *nexus_login_grant(const nexus_login *login);
+/** For nexus_auth_login_second, within five minutes; NULL: no second step is due. */
+NEXUS_API const char *nexus_login_second_step(const nexus_login *login);
+/** The session's id for the cookie; NULL: there is none, or (nexus_auth_session_use) it has not changed. */
+NEXUS_API const char *nexus_login_session(const nexus_login *login);
+/** To be kept by the client and sent at its next login, where wrong guesses of others then do not delay it; NULL: it has
+ * one. */
+NEXUS_API const char *nexus_login_device(const nexus_login *login);
+NEXUS_API void nexus_login_free(nexus_login *login); /**< NULL is fine */
+
+/**
+ * nexus_auth_login with all it can come to. client may be NULL: nothing is known of it, and it gets no device token.
+ * Wrong guesses are counted by account and by client address, those from a device that the account knows by that device
+ * alone. NEXUS_ELIMIT: *retry_after_s (may be NULL; always written) says when to try again; 0: too many hashes wait.
+ */
+NEXUS_API nexus_status nexus_auth_login_from(nexus_auth *auth, nexus_slice email, nexus_slice password,
+                                             const nexus_auth_client *client, nexus_login **out,
+                                             uint32_t *retry_after_s) NEXUS_MUST_CHECK;
+/**
+ * The second step: a code of the authenticator or a recovery code. NEXUS_EAUTH: the step is over, or the code is wrong or
+ * was used before; NEXUS_ELIMIT: too many wrong codes. After 100 of them only a recovery code or an administrator
+ * ("unlock") helps.
+ */
+NEXUS_API nexus_status nexus_auth_login_second(nexus_auth *auth, nexus_slice second_step, nexus_slice code,
+                                               const nexus_auth_client *client, nexus_login **out,
+                                               uint32_t *retry_after_s) NEXUS_MUST_CHECK;
 
 /** Seconds until a login for the address is tried again; 0 = now. */
 NEXUS_API uint32_t nexus_auth_retry_after(nexus_auth *auth, nexus_slice email);
@@ -127,6 +206,59 @@ NEXUS_API nexus_status nexus_auth_reset_begin(nexus_auth *auth, nexus_slice emai
  * password. */
 NEXUS_API nexus_status nexus_auth_reset_confirm(nexus_auth *auth, nexus_slice token,
                                                 nexus_slice password) NEXUS_MUST_CHECK;
+
+/**
+ * Sets a new password for a user who knows the old one; everything he has is void, the caller's session included.
+ * NEXUS_EAUTH: the old one is wrong, counted as a wrong login; NEXUS_EINVAL: the new one; NEXUS_ELIMIT as
+ * nexus_auth_login_from.
+ */
+NEXUS_API nexus_status nexus_auth_change_password(nexus_auth *auth, nexus_slice user_id, nexus_slice old_password,
+                                                  nexus_slice new_password, const nexus_auth_client *client,
+                                                  uint32_t *retry_after_s) NEXUS_MUST_CHECK;
+
+/* --- sessions: for browsers, which keep an id in a cookie and no token -------------------------------------------- */
+
+/**
+ * An access token for a session. Each use counts against rest; when what the user may do has changed, the session gets a
+ * new id (nexus_login_session), and the one before is good for ten more seconds. NEXUS_EAUTH: unknown, over or ended.
+ */
+NEXUS_API nexus_status nexus_auth_session_use(nexus_auth *auth, nexus_slice session,
+                                              nexus_login **out) NEXUS_MUST_CHECK;
+/** Whose session it is, without a token. Counts as a use. */
+NEXUS_API nexus_status nexus_auth_session_user(nexus_auth *auth, nexus_slice session,
+                                               nexus_user **out) NEXUS_MUST_CHECK;
+/** Ends a session; an unknown one is fine. */
+NEXUS_API nexus_status nexus_auth_session_end(nexus_auth *auth, nexus_slice session) NEXUS_MUST_CHECK;
+/**
+ * Where a user is logged in: [{id,kind,current,created_at,seen_at,expires_at,address,agent}], kind "browser" (a session)
+ * or "token" (a refresh token and its successors). current: the id to be marked, the "sid" of an access token. Free *json
+ * with nexus_free.
+ */
+NEXUS_API nexus_status nexus_auth_sessions(nexus_auth *auth, nexus_slice user_id, nexus_slice current, char **json,
+                                           size_t *n) NEXUS_MUST_CHECK;
+/** Ends one of them, of either kind, and voids its access tokens. NEXUS_ENOTFOUND. */
+NEXUS_API nexus_status nexus_auth_session_revoke(nexus_auth *auth, nexus_slice user_id,
+                                                 nexus_slice id) NEXUS_MUST_CHECK;
+
+/* --- second factor: TOTP (RFC 6238: SHA-1, six digits, 30 s) -------------------------------------------------------- */
+
+/**
+ * Makes a seed, which counts once nexus_auth_totp_confirm has seen a code of it; an unconfirmed one before is void.
+ * secret: base32 for typing; uri: otpauth://… for scanning, which names the issuer. Free both with nexus_free.
+ * NEXUS_ECONFLICT: there is a second factor already.
+ */
+NEXUS_API nexus_status nexus_auth_totp_begin(nexus_auth *auth, nexus_slice user_id, char **secret,
+                                             char **uri) NEXUS_MUST_CHECK;
+/** Takes the seed into use and gives ten recovery codes, each good once: ["abcde-fghij",…]. Free *codes with nexus_free.
+ * NEXUS_EAUTH: not its code; NEXUS_ENOTFOUND: nothing was begun. */
+NEXUS_API nexus_status nexus_auth_totp_confirm(nexus_auth *auth, nexus_slice user_id, nexus_slice code,
+                                               char **codes) NEXUS_MUST_CHECK;
+/** Ends the second factor. NEXUS_EAUTH: wrong code; NEXUS_ELIMIT: too many wrong ones; NEXUS_ENOTFOUND: there is none. */
+NEXUS_API nexus_status nexus_auth_totp_end(nexus_auth *auth, nexus_slice user_id, nexus_slice code,
+                                           uint32_t *retry_after_s) NEXUS_MUST_CHECK;
+/** Whether it is in use, and how many recovery codes are left; either may be NULL. */
+NEXUS_API nexus_status nexus_auth_totp_state(nexus_auth *auth, nexus_slice user_id, bool *in_use,
+                                             uint32_t *recovery_codes) NEXUS_MUST_CHECK;
 
 /* --- the first administrator -------------------------------------------------------------------------------------- */
 

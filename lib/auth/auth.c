@@ -8,6 +8,7 @@
 #include "auth/auth_private.h"
 #include "base/codec.h"
 #include "crypto/wipe.h"
+#include "json/write.h"
 
 void nexus_auth_opts_init(nexus_auth_opts *opts)
 {
@@ -34,6 +35,9 @@ static nexus_status take_options(nexus_auth *a, const nexus_auth_opts *o)
     a->opts.refresh_grace_s = or_default(o->refresh_grace_s, 10);
     a->opts.reset_ttl_s = or_default(o->reset_ttl_s, 900);
     a->opts.bootstrap_ttl_s = or_default(o->bootstrap_ttl_s, 900);
+    a->opts.session_idle_s = or_default(o->session_idle_s, 1800);
+    a->opts.session_absolute_s = or_default(o->session_absolute_s, 12 * 3600);
+    a->opts.address_failures = or_default(o->address_failures, 50);
     a->opts.hash_parallel = or_default(o->hash_parallel, cores > 0 ? (uint32_t)cores : 1);
     a->opts.hash_queue = or_default(o->hash_queue, 64);
     a->cost = (nexus__argon2){or_default(o->hash_memory_kib, 19456), 2, 1};
@@ -53,6 +57,8 @@ static nexus_status open_parts(nexus_auth *a, const char *key_dir)
     nexus__token_make(unknown);
     if (status == NEXUS_OK)
         status = nexus__password_hash(&a->cost, nexus__slice_c(unknown), a->dummy);
+    if (status == NEXUS_OK)
+        status = nexus__throttle_open(a);
     if (status == NEXUS_OK)
         status = nexus_db_migrate(a->db, "auth", nexus__auth_migrations, nexus__auth_migration_count);
     return status == NEXUS_OK ? nexus__signing_keys_open(a) : status;
@@ -83,6 +89,7 @@ void nexus_auth_close(nexus_auth *a)
     if (!a)
         return;
     nexus_key_free(a->locked.active);
+    nexus__throttle_close(a);
     nexus__hash_gate_free(a->gate);
     nexus_secrets_close(a->secrets);
     nexus__free(a->alloc, (char *)(uintptr_t)a->opts.issuer);
@@ -127,6 +134,31 @@ nexus_status nexus__auth_event(nexus_auth *a, nexus_db *tx, const char *type, co
     if (!a->opts.event_fn)
         return NEXUS_OK;
     return a->opts.event_fn(tx, type, nexus__slice_c(user_id), nexus__buf_slice(data), a->opts.user_data);
+}
+
+nexus_status nexus__auth_revoke(nexus_auth *a, nexus_db *tx, const char *kind, const char *id, int64_t expires_s)
+{
+    nexus__buf data;
+    nexus__buf_init(&data, NULL, 0);
+    nexus__json_writer w = nexus__json_writer_on(&data);
+    nexus__json_open(&w, '{');
+    nexus__json_put_text_c(&w, "kind", kind);
+    nexus__json_put_text_c(&w, "id", id);
+    nexus__json_put_i64(&w, "issued_before", nexus__auth_now_ns(a) / NEXUS__NS_PER_S + 1);
+    if (expires_s)
+        nexus__json_put_i64(&w, "expires_at", expires_s);
+    nexus__json_close(&w, '}');
+    nexus_status status = nexus__auth_event(a, tx, "auth.revoked", id, &data);
+    nexus__buf_free(&data);
+    return status;
+}
+
+nexus_status nexus__hand_over(nexus__buf *text, nexus_status status, char **out, size_t *n)
+{
+    if (status == NEXUS_OK)
+        status = nexus__buf_hand_over(text, out, n);
+    nexus__buf_free(text);
+    return status;
 }
 
 nexus_status nexus__finish(nexus_db *tx, nexus_status status)

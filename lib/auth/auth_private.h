@@ -5,11 +5,13 @@
 #include <nexus/auth.h>
 #include <nexus/db.h>
 #include <nexus/jwt.h>
+#include <nexus/limit.h>
 #include <nexus/secret.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/client.h"
 #include "auth/hash_gate.h"
 #include "base/buf.h"
 #include "base/id.h"
@@ -30,6 +32,7 @@ struct nexus_auth {
     char dummy[NEXUS__PASSWORD_HASH_MAX]; /* verified for unknown addresses, so that they take as long */
     nexus__hash_gate *gate;
     nexus_secrets *secrets;
+    nexus_limiter *limiter, *own_limiter; /* own: NULL when it was given */
     pthread_mutex_t lock;
     struct {
         nexus_key *active;
@@ -42,8 +45,14 @@ struct nexus_user {
     char *roles[NEXUS__USER_ROLES];
     size_t role_count;
     char password[NEXUS__PASSWORD_HASH_MAX];
-    bool disabled;
-    int64_t password_at_ns;
+    bool disabled, locked, unverified, must_reset, deleted;
+    int64_t created_at_ns, password_at_ns;
+    int64_t tokens_after_s; /* access tokens issued before it are void; what is issued now is never older */
+};
+
+struct nexus_login {
+    nexus_grant *grant;                                                                        /* NULL: second step due */
+    char second_step[NEXUS__TOKEN_TEXT], session[NEXUS__TOKEN_TEXT], device[NEXUS__TOKEN_TEXT]; /* "" = none */
 };
 
 int64_t nexus__auth_now_ns(const nexus_auth *auth);
@@ -52,29 +61,79 @@ int64_t nexus__auth_now_ns(const nexus_auth *auth);
 nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column, nexus_slice value);
 nexus_status nexus__user_insert(nexus_user **out, nexus_auth *auth, nexus_db *tx, nexus_slice email, nexus_slice name,
                                 const char *password_hash, const char *role);
-/* The one place that decides whether a subject may get a token; every grant asks it at redemption. */
-nexus_status nexus__subject_gate(const nexus_user *user);
+nexus_status nexus__add_role(nexus_auth *auth, nexus_db *db, const char *user_id, const char *role);
+
+/* gate.c: the one place that decides what a subject may get; every grant asks it at redemption. */
+nexus_status nexus__subject_gate(const nexus_user *user); /* a token or a session */
+nexus_status nexus__reset_gate(const nexus_user *user);   /* a new password, by the token of a mail */
+nexus_status nexus__verify_gate(const nexus_user *user);  /* a confirmed address, by the token of a mail */
+
+/* admin.c: voids what the user has, all of it, from now on; reason is a word for the records. */
+nexus_status nexus__subject_revoke(nexus_auth *auth, nexus_db *tx, const nexus_user *user, const char *reason);
+
 /* ASCII lower case: the unique form of an address. */
 void nexus__email_key(nexus_slice email, char out[static 256]);
 
 /* policy.c; messages begin with the member's name */
 nexus_status nexus__check_email(nexus_slice email);
-nexus_status nexus__check_password(nexus_slice password);
+nexus_status nexus__check_password(const nexus_auth *auth, nexus_slice password);
 nexus_status nexus__check_name(nexus_slice name);
 
 /* A random token and what is stored of it. */
 void nexus__token_make(char token[static NEXUS__TOKEN_TEXT]);
 nexus_status nexus__token_hash(nexus_slice token, char out[static NEXUS__HASH_TEXT]);
 
-/* refresh.c */
+/* refresh.c; a grant for a session has no refresh token */
+nexus_status nexus__grant_for_session(nexus_grant **out, const char *session_id);
+nexus_status nexus__grant_note(nexus_db *tx, const nexus_grant *grant, const nexus_auth_client *client);
 nexus_status nexus__grant_begin(nexus_grant **out, nexus_auth *auth, nexus_db *tx, const nexus_user *user);
 /* Outside of the transaction: it may have to load the key on a connection of its own. */
 nexus_status nexus__grant_sign(nexus_grant *grant, nexus_auth *auth, const nexus_user *user);
 nexus_status nexus__families_revoke(nexus_auth *auth, nexus_db *tx, const char *user_id, const char *reason);
 
-/* login.c */
-nexus_status nexus__attempt_allowed(nexus_auth *auth, const char *key);
-nexus_status nexus__attempt_failed(nexus_auth *auth, const char *key);
+/*
+ * throttle.c: what wrong guesses cost. One attempt is judged by the account it aims at and by where it comes from; one
+ * from a device that the account knows is judged by its own record alone, so that nobody else can lock its owner out.
+ */
+typedef struct nexus__attempt {
+    char key[NEXUS__HASH_TEXT]; /* of auth_attempts: the address, or the device */
+    bool known_device;
+    nexus_slice client; /* address, or empty */
+} nexus__attempt;
+
+nexus_status nexus__throttle_open(nexus_auth *auth);
+void nexus__throttle_close(nexus_auth *auth);
+/* NEXUS_ELIMIT: not now; *wait_s says when. */
+nexus_status nexus__attempt_begin(nexus__attempt *out, nexus_auth *auth, nexus_slice email,
+                                  const nexus_auth_client *client, uint32_t *wait_s);
+nexus_status nexus__attempt_failed(const nexus__attempt *attempt, nexus_auth *auth);
+nexus_status nexus__attempt_cleared(const nexus__attempt *attempt, nexus_db *tx);
+/* Wrong guesses from an address, whatever they aimed at: whether more are taken from it, and one more. */
+nexus_status nexus__address_allowed(nexus_auth *auth, nexus_slice client, uint32_t *wait_s);
+void nexus__address_failed(nexus_auth *auth, nexus_slice client);
+/* Whether one more mail may go to an address for which somebody from this client asked. */
+bool nexus__mail_allowed(nexus_auth *auth, nexus_slice email);
+/* Seconds that the count of failures buys: 0 for the first ones, then 1, 2, 4 … at most 15 minutes. */
+uint32_t nexus__backoff_s(int64_t failures);
+
+/* device.c */
+nexus_status nexus__device_is_known(nexus_auth *auth, nexus_slice token, const char *email_key, bool *known);
+nexus_status nexus__device_add(nexus_auth *auth, nexus_db *tx, const char *user_id, char token[static NEXUS__TOKEN_TEXT]);
+
+/* sessions.c */
+nexus_status nexus__session_begin(nexus_auth *auth, nexus_db *tx, const nexus_user *user,
+                                  const nexus_auth_client *client, char id[static NEXUS__UUID_LEN + 1],
+                                  char token[static NEXUS__TOKEN_TEXT]);
+
+/* second_factor.c */
+nexus_status nexus__second_factor_due(nexus_auth *auth, const nexus_user *user, bool *due);
+/* NEXUS_EAUTH: wrong or seen before; NEXUS_ELIMIT: too many wrong ones. */
+nexus_status nexus__second_factor_check(nexus_auth *auth, const nexus_user *user, nexus_slice code, uint32_t *wait_s);
+
+/* hashing.c */
+nexus_status nexus__hash_new_password(nexus_auth *auth, nexus_slice password, char hash[static NEXUS__PASSWORD_HASH_MAX]);
+/* One hash for everybody: of the user, or of nobody (user NULL). rehash is written when the cost has changed. */
+nexus_status nexus__check_user_password(nexus_auth *auth, const nexus_user *user, nexus_slice password, char *rehash);
 
 /* signing_keys.c */
 nexus_status nexus__signing_key(nexus_auth *auth, nexus_key **out); /* free with nexus_key_free */
@@ -83,6 +142,12 @@ nexus_status nexus__signing_keys_open(nexus_auth *auth);
 /* events: data is written by the caller between open and close of one object */
 nexus_status nexus__auth_event(nexus_auth *auth, nexus_db *tx, const char *type, const char *user_id, nexus__buf *data);
 
+/* Tells every verifier, as the event auth.revoked, that tokens end before their time: kind is "token" (id is a jti,
+ * which may be forgotten at expires_s), "session" (a sid), "client" (a client_id) or "subject" (a user's). */
+nexus_status nexus__auth_revoke(nexus_auth *auth, nexus_db *tx, const char *kind, const char *id, int64_t expires_s);
+
+/* Gives the text away when all went well, and frees it. */
+nexus_status nexus__hand_over(nexus__buf *text, nexus_status status, char **out, size_t *n);
 /* Ends a transaction by what happened in it. */
 nexus_status nexus__finish(nexus_db *tx, nexus_status status);
 

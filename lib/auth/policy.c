@@ -35,8 +35,9 @@ static const char *const common[] = {
     "monkey123",   "admin123",  "changeme",  "internet",   "liverpool",  "butterfly", "charlie1",   "administrator",
 };
 
-nexus_status nexus__check_password(nexus_slice password)
+nexus_status nexus__check_password(const nexus_auth *a, nexus_slice password)
 {
+    (void)a;
     if (password.n < 8 || password.n > 1024)
         return nexus__fail(NEXUS_EINVAL, "password: must have 8 to 1024 bytes");
     if (memchr(password.p, 0, password.n) || !nexus__utf8_valid(password))

@@ -47,6 +47,7 @@ static void write_claims(nexus__buf *out, nexus_auth *a, const nexus_user *user,
     char jti[NEXUS__UUID_LEN + 1];
     nexus__uuid7(jti);
     int64_t now = nexus__auth_now_ns(a) / NEXUS__NS_PER_S;
+    now = now < user->tokens_after_s ? user->tokens_after_s : now; /* a second ahead at most, see nexus__subject_revoke */
     nexus__json_writer w = nexus__json_writer_on(out);
     nexus__json_open(&w, '{');
     nexus__json_put_text_c(&w, "iss", a->opts.issuer);
@@ -84,6 +85,16 @@ nexus_status nexus__grant_sign(nexus_grant *grant, nexus_auth *a, const nexus_us
     return status;
 }
 
+nexus_status nexus__grant_for_session(nexus_grant **out, const char *session_id)
+{
+    nexus_grant *g = nexus__calloc(NULL, 1, sizeof *g);
+    if (!g)
+        return nexus__nomem();
+    snprintf(g->family, sizeof g->family, "%s", session_id);
+    *out = g;
+    return NEXUS_OK;
+}
+
 /* --- families ---------------------------------------------------------------------------------------------------------- */
 
 static nexus_status insert_refresh(nexus_auth *a, nexus_db *tx, const char *hash, const char *family)
@@ -119,6 +130,14 @@ nexus_status nexus__grant_begin(nexus_grant **out, nexus_auth *a, nexus_db *tx, 
     else
         nexus_grant_free(g);
     return status;
+}
+
+nexus_status nexus__grant_note(nexus_db *tx, const nexus_grant *grant, const nexus_auth_client *client)
+{
+    return nexus_db_exec(tx, "UPDATE auth_families SET address = $2, agent = $3 WHERE id = $1",
+                         (nexus_value[]){NEXUS_TEXT_C(grant->family), NEXUS_TEXT(nexus__client_address(client)),
+                                         NEXUS_TEXT(nexus__client_agent(client))},
+                         3, NULL);
 }
 
 static nexus_status revoke_family(nexus_auth *a, nexus_db *tx, const char *family, const char *reason, int64_t *changes)

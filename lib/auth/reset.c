@@ -27,7 +27,7 @@ static nexus_status store_reset(nexus_auth *a, nexus_db *tx, const nexus_user *u
     int64_t now = nexus__auth_now_ns(a);
     nexus_status status = nexus__token_hash(nexus__slice_c(token), hash);
     if (status == NEXUS_OK)
-        status = nexus_db_exec(tx, "DELETE FROM auth_resets WHERE user_id = $1 OR expires_at < $2",
+        status = nexus_db_exec(tx, "DELETE FROM auth_resets WHERE (user_id = $1 AND purpose = 'reset') OR expires_at < $2",
                                (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_INT(now)}, 2, NULL);
     if (status == NEXUS_OK)
         status = nexus_db_exec(
@@ -46,6 +46,10 @@ nexus_status nexus_auth_reset_begin(nexus_auth *a, nexus_slice email, char **tok
     nexus_status status = nexus_auth_user_by_email(a, email, &user);
     if (status != NEXUS_OK)
         return status;
+    if (nexus__reset_gate(user) != NEXUS_OK || !nexus__mail_allowed(a, email)) {
+        nexus_user_free(user);
+        return nexus__fail(NEXUS_ENOTFOUND, "no such user, or too many mails");
+    }
     nexus__token_make(text);
     char *copy = nexus__strndup(NULL, nexus__slice_c(text));
     status = copy ? nexus_db_begin(&tx, a->db) : nexus__nomem();
@@ -71,7 +75,7 @@ static nexus_status redeem(nexus_auth *a, nexus_db *tx, const char *hash, nexus_
 {
     nexus_rows *rows;
     nexus_status status = nexus_db_query_one(
-        &rows, tx, "DELETE FROM auth_resets WHERE hash = $1 RETURNING user_id, expires_at, password_at",
+        &rows, tx, "DELETE FROM auth_resets WHERE hash = $1 AND purpose = 'reset' RETURNING user_id, expires_at, password_at",
         (nexus_value[]){NEXUS_TEXT_C(hash)}, 1);
     if (status != NEXUS_OK)
         return status == NEXUS_ENOTFOUND ? not_live() : status;
@@ -80,7 +84,7 @@ static nexus_status redeem(nexus_auth *a, nexus_db *tx, const char *hash, nexus_
     nexus_user *user = NULL;
     status = nexus__user_load(&user, tx, "id", id);
     if (status == NEXUS_OK && (nexus_rows_int(rows, 1) <= nexus__auth_now_ns(a) ||
-                               nexus_rows_int(rows, 2) != user->password_at_ns || nexus__subject_gate(user) != NEXUS_OK))
+                               nexus_rows_int(rows, 2) != user->password_at_ns || nexus__reset_gate(user) != NEXUS_OK))
         status = not_live();
     nexus_rows_free(rows);
     if (status == NEXUS_OK)
@@ -93,9 +97,9 @@ static nexus_status redeem(nexus_auth *a, nexus_db *tx, const char *hash, nexus_
 static nexus_status set_password(nexus_auth *a, nexus_db *tx, const nexus_user *user, const char *hash)
 {
     nexus_status status = nexus_db_exec(
-        tx, "UPDATE auth_users SET password = $2, password_at = $3 WHERE id = $1",
+        tx, "UPDATE auth_users SET password = $2, password_at = $3, must_reset = 0 WHERE id = $1",
         (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 3, NULL);
-    return status == NEXUS_OK ? nexus__families_revoke(a, tx, user->id, "password") : status;
+    return status == NEXUS_OK ? nexus__subject_revoke(a, tx, user, "password") : status;
 }
 
 static nexus_status is_live(nexus_auth *a, const char *sql, const char *hash)
@@ -109,28 +113,18 @@ static nexus_status is_live(nexus_auth *a, const char *sql, const char *hash)
     return NEXUS_OK;
 }
 
-static nexus_status hash_new(nexus_auth *a, nexus_slice password, char hash[static NEXUS__PASSWORD_HASH_MAX])
-{
-    nexus_status status = nexus__hash_gate_enter(a->gate);
-    if (status != NEXUS_OK)
-        return status;
-    status = nexus__password_hash(&a->cost, password, hash);
-    nexus__hash_gate_leave(a->gate);
-    return status;
-}
-
 nexus_status nexus_auth_reset_confirm(nexus_auth *a, nexus_slice token, nexus_slice password)
 {
     char key[NEXUS__HASH_TEXT], hash[NEXUS__PASSWORD_HASH_MAX];
     nexus_db *tx;
     nexus_user *user = NULL;
-    nexus_status status = nexus__check_password(password);
+    nexus_status status = nexus__check_password(a, password);
     if (status == NEXUS_OK)
         status = nexus__token_hash(token, key);
     if (status == NEXUS_OK) /* looked at first: a made-up token costs no hash */
-        status = is_live(a, "SELECT 1 FROM auth_resets WHERE hash = $1 AND expires_at > $2", key);
+        status = is_live(a, "SELECT 1 FROM auth_resets WHERE hash = $1 AND expires_at > $2 AND purpose = 'reset'", key);
     if (status == NEXUS_OK)
-        status = hash_new(a, password, hash);
+        status = nexus__hash_new_password(a, password, hash);
     if (status == NEXUS_OK)
         status = nexus_db_begin(&tx, a->db);
     if (status != NEXUS_OK)
@@ -141,6 +135,54 @@ nexus_status nexus_auth_reset_confirm(nexus_auth *a, nexus_slice token, nexus_sl
     if (status == NEXUS_OK)
         status = tell_reset(a, tx, user, NULL);
     status = nexus__finish(tx, status);
+    nexus_user_free(user);
+    return status;
+}
+
+/* --- by who knows the old one ------------------------------------------------------------------------------------------------ */
+
+static nexus_status replace(nexus_auth *a, const nexus_user *user, const nexus__attempt *attempt, nexus_slice password)
+{
+    char hash[NEXUS__PASSWORD_HASH_MAX];
+    nexus_db *tx;
+    nexus_status status = nexus__hash_new_password(a, password, hash);
+    if (status == NEXUS_OK)
+        status = nexus_db_begin(&tx, a->db);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus__attempt_cleared(attempt, tx);
+    if (status == NEXUS_OK)
+        status = set_password(a, tx, user, hash);
+    if (status == NEXUS_OK)
+        status = tell_reset(a, tx, user, NULL);
+    return nexus__finish(tx, status);
+}
+
+nexus_status nexus_auth_change_password(nexus_auth *a, nexus_slice user_id, nexus_slice old_password,
+                                        nexus_slice new_password, const nexus_auth_client *client,
+                                        uint32_t *retry_after_s)
+{
+    char rehash[NEXUS__PASSWORD_HASH_MAX];
+    nexus_user *user = NULL;
+    nexus__attempt attempt;
+    uint32_t wait = 0;
+    nexus_status status = old_password.n > 1024 ? nexus__fail(NEXUS_EINVAL, "old_password: at most 1024 bytes")
+                                                : nexus__check_password(a, new_password);
+    if (status == NEXUS_OK)
+        status = nexus_auth_user(a, user_id, &user);
+    if (status == NEXUS_OK)
+        status = nexus__subject_gate(user);
+    if (status == NEXUS_OK)
+        status = nexus__attempt_begin(&attempt, a, nexus__slice_c(user->email), client, &wait);
+    if (status == NEXUS_OK) {
+        status = nexus__check_user_password(a, user, old_password, rehash);
+        if (status == NEXUS_EAUTH && (status = nexus__attempt_failed(&attempt, a)) == NEXUS_OK)
+            status = nexus__fail(NEXUS_EAUTH, "old_password: is wrong");
+        else if (status == NEXUS_OK)
+            status = replace(a, user, &attempt, new_password);
+    }
+    if (retry_after_s)
+        *retry_after_s = wait;
     nexus_user_free(user);
     return status;
 }
@@ -188,11 +230,11 @@ nexus_status nexus_auth_bootstrap(nexus_auth *a, nexus_slice token, nexus_slice 
     if (status == NEXUS_OK)
         status = nexus__check_email(email);
     if (status == NEXUS_OK)
-        status = nexus__check_password(password);
+        status = nexus__check_password(a, password);
     if (status == NEXUS_OK)
         status = nexus__check_name(name);
     if (status == NEXUS_OK)
-        status = hash_new(a, password, hash);
+        status = nexus__hash_new_password(a, password, hash);
     if (status == NEXUS_OK)
         status = nexus_db_begin(&tx, a->db);
     if (status != NEXUS_OK)

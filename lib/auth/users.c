@@ -3,21 +3,12 @@
 #include "crypto/wipe.h"
 #include "json/write.h"
 
-static const char *const known_roles[] = {"customer", "operator", "admin"};
-
 void nexus__email_key(nexus_slice email, char out[static 256])
 {
     size_t n = email.n < 255 ? email.n : 255;
     for (size_t i = 0; i < n; i++)
         out[i] = nexus__ascii_lower(email.p[i]);
     out[n] = 0;
-}
-
-nexus_status nexus__subject_gate(const nexus_user *user)
-{
-    if (user->disabled)
-        return nexus__fail(NEXUS_EAUTH, "the account is disabled");
-    return NEXUS_OK;
 }
 
 /* --- loading ------------------------------------------------------------------------------------------------------- */
@@ -51,9 +42,11 @@ static char *cell(nexus_rows *rows, size_t column)
 /* column is one of ours, never input. */
 nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column, nexus_slice value)
 {
-    char sql[256];
+    char sql[320];
     nexus_rows *rows;
-    snprintf(sql, sizeof sql, "SELECT id, email, name, password, disabled, password_at FROM auth_users WHERE %s = $1",
+    snprintf(sql, sizeof sql,
+             "SELECT id, email, name, password, disabled, password_at, created_at, locked, unverified, must_reset,"
+             " deleted_at, tokens_after FROM auth_users WHERE %s = $1",
              column);
     if (value.n && memchr(value.p, 0, value.n))
         return nexus__fail(NEXUS_ENOTFOUND, "no such user");
@@ -68,6 +61,12 @@ nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column
         snprintf(u->password, sizeof u->password, "%.*s", (int)hash.n, hash.p);
         u->disabled = nexus_rows_int(rows, 4) != 0;
         u->password_at_ns = nexus_rows_int(rows, 5);
+        u->created_at_ns = nexus_rows_int(rows, 6);
+        u->locked = nexus_rows_int(rows, 7) != 0;
+        u->unverified = nexus_rows_int(rows, 8) != 0;
+        u->must_reset = nexus_rows_int(rows, 9) != 0;
+        u->deleted = !nexus_rows_is_null(rows, 10);
+        u->tokens_after_s = nexus_rows_int(rows, 11);
     }
     nexus_rows_free(rows);
     status = u && u->id && u->email && u->name ? load_roles(u, db) : nexus__nomem();
@@ -130,7 +129,7 @@ void nexus_user_free(nexus_user *u)
 
 /* --- making -------------------------------------------------------------------------------------------------------- */
 
-static nexus_status add_role(nexus_auth *a, nexus_db *db, const char *user_id, const char *role)
+nexus_status nexus__add_role(nexus_auth *a, nexus_db *db, const char *user_id, const char *role)
 {
     return nexus_db_exec(db,
                          "INSERT INTO auth_roles (user_id, role, granted_at) VALUES ($1, $2, $3)"
@@ -173,7 +172,7 @@ nexus_status nexus__user_insert(nexus_user **out, nexus_auth *a, nexus_db *tx, n
     if (status == NEXUS_ECONFLICT)
         return nexus__fail(status, "email: the address is taken");
     if (status == NEXUS_OK)
-        status = add_role(a, tx, id, role);
+        status = nexus__add_role(a, tx, id, role);
     if (status == NEXUS_OK)
         status = tell_registered(a, tx, id, email, name, role);
     return status == NEXUS_OK ? nexus__user_load(out, tx, "id", nexus__slice_c(id)) : status;
@@ -185,15 +184,11 @@ nexus_status nexus_auth_register(nexus_auth *a, nexus_slice email, nexus_slice p
     char hash[NEXUS__PASSWORD_HASH_MAX];
     nexus_status status = nexus__check_email(email);
     if (status == NEXUS_OK)
-        status = nexus__check_password(password);
+        status = nexus__check_password(a, password);
     if (status == NEXUS_OK)
         status = nexus__check_name(name);
     if (status == NEXUS_OK)
-        status = nexus__hash_gate_enter(a->gate);
-    if (status != NEXUS_OK)
-        return status;
-    status = nexus__password_hash(&a->cost, password, hash);
-    nexus__hash_gate_leave(a->gate);
+        status = nexus__hash_new_password(a, password, hash);
     nexus_db *tx;
     if (status == NEXUS_OK)
         status = nexus_db_begin(&tx, a->db);
@@ -208,52 +203,12 @@ nexus_status nexus_auth_register(nexus_auth *a, nexus_slice email, nexus_slice p
     return status;
 }
 
-/* --- changing ------------------------------------------------------------------------------------------------------ */
-
-nexus_status nexus_auth_set_role(nexus_auth *a, nexus_slice user_id, const char *role, bool held)
-{
-    bool known = false;
-    for (size_t i = 0; i < sizeof known_roles / sizeof known_roles[0]; i++)
-        known = known || strcmp(role, known_roles[i]) == 0;
-    if (!known)
-        return nexus__fail(NEXUS_EINVAL, "role: must be customer, operator or admin");
-    nexus_user *user;
-    nexus_status status = nexus_auth_user(a, user_id, &user);
-    if (status != NEXUS_OK)
-        return status;
-    status = held ? add_role(a, a->db, user->id, role)
-                  : nexus_db_exec(a->db, "DELETE FROM auth_roles WHERE user_id = $1 AND role = $2",
-                                  (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(role)}, 2, NULL);
-    nexus_user_free(user);
-    return status;
-}
-
-nexus_status nexus_auth_set_disabled(nexus_auth *a, nexus_slice user_id, bool disabled)
-{
-    int64_t changes = 0;
-    nexus_user *user;
-    nexus_db *tx;
-    nexus_status status = nexus_auth_user(a, user_id, &user);
-    if (status != NEXUS_OK)
-        return status;
-    status = nexus_db_begin(&tx, a->db);
-    if (status == NEXUS_OK) {
-        status = nexus_db_exec(tx, "UPDATE auth_users SET disabled = $2 WHERE id = $1",
-                               (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_INT(disabled)}, 2, &changes);
-        if (status == NEXUS_OK && disabled)
-            status = nexus__families_revoke(a, tx, user->id, "disabled");
-        status = nexus__finish(tx, status);
-    }
-    nexus_user_free(user);
-    return status;
-}
-
 nexus_status nexus_auth_has_admin(nexus_auth *a, bool *out)
 {
     nexus_rows *rows;
     nexus_status status = nexus_db_query_one(&rows, a->db,
-                                             "SELECT count(*) FROM auth_roles r JOIN auth_users u ON u.id = "
-                                             "r.user_id WHERE r.role = 'admin' AND u.disabled = 0",
+                                             "SELECT count(*) FROM auth_roles r JOIN auth_users u ON u.id = r.user_id"
+                                             " WHERE r.role = 'admin' AND u.disabled = 0 AND u.deleted_at IS NULL",
                                              NULL, 0);
     if (status != NEXUS_OK)
         return status;
