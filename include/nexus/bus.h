@@ -135,6 +135,18 @@ enum {
     NEXUS_ORDER_TOTAL = 2 /**< one in flight */
 };
 
+/** What becomes of an event that used up its attempts: a dead letter in any case. */
+enum {
+    NEXUS_PARK_EVENT = 0, /**< the next event of its key goes on */
+    NEXUS_PARK_LANE = 1   /**< all later events of its key become dead letters behind it, in order, until it is redriven
+                               or purged */
+};
+/** What happens when a group has dead_max dead letters; in any case system.alert is published. */
+enum {
+    NEXUS_DEAD_BLOCK = 0,      /**< failing events wait */
+    NEXUS_DEAD_DROP_OLDEST = 1 /**< the oldest letter is removed */
+};
+
 /** What a group is. It is stored at first open; later opens must agree. */
 typedef struct nexus_group_opts {
     size_t size;
@@ -155,6 +167,29 @@ typedef struct nexus_group_opts {
     const char *accept_revs; /**< of this member: "order.created=2,…", these types in this revision; NULL = the latest that
                              this handle knows (contract.h) */
     const char *tags; /**< comma-separated: events whose extension `tags` has all of them; NULL = any */
+    uint32_t on_exhausted;          /**< NEXUS_PARK_… */
+    uint32_t max_lease_ms;          /**< a lease with all its extensions; 0 = ten times ack_wait_ms */
+    uint64_t max_inflight_bytes;    /**< data leased at once over all members; 0 = 64 MiB. One event always fits */
+    uint32_t member_inflight;       /**< leased at once by one member; 0 = max_inflight */
+    uint32_t sticky_ms;             /**< a key goes to the same member while that one takes it within so long; 0 = to any */
+    uint64_t member_inflight_bytes; /**< 0 = max_inflight_bytes */
+    double backoff_factor;          /**< 0 = 2 */
+    /**
+     * Other waits for some errors: "timeout=50/1000,throttled=5000/60000" (class=base_ms/cap_ms). The class of a failure is
+     * its reason up to the first ":"; a lease that ran out is of class "lease". NULL = none.
+     */
+    const char *backoff_classes;
+    const char *high_types, *low_types; /**< patterns: handed out before and after the others; of 9 deliveries at least
+                                             one is of a lower class that waits. NULL = none */
+    uint32_t redeliver_percent; /**< second and later attempts, in percent of first ones; 0 = 10 */
+    uint32_t redeliver_per_s;   /**< and at least so many a second, with max_inflight (at least 100) at once; 0 = 10 */
+    uint32_t breaker_percent;   /**< when so many of the attempts of 10 s fail, nothing is handed out for a while, and
+                                     system.alert is published; 0 = no breaker */
+    uint32_t breaker_samples;   /**< of at least so many attempts; 0 = 20 */
+    uint32_t breaker_pause_ms;  /**< the first pause, doubling up to a minute; 0 = 5000 */
+    uint32_t dead_max;          /**< dead letters kept; 0 = 1,000,000, which is the most */
+    uint32_t dead_overflow;     /**< NEXUS_DEAD_… */
+    uint32_t dead_expire_s;     /**< dead letters older than this are removed; 0 = never */
 } nexus_group_opts;
 
 #define NEXUS_GROUP_OPTS_INIT NEXUS_SIZED(nexus_group_opts)
@@ -187,14 +222,15 @@ enum {
     NEXUS_ACK = 0,    /**< done */
     NEXUS_RETRY = 1,  /**< again, after the group's backoff */
     NEXUS_REJECT = 2, /**< never again: dead letter */
-    NEXUS_LATER = 3   /**< the handler took the delivery over: it settles and frees it, from any thread */
+    NEXUS_LATER = 3,  /**< the handler took the delivery over: it settles and frees it, from any thread */
+    NEXUS_SKIP = 4    /**< done, without effect: an ack that leaves a record (nexus_group_audit) */
 };
-/** reason for RETRY and REJECT: nexus_delivery_reason(delivery, …) before returning. */
+/** reason for RETRY, REJECT and SKIP: nexus_delivery_reason(delivery, …) before returning. */
 typedef int32_t nexus_delivery_fn(nexus_delivery *delivery, void *user_data);
 
 /**
- * Starts `threads` threads (0 = 1) that fetch and call handler; the lease is extended while the handler runs, up to
- * ten times ack_wait_ms. nexus_consumer_close waits for running handlers; called from a handler it marks and returns.
+ * Starts `threads` threads (0 = 1) that fetch and call handler; the lease is extended while the handler runs, up to the
+ * group's max_lease_ms. nexus_consumer_close waits for running handlers; called from a handler it marks and returns.
  */
 NEXUS_API nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler,
                                            void *user_data, uint32_t threads) NEXUS_MUST_CHECK;
@@ -221,9 +257,12 @@ NEXUS_API nexus_status nexus_delivery_ack_sync(nexus_delivery *delivery);
 NEXUS_API nexus_status nexus_delivery_nak(nexus_delivery *delivery, uint32_t delay_ms, const char *reason);
 /** Settles it as hopeless: dead letter at once. */
 NEXUS_API nexus_status nexus_delivery_term(nexus_delivery *delivery, const char *reason);
-/** Renews the lease for ms from now (0 = ack_wait_ms). */
+/** Settles it as done without effect: an ack with a durable record of who skipped what, and why (nexus_group_audit). */
+NEXUS_API nexus_status nexus_delivery_skip(nexus_delivery *delivery, const char *reason);
+/** Renews the lease for ms from now (0 = ack_wait_ms), at most until max_lease_ms after it was given. NEXUS_ELIMIT: that
+ * time is reached; the lease stands until it. */
 NEXUS_API nexus_status nexus_delivery_extend(nexus_delivery *delivery, uint32_t ms);
-/** The reason a handler gives with NEXUS_RETRY or NEXUS_REJECT; copied, cut at 255 bytes. */
+/** The reason a handler gives with NEXUS_RETRY, NEXUS_REJECT or NEXUS_SKIP; copied, cut at 255 bytes. */
 NEXUS_API void nexus_delivery_reason(nexus_delivery *delivery, const char *reason);
 /** Frees it, also after its group was closed; when it was not settled, its lease runs out by itself. */
 NEXUS_API void nexus_delivery_free(nexus_delivery *delivery);
@@ -236,17 +275,60 @@ typedef struct nexus_group_stats {
     uint64_t inflight;                            /**< leased now */
     uint64_t delayed;                             /**< waiting for another attempt */
     uint64_t delivered, acked, redelivered, dead; /**< since the owner started; dead: kept now */
-    uint64_t lag;   /**< positions between what was handed out and head (an upper bound with a filter) */
-    int64_t lag_ms; /**< age of the oldest unsettled event loaded; 0 = none */
+    uint64_t lag;   /**< events that match and are not settled or in flight */
+    int64_t lag_ms; /**< age of the oldest event that matches and is not settled; 0 = none */
+    uint64_t inflight_bytes; /**< data of what is leased now */
+    uint64_t members;        /**< handles that have asked within 5 s */
+    bool paused;             /**< nexus_group_pause */
+    bool breaker_open;
 } nexus_group_stats;
 NEXUS_API nexus_status nexus_group_read_stats(nexus_group *group, nexus_group_stats *stats);
 
 /**
  * All groups of the bus as a JSON array of {"name","types","order","floor","head","lag","lag_ms","inflight","delayed","dead",
- * "state","detail"}. state says why a group does not move, the first that fits: DLQ_FULL, CAUGHT_UP, INFLIGHT_FULL, NO_MEMBER
- * (nobody has asked for 5 s), LANES_BLOCKED (detail: keys, attempts, reasons), MOVING. nexus_free(*out).
+ * "state","detail"}. state says why a group does not move, the first that fits: PAUSED, DISK (the log takes no writes),
+ * DLQ_FULL, BREAKER_OPEN, NOTHING_MATCHES (its filter has matched no event yet), CAUGHT_UP, INFLIGHT_FULL, NO_MEMBER (nobody
+ * has asked for 5 s), LANES_BLOCKED (detail: keys, attempts, reasons), MOVING. nexus_free(*out).
  */
 NEXUS_API nexus_status nexus_bus_groups(char **out, size_t *n, nexus_bus *bus) NEXUS_MUST_CHECK;
+
+/** The same of one group, as a JSON object. nexus_free(*out). */
+NEXUS_API nexus_status nexus_group_explain(char **out, size_t *n, nexus_group *group) NEXUS_MUST_CHECK;
+
+/** Stops handing out to every member, or goes on. Durable. What is leased may still be settled. */
+NEXUS_API nexus_status nexus_group_pause(nexus_group *group, bool pause) NEXUS_MUST_CHECK;
+
+typedef struct nexus_seek_opts {
+    size_t size;
+    uint32_t start;        /**< NEXUS_START_…: where the group goes on; FIRST is a reset */
+    uint64_t start_pos;    /**< NEXUS_START_POS: the first position delivered */
+    int64_t start_time_ns; /**< NEXUS_START_TIME: events stored at or after */
+    bool dry_run;          /**< only reports */
+} nexus_seek_opts;
+
+#define NEXUS_SEEK_OPTS_INIT NEXUS_SIZED(nexus_seek_opts)
+NEXUS_API void nexus_seek_opts_init(nexus_seek_opts *opts);
+
+/** A report: set size, the rest is filled. */
+typedef struct nexus_seek_result {
+    size_t size;
+    uint64_t floor_before, floor; /**< everything up to here counts as settled */
+    uint64_t again;               /**< events that match, were settled, and come again */
+    uint64_t skipped;             /**< events that match, were not settled, and never come */
+    uint64_t inflight;            /**< leases that end: their acks are NEXUS_ESTALE */
+} nexus_seek_result;
+
+/**
+ * Moves the group to another place of the log, durably, and tells what that means (with dry_run: would mean; others may
+ * settle meanwhile). Attempts begin anew; dead letters stay. result may be NULL.
+ */
+NEXUS_API nexus_status nexus_group_seek(nexus_group *group, const nexus_seek_opts *opts, nexus_seek_result *result);
+
+/**
+ * What was done to the group by hand, the last 1,000 entries, oldest first, as a JSON array of
+ * {"at","what","pos","detail"}: skip, edit, purge, redrive, seek, pause, resume. nexus_free(*out).
+ */
+NEXUS_API nexus_status nexus_group_audit(char **out, size_t *n, nexus_group *group) NEXUS_MUST_CHECK;
 
 /* --- dead letters ----------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
 
 #include <nexus/bus.h>
 
+#include "base/backoff.h"
 #include "base/list.h"
 #include "bus/filter.h"
 #include "wal/wal.h"
@@ -48,7 +49,9 @@ void nexus__stored_unref(const nexus_alloc *alloc, nexus__stored *s);
 
 typedef struct nexus__bgroup nexus__bgroup; /* lives as long as the broker */
 
-/* The stored configuration; texts are never NULL. */
+enum { NEXUS__LETTERS_MAX = 1000000 };
+
+/* The stored configuration, as nexus_group_opts; texts are never NULL. */
 typedef struct nexus__group_config {
     nexus_slice types, subject_prefix, source, tags;
     uint32_t start, order;
@@ -56,8 +59,17 @@ typedef struct nexus__group_config {
     int64_t start_time_ns;
     uint32_t ack_wait_ms, max_deliver, max_inflight, backoff_base_ms, backoff_cap_ms;
     bool update, existing;
+    double backoff_factor;
+    nexus_slice backoff_classes, high_types, low_types;
+    uint64_t max_inflight_bytes, member_inflight_bytes;
+    uint32_t on_exhausted, max_lease_ms, member_inflight, sticky_ms, redeliver_percent, redeliver_per_s, breaker_percent,
+        breaker_samples, breaker_pause_ms, dead_max, dead_overflow, dead_expire_s;
 } nexus__group_config;
 
+void nexus__group_config_defaults(nexus__group_config *c); /* of fields that are 0 */
+nexus_status nexus__group_config_check(nexus_slice name, const nexus__group_config *c);
+/* How to wait after a failure with this reason. */
+nexus__backoff nexus__group_config_backoff(const nexus__group_config *c, nexus_slice reason);
 void nexus__group_config_encode(nexus__buf *out, const nexus__group_config *c);
 bool nexus__group_config_decode(nexus_slice bytes, nexus__group_config *c); /* slices into bytes */
 nexus__filter nexus__group_config_filter(const nexus__group_config *c);     /* the same slices */
@@ -73,15 +85,28 @@ typedef struct nexus__lease {
     uint32_t attempt;
 } nexus__lease;
 
-/* Takes what is ready, at most max; never waits. remote: for another process. *next_due_ns: when a lease or delay ends by itself (monotonic). */
-nexus_status nexus__bgroup_take(nexus__bgroup *g, bool remote, nexus__lease *out, size_t max, size_t *got,
+/* A member of the group: whoever fetches. remote: it is another process, which may outlive the owner. NULL: no memory. */
+typedef struct nexus__member nexus__member;
+nexus__member *nexus__bgroup_join(nexus__bgroup *g, bool remote);
+void nexus__bgroup_part(nexus__bgroup *g, nexus__member *member); /* its leases run out by themselves; NULL is fine */
+
+/* Takes what is ready, at most max; never waits. *next_due_ns: when a lease or delay ends by itself (monotonic). */
+nexus_status nexus__bgroup_take(nexus__bgroup *g, nexus__member *member, nexus__lease *out, size_t max, size_t *got,
                                 int64_t *next_due_ns) NEXUS_MUST_CHECK;
 /* The same, waiting up to wait_ms for the first. */
-nexus_status nexus__bgroup_fetch(nexus__bgroup *g, nexus__lease *out, size_t max, uint32_t wait_ms,
-                                 size_t *got) NEXUS_MUST_CHECK;
+nexus_status nexus__bgroup_fetch(nexus__bgroup *g, nexus__member *member, nexus__lease *out, size_t max,
+                                 uint32_t wait_ms, size_t *got) NEXUS_MUST_CHECK;
 
-enum { NEXUS__SETTLE_ACK = 0, NEXUS__SETTLE_NAK = 1, NEXUS__SETTLE_TERM = 2, NEXUS__SETTLE_EXTEND = 3 };
-/* ms: delay of a nak (UINT32_MAX = backoff), length of an extension (0 = ack_wait). NEXUS_ESTALE. */
+enum {
+    NEXUS__SETTLE_ACK = 0,
+    NEXUS__SETTLE_NAK = 1,
+    NEXUS__SETTLE_TERM = 2,
+    NEXUS__SETTLE_EXTEND = 3,
+    NEXUS__SETTLE_SKIP = 4,
+    NEXUS__SETTLE_LAST = 4
+};
+/* ms: delay of a nak (UINT32_MAX = backoff), length of an extension (0 = ack_wait). NEXUS_ESTALE. NEXUS_ELIMIT: the lease
+ * cannot be longer. */
 nexus_status nexus__bgroup_settle(nexus__bgroup *g, uint64_t pos, uint64_t token, uint32_t how, uint32_t ms,
                                   nexus_slice reason) NEXUS_MUST_CHECK;
 /* Writes what has been settled so far and returns when it is durable. */
@@ -110,6 +135,20 @@ nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q,
 nexus_status nexus__bgroup_purge(nexus__bgroup *g, const nexus__dead_query *q, uint64_t expect,
                                  nexus__dead_report *report) NEXUS_MUST_CHECK;
 nexus_status nexus__broker_groups(nexus__broker *b, nexus__buf *json); /* as nexus_bus_groups */
+nexus_status nexus__bgroup_explain(nexus__bgroup *g, nexus__buf *json);
+nexus_status nexus__bgroup_audit(nexus__bgroup *g, nexus__buf *json);
+nexus_status nexus__bgroup_pause(nexus__bgroup *g, bool pause) NEXUS_MUST_CHECK; /* durable on return */
+
+typedef struct nexus__seek {
+    int64_t start_time_ns;
+    uint64_t start_pos;
+    uint32_t start, dry;
+} nexus__seek;
+typedef struct nexus__seek_report {
+    uint64_t floor_before, floor, again, skipped, inflight;
+} nexus__seek_report;
+/* Durable on return, unless dry. */
+nexus_status nexus__bgroup_seek(nexus__bgroup *g, const nexus__seek *seek, nexus__seek_report *report) NEXUS_MUST_CHECK;
 const nexus__group_config *nexus__bgroup_config(const nexus__bgroup *g);
 
 /* Told, on any thread and under a lock, when a take may find something: do no more than wake somebody. */

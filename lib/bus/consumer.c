@@ -1,13 +1,12 @@
 /*
- * Threads that fetch and call a handler. One more thread renews the leases of handlers that take long, up to ten times
- * ack_wait_ms, so that a slow handler is not taken for a dead one, and a stuck one is, in the end.
+ * Threads that fetch and call a handler. One more thread renews the leases of handlers that take long, up to the group's
+ * max_lease_ms, so that a slow handler is not taken for a dead one, and a stuck one is, in the end.
  */
 #include "base/status.h"
 #include "bus/cause.h"
 #include "bus/handle.h"
 
 #define FETCH_WAIT_MS 200 /* how late a close is noticed while nothing comes */
-#define EXTENSIONS 30     /* of a third of ack_wait_ms each */
 
 typedef struct worker {
     nexus_consumer *consumer;
@@ -16,7 +15,7 @@ typedef struct worker {
     /* locked: the lease of what is being handled, by value, since a handler may free its delivery */
     bool handling;
     uint64_t pos, token;
-    uint32_t extensions;
+    bool kept; /* there is nothing more to renew */
 } worker;
 
 struct nexus_consumer {
@@ -44,6 +43,9 @@ static void settle_as(nexus_delivery *d, int32_t verdict)
     case NEXUS_REJECT:
         status = nexus_delivery_term(d, NULL);
         break;
+    case NEXUS_SKIP:
+        status = nexus_delivery_skip(d, NULL);
+        break;
     case NEXUS_LATER:
         return;
     default:
@@ -59,7 +61,7 @@ static void handle(worker *w, nexus_delivery *d)
     pthread_mutex_lock(&c->lock);
     w->handling = true;
     nexus__delivery_lease(d, &w->pos, &w->token);
-    w->extensions = 0;
+    w->kept = false;
     pthread_mutex_unlock(&c->lock);
     nexus__stored *cause = nexus__delivery_pin(d); /* a handler may free its delivery and publish then */
     const nexus_event *before = nexus__cause_set(&cause->view.event);
@@ -113,14 +115,14 @@ static void extend_all(nexus_consumer *c)
 {
     for (uint32_t i = 0; i < c->count; i++) {
         worker *w = &c->workers[i];
-        if (!w->handling || w->extensions++ >= EXTENSIONS)
+        if (!w->handling || w->kept)
             continue;
         uint64_t pos = w->pos, token = w->token;
         pthread_mutex_unlock(&c->lock);
         nexus_status status = nexus__group_settle(c->group, pos, token, NEXUS__SETTLE_EXTEND, 0, NEXUS_S(""), false);
         pthread_mutex_lock(&c->lock);
-        if (status == NEXUS_ESTALE && w->pos == pos)
-            w->extensions = EXTENSIONS; /* nothing to keep any more */
+        if ((status == NEXUS_ESTALE || status == NEXUS_ELIMIT) && w->pos == pos && w->token == token)
+            w->kept = true;
     }
 }
 

@@ -15,6 +15,7 @@
 static void free_letter(nexus__bgroup *g, dead *d)
 {
     nexus__list_remove(&d->node);
+    nexus__bgroup_unpark(g, d);
     nexus__stored_unref(g->broker->alloc, d->stored);
     nexus__free(g->broker->alloc, d->reason);
     nexus__free(g->broker->alloc, d);
@@ -26,7 +27,54 @@ void nexus__bgroup_drop_dead(nexus__bgroup *g, uint64_t pos)
     if (!d)
         return;
     g->dead_count -= !d->back;
+    if (g->dead_count < g->config.dead_max / 10 * 9)
+        g->told_full = false;
     free_letter(g, d);
+}
+
+/* The oldest that is not being tried again. */
+static dead *oldest(nexus__bgroup *g)
+{
+    for (nexus__list *n = g->dead.next; n != &g->dead; n = n->next)
+        if (!NEXUS__CONTAINER(n, dead, node)->back)
+            return NEXUS__CONTAINER(n, dead, node);
+    return NULL;
+}
+
+static void remove_for_good(nexus__bgroup *g, const dead *d)
+{
+    uint64_t pos = d->pos;
+    nexus__buf_append(&g->gone, &pos, sizeof pos);
+    nexus__bgroup_drop_dead(g, pos);
+}
+
+nexus_status nexus__bgroup_dead_room(nexus__bgroup *g, uint64_t pos)
+{
+    if (g->dead_count < g->config.dead_max)
+        return NEXUS_OK;
+    bool drops = g->config.dead_overflow == NEXUS_DEAD_DROP_OLDEST;
+    if (!g->told_full)
+        nexus__broker_alert(g->broker, "critical", "bus group %s has %u dead letters, as many as it keeps: %s", g->name,
+                            g->config.dead_max, drops ? "the oldest are dropped" : "what fails now waits");
+    g->told_full = true;
+    while (drops && g->dead_count >= g->config.dead_max)
+        remove_for_good(g, oldest(g));
+    return drops ? NEXUS_OK
+                 : nexus__fail(NEXUS_ELIMIT, "group %s has %u dead letters, no room for %llu; redrive or purge them",
+                               g->name, g->config.dead_max, (unsigned long long)pos);
+}
+
+int64_t nexus__bgroup_expire_dead(nexus__bgroup *g, int64_t now_ns)
+{
+    int64_t keep_ns = g->config.dead_expire_s * NEXUS__NS_PER_S;
+    if (!keep_ns)
+        return INT64_MAX;
+    for (dead *d; (d = oldest(g)) != NULL; remove_for_good(g, d)) {
+        int64_t left = d->dead_at_ns + keep_ns - nexus__real_ns();
+        if (left > 0) /* by the clock of the day: look again in a minute at most */
+            return now_ns + (left < 60 * NEXUS__NS_PER_S ? left : 60 * NEXUS__NS_PER_S);
+    }
+    return INT64_MAX;
 }
 
 void nexus__bgroup_free_dead(nexus__bgroup *g)
@@ -38,9 +86,6 @@ void nexus__bgroup_free_dead(nexus__bgroup *g)
 
 static nexus_status keep(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored)
 {
-    if (g->dead_count >= NEXUS__LETTERS_MAX)
-        return nexus__fail(NEXUS_ELIMIT, "group %s has %d dead letters; redrive or purge them", g->name,
-                           NEXUS__LETTERS_MAX);
     nexus__bgroup_drop_dead(g, d->pos); /* it was handed out again, and failed again */
     dead *x = nexus__calloc(g->broker->alloc, 1, sizeof *x);
     char *text = nexus__strndup(g->broker->alloc, reason);
@@ -53,8 +98,9 @@ static nexus_status keep(nexus__bgroup *g, const dead_record *d, nexus_slice rea
                 .stored = stored,
                 .first_at_ns = d->first_at_ns,
                 .dead_at_ns = d->dead_at_ns,
-                .attempts = d->attempts,
+                .attempts = d->attempts & ~DEAD_PARKED,
                 .reason = text};
+    nexus__list_init(&x->in_parked);
     nexus_status status = nexus__map_put(&g->dead_by_pos, nexus__pos_key(&x->pos), x, NULL);
     if (status != NEXUS_OK) {
         nexus__free(g->broker->alloc, text);
@@ -63,13 +109,13 @@ static nexus_status keep(nexus__bgroup *g, const dead_record *d, nexus_slice rea
     }
     nexus__list_push(&g->dead, &x->node);
     g->dead_count++;
-    return NEXUS_OK;
+    return d->attempts & DEAD_PARKED ? nexus__bgroup_park(g, x) : NEXUS_OK;
 }
 
 nexus_status nexus__bgroup_add_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason, nexus__stored *stored)
 {
     nexus_status status = keep(g, d, reason, stored);
-    if (status != NEXUS_OK)
+    if (status != NEXUS_OK && !nexus__map_get(&g->dead_by_pos, nexus__pos_key(&d->pos)))
         nexus__stored_unref(g->broker->alloc, stored);
     return status;
 }
@@ -123,6 +169,7 @@ static void write_letter(nexus__json_writer *w, const dead *d)
     nexus__json_put_u64(w, "pos", d->pos);
     nexus__json_put_u64(w, "attempts", d->attempts);
     nexus__json_put_text_c(w, "reason", d->reason);
+    nexus__json_put_bool(w, "parked", d->parked != NULL);
     nexus__json_put_text(w, "first_at", nexus__slice(text, nexus__format_rfc3339(d->first_at_ns, text)));
     nexus__json_put_text(w, "dead_at", nexus__slice(text, nexus__format_rfc3339(d->dead_at_ns, text)));
     nexus__json_put_raw(w, "event", NEXUS_S(""));
@@ -168,6 +215,7 @@ nexus_status nexus__bgroup_mark_back(nexus__bgroup *g, uint64_t pos, nexus_slice
         nexus__stored_unref(g->broker->alloc, d->stored);
         d->stored = edited;
     }
+    nexus__bgroup_unpark(g, d);
     d->back = true;
     d->attempts = 0;
     g->dead_count--;
@@ -205,9 +253,22 @@ static nexus_status log_back(nexus__bgroup *g, uint64_t pos, nexus_slice data)
     return status;
 }
 
+/* A parked lane comes back from its beginning: nobody may overtake his elders. */
+static nexus_status check_turn(const dead *d)
+{
+    const dead *first = d->parked ? NEXUS__CONTAINER(d->parked->letters.next, dead, in_parked) : d;
+    if (first == d)
+        return NEXUS_OK;
+    return nexus__fail(NEXUS_ECONFLICT, "dead letter %llu is parked behind %llu of its key: redrive the key",
+                       (unsigned long long)d->pos, (unsigned long long)first->pos);
+}
+
 static nexus_status hand_out(nexus__bgroup *g, dead *d, nexus_slice data)
 {
     uint64_t pos = d->pos;
+    nexus_status turn = check_turn(d);
+    if (turn != NEXUS_OK)
+        return turn;
     nexus_status status = log_back(g, pos, data);
     if (status == NEXUS_OK)
         status = nexus__bgroup_mark_back(g, pos, data);

@@ -35,22 +35,37 @@ static void find(const nexus__bgroup *g, uint64_t head, int64_t now, finding *f)
 {
     bool all = nexus__list_empty(&g->window) && g->loaded >= head;
     *f = (finding){.reason = "MOVING"};
-    if (g->dead_count >= NEXUS__LETTERS_MAX) {
+    nexus_status disk = nexus__wal_condition(g->broker->wal);
+    if (g->paused) {
+        f->reason = "PAUSED";
+        snprintf(f->detail, sizeof f->detail, "paused by hand: nexus events resume %.100s", g->name);
+    } else if (disk != NEXUS_OK) {
+        f->reason = "DISK";
+        snprintf(f->detail, sizeof f->detail, "the log takes no writes: %s", disk == NEXUS_ENOSPC ? "no space left" : "it failed, and is opened again by a restart");
+    } else if (nexus__breaker_state(&g->breaker, now) == NEXUS_BREAKER_OPEN) {
+        f->reason = "BREAKER_OPEN";
+        snprintf(f->detail, sizeof f->detail, "%u %% of the attempts failed; tried again in %lld ms", g->config.breaker_percent,
+                 (long long)(nexus__breaker_retry_after_ns(&g->breaker, now) / NEXUS__NS_PER_MS));
+    } else if (g->dead_count >= g->config.dead_max && g->config.dead_overflow == NEXUS_DEAD_BLOCK) {
         f->reason = "DLQ_FULL";
         snprintf(f->detail, sizeof f->detail, "%llu dead letters: redrive or purge them",
                  (unsigned long long)g->dead_count);
+    } else if (g->by_pos.count == 0 && all && !g->matched && head >= g->config.start_pos) {
+        f->reason = "NOTHING_MATCHES";
+        snprintf(f->detail, sizeof f->detail, "no event since position %llu matches the filter",
+                 (unsigned long long)g->config.start_pos);
     } else if (g->by_pos.count == 0 && all) {
         f->reason = "CAUGHT_UP";
-    } else if (g->inflight >= g->config.max_inflight) {
+    } else if (g->inflight >= g->config.max_inflight || g->inflight_bytes >= g->config.max_inflight_bytes) {
         f->reason = "INFLIGHT_FULL";
-        snprintf(f->detail, sizeof f->detail, "%llu events are being handled, max_inflight is %u",
-                 (unsigned long long)g->inflight, g->config.max_inflight);
+        snprintf(f->detail, sizeof f->detail, "%llu events of %llu bytes are being handled, max_inflight is %u",
+                 (unsigned long long)g->inflight, (unsigned long long)g->inflight_bytes, g->config.max_inflight);
     } else if (!g->inflight && now - g->taken_ns > ABSENT_S * NEXUS__NS_PER_S) {
         f->reason = "NO_MEMBER";
         snprintf(f->detail, sizeof f->detail,
                  g->taken_ns ? "nobody has asked for events for %lld s" : "nobody has asked",
                  (long long)((now - g->taken_ns) / NEXUS__NS_PER_S));
-    } else if (nexus__list_empty(&g->ready) && g->timer_count > g->inflight) {
+    } else if (!nexus__bgroup_any_ready(g) && g->timer_count > g->inflight) {
         f->reason = "LANES_BLOCKED";
         blocked_keys(g, f->detail, sizeof f->detail);
     }
@@ -76,6 +91,7 @@ static void put_group(nexus__json_writer *w, nexus__bgroup *g, uint64_t head)
     nexus__json_put_u64(w, "inflight", s.inflight);
     nexus__json_put_u64(w, "delayed", s.delayed);
     nexus__json_put_u64(w, "dead", s.dead);
+    nexus__json_put_u64(w, "members", s.members);
     nexus__json_put_text_c(w, "state", f.reason);
     nexus__json_put_text_c(w, "detail", f.detail[0] ? f.detail : NULL);
     nexus__json_close(w, '}');
@@ -96,6 +112,13 @@ nexus_status nexus__broker_groups(nexus__broker *b, nexus__buf *json)
         put_group(&w, g, head);
     }
     nexus__json_close(&w, ']');
+    return json->status;
+}
+
+nexus_status nexus__bgroup_explain(nexus__bgroup *g, nexus__buf *json)
+{
+    nexus__json_writer w = nexus__json_writer_on(json);
+    put_group(&w, g, nexus__wal_durable(g->broker->wal));
     return json->status;
 }
 

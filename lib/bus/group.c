@@ -20,11 +20,16 @@
 #include "base/thread.h"
 #include "bus/internal.h"
 
+#define PRESENT_NS (5 * NEXUS__NS_PER_S) /* a member that has not asked for so long is not counted */
+
 void nexus__bgroup_stats(nexus__bgroup *g, nexus_group_stats *s)
 {
+    uint64_t lag;
+    int64_t oldest;
+    nexus__bgroup_lag(g, &lag, &oldest);
     uint64_t head = nexus__wal_durable(g->broker->wal);
     pthread_mutex_lock(&g->lock);
-    const entry *oldest = nexus__list_empty(&g->window) ? NULL : NEXUS__CONTAINER(g->window.next, entry, in_window);
+    int64_t now = nexus__mono_ns();
     *s = (nexus_group_stats){.size = s->size,
                              .floor = g->floor,
                              .head = head,
@@ -34,9 +39,14 @@ void nexus__bgroup_stats(nexus__bgroup *g, nexus_group_stats *s)
                              .acked = g->acked,
                              .redelivered = g->redelivered,
                              .dead = g->dead_count,
-                             .lag = g->by_pos.count - g->inflight + (head - (g->loaded < head ? g->loaded : head))};
+                             .lag = lag,
+                             .inflight_bytes = g->inflight_bytes,
+                             .paused = g->paused,
+                             .breaker_open = nexus__breaker_state(&g->breaker, now) == NEXUS_BREAKER_OPEN};
     if (oldest)
-        s->lag_ms = (nexus__real_ns() - oldest->stored->view.event.recv_ns) / NEXUS__NS_PER_MS;
+        s->lag_ms = (nexus__real_ns() - oldest) / NEXUS__NS_PER_MS;
+    for (nexus__list *n = g->members.next; n != &g->members; n = n->next)
+        s->members += now - NEXUS__CONTAINER(n, nexus__member, node)->asked_ns < PRESENT_NS;
     pthread_mutex_unlock(&g->lock);
 }
 
@@ -59,6 +69,12 @@ static nexus_status add_to_broker(nexus__broker *b, nexus__bgroup *g)
     return status;
 }
 
+void nexus__bgroup_use_config(nexus__bgroup *g)
+{
+    g->filter = nexus__group_config_filter(&g->config);
+    nexus__bgroup_lag_reset(g);
+}
+
 /* Called with groups_lock held, or in recovery. */
 nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice config, nexus__bgroup **out)
 {
@@ -70,15 +86,19 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
     pthread_mutex_init(&g->wake_lock, NULL);
     nexus__cond_init(&g->wake);
     nexus__list_init(&g->window);
-    nexus__list_init(&g->ready);
+    nexus__queue_init(&g->ready);
+    nexus__list_init(&g->members);
+    nexus__list_init(&g->audit);
     nexus__list_init(&g->dead);
     nexus__list_init(&g->watchers);
     nexus__map_init(&g->by_pos, b->alloc);
     nexus__map_init(&g->lanes, b->alloc);
     nexus__map_init(&g->known, b->alloc);
+    nexus__map_init(&g->parked, b->alloc);
     nexus__map_init(&g->dead_by_pos, b->alloc);
     nexus__buf_init(&g->gone, b->alloc, 0);
     nexus__buf_init(&g->acks, b->alloc, 0);
+    nexus__buf_init(&g->audits, b->alloc, 0);
     nexus__buf_init(&g->leases, b->alloc, 0);
     g->next_token = nexus__random_u64() >> 1; /* tokens of an earlier owner never fit */
     g->name = nexus__strndup(b->alloc, name);
@@ -86,7 +106,8 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
     nexus_status status = g->name && g->config_bytes ? NEXUS_OK : nexus__nomem();
     if (status == NEXUS_OK && !nexus__group_config_decode(nexus__slice(g->config_bytes, config.n), &g->config))
         status = nexus__fail(NEXUS_ECORRUPT, "the configuration of group %s is not readable", g->name);
-    g->filter = nexus__group_config_filter(&g->config);
+    if (status == NEXUS_OK)
+        nexus__bgroup_use_config(g);
     if (status == NEXUS_OK)
         status = add_to_broker(b, g);
     if (status != NEXUS_OK) {
@@ -106,6 +127,12 @@ void nexus__bgroup_free(nexus__bgroup *g)
     for (nexus__map_entry *e; (e = nexus__map_next(&g->by_pos, &cursor));)
         nexus__bgroup_entry_free(g, e->value);
     nexus__bgroup_free_dead(g);
+    nexus__bgroup_free_audit(g);
+    while (!nexus__list_empty(&g->members)) { /* whose handles were not closed first */
+        nexus__member *m = NEXUS__CONTAINER(g->members.next, nexus__member, node);
+        nexus__list_remove(&m->node);
+        nexus__free(alloc, m);
+    }
     cursor = 0;
     for (nexus__map_entry *e; (e = nexus__map_next(&g->lanes, &cursor));)
         nexus__free(alloc, e->value);
@@ -115,8 +142,11 @@ void nexus__bgroup_free(nexus__bgroup *g)
     nexus__map_free(&g->by_pos);
     nexus__map_free(&g->lanes);
     nexus__map_free(&g->known);
+    nexus__map_free(&g->parked);
     nexus__wal_reader_close(g->reader);
+    nexus__wal_reader_close(g->counter);
     nexus__buf_free(&g->acks);
+    nexus__buf_free(&g->audits);
     nexus__buf_free(&g->leases);
     nexus__buf_free(&g->gone);
     nexus__free(alloc, g->timers);

@@ -76,15 +76,21 @@ static nexus_status bind_locked(nexus_group *g, int64_t until, nexus__group_back
     if (broker && !g->local) {
         nexus__group_config config;
         nexus__group_config_decode(nexus__buf_slice(&g->config), &config);
-        status = nexus__broker_group(broker, nexus__slice_c(g->name), &config, &g->local);
-        if (status == NEXUS_OK)
+        nexus__bgroup *local;
+        status = nexus__broker_group(broker, nexus__slice_c(g->name), &config, &local);
+        if (status == NEXUS_OK && !(g->member = nexus__bgroup_join(local, false)))
+            status = nexus__nomem();
+        if (status == NEXUS_OK) {
+            g->local = local;
             g->ack_wait_ms = nexus__bgroup_config(g->local)->ack_wait_ms;
+        }
     } else if (out->remote && g->epoch != nexus__remote_epoch(out->remote)) {
         status = join_remote(g, out->remote, until);
     }
     if (status == NEXUS_OK && g->event_fd >= 0)
         status = watch(g, out->remote, until);
     out->local = g->local;
+    out->member = g->member;
     out->index = g->index;
     return status;
 }
@@ -114,7 +120,7 @@ void nexus_group_opts_init(nexus_group_opts *opts)
 
 static nexus__group_config config_of(const nexus_group_opts *o)
 {
-    return (nexus__group_config){
+    nexus__group_config c = {
         .types = nexus__slice_c(o->types),
         .subject_prefix = nexus__slice_c(o->subject_prefix),
         .source = nexus__slice_c(o->source),
@@ -123,16 +129,34 @@ static nexus__group_config config_of(const nexus_group_opts *o)
         .order = o->order,
         .start_pos = o->start_pos,
         .start_time_ns = o->start_time_ns,
-        .ack_wait_ms = o->ack_wait_ms ? o->ack_wait_ms : 30000,
-        .max_deliver = o->max_deliver ? o->max_deliver : 8,
-        .max_inflight = o->order == NEXUS_ORDER_TOTAL ? 1
-                        : o->max_inflight             ? o->max_inflight
-                                                      : 1024,
-        .backoff_base_ms = o->backoff_base_ms ? o->backoff_base_ms : 200,
-        .backoff_cap_ms = o->backoff_cap_ms ? o->backoff_cap_ms : 60000,
+        .ack_wait_ms = o->ack_wait_ms,
+        .max_deliver = o->max_deliver,
+        .max_inflight = o->max_inflight,
+        .backoff_base_ms = o->backoff_base_ms,
+        .backoff_cap_ms = o->backoff_cap_ms,
         .update = o->update,
         .existing = o->existing,
+        .on_exhausted = o->on_exhausted,
+        .max_lease_ms = o->max_lease_ms,
+        .max_inflight_bytes = o->max_inflight_bytes,
+        .member_inflight = o->member_inflight,
+        .sticky_ms = o->sticky_ms,
+        .member_inflight_bytes = o->member_inflight_bytes,
+        .backoff_factor = o->backoff_factor,
+        .backoff_classes = nexus__slice_c(o->backoff_classes),
+        .high_types = nexus__slice_c(o->high_types),
+        .low_types = nexus__slice_c(o->low_types),
+        .redeliver_percent = o->redeliver_percent,
+        .redeliver_per_s = o->redeliver_per_s,
+        .breaker_percent = o->breaker_percent,
+        .breaker_samples = o->breaker_samples,
+        .breaker_pause_ms = o->breaker_pause_ms,
+        .dead_max = o->dead_max,
+        .dead_overflow = o->dead_overflow,
+        .dead_expire_s = o->dead_expire_s,
     };
+    nexus__group_config_defaults(&c);
+    return c;
 }
 
 nexus_status nexus_group_open(nexus_group **out, nexus_bus *bus, const char *name, const nexus_group_opts *opts)
@@ -172,6 +196,24 @@ nexus_status nexus_group_open(nexus_group **out, nexus_bus *bus, const char *nam
     return NEXUS_OK;
 }
 
+static void left(nexus_status status, nexus_slice body, void *user_data)
+{
+    (void)status, (void)body, (void)user_data; /* an owner that is gone has forgotten it already */
+}
+
+/* Tells the owner, and does not wait for its answer. */
+static void leave_remote(nexus_group *g)
+{
+    pthread_mutex_lock(&g->bus->lock);
+    nexus__remote *remote = g->bus->remote && !g->bus->closing ? nexus__remote_ref(g->bus->remote) : NULL;
+    pthread_mutex_unlock(&g->bus->lock);
+    nexus_status status = NEXUS_ECLOSED;
+    if (remote && g->epoch == nexus__remote_epoch(remote))
+        status = nexus__remote_send(remote, WIRE_LEAVE, nexus__slice(&g->index, sizeof g->index), left, NULL);
+    (void)status;
+    nexus__remote_unref(remote);
+}
+
 void nexus_group_close(nexus_group *g)
 {
     if (!g)
@@ -181,6 +223,10 @@ void nexus_group_close(nexus_group *g)
     pthread_mutex_unlock(&g->bus->lock);
     if (g->watched)
         nexus__bgroup_unwatch(g->local, &g->watch);
+    if (g->member)
+        nexus__bgroup_part(g->local, g->member);
+    else if (g->epoch)
+        leave_remote(g);
     if (g->event_fd >= 0)
         close(g->event_fd);
     nexus__buf_free(&g->config);
@@ -223,12 +269,12 @@ static nexus_delivery *delivery_new(nexus_group *g, nexus__stored *stored, uint6
     return d;
 }
 
-static nexus_status fetch_local(nexus_group *g, nexus__bgroup *local, nexus_delivery **out, size_t max,
+static nexus_status fetch_local(nexus_group *g, const nexus__group_backend *b, nexus_delivery **out, size_t max,
                                 uint32_t wait_ms, size_t *got)
 {
     nexus__lease leases[256];
     size_t n = 0;
-    nexus_status status = nexus__bgroup_fetch(local, leases, max < 256 ? max : 256, wait_ms, &n);
+    nexus_status status = nexus__bgroup_fetch(b->local, b->member, leases, max < 256 ? max : 256, wait_ms, &n);
     for (size_t i = 0; i < n; i++) {
         out[*got] = delivery_new(g, leases[i].stored, leases[i].token, leases[i].attempt);
         *got += out[*got] != NULL; /* without memory its lease runs out by itself */
@@ -324,7 +370,7 @@ nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max,
         nexus_status status = bind_group(g, nexus__bus_until(g->bus, 0), &b);
         if (status != NEXUS_OK)
             return status;
-        status = b.local ? fetch_local(g, b.local, out, max, rest, got) : fetch_remote(g, &b, out, max, rest, got);
+        status = b.local ? fetch_local(g, &b, out, max, rest, got) : fetch_remote(g, &b, out, max, rest, got);
         nexus__remote_unref(b.remote);
         bool some = status == NEXUS_OK && *got;
         if (some)
@@ -471,6 +517,11 @@ nexus_status nexus_delivery_nak(nexus_delivery *d, uint32_t delay_ms, const char
 nexus_status nexus_delivery_term(nexus_delivery *d, const char *reason)
 {
     return settle(d, NEXUS__SETTLE_TERM, 0, reason, false);
+}
+
+nexus_status nexus_delivery_skip(nexus_delivery *d, const char *reason)
+{
+    return settle(d, NEXUS__SETTLE_SKIP, 0, reason, false);
 }
 
 nexus_status nexus_delivery_extend(nexus_delivery *d, uint32_t ms)

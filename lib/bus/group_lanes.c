@@ -29,12 +29,6 @@ lane *nexus__bgroup_lane(nexus__bgroup *g, nexus_slice key)
     return l;
 }
 
-void nexus__bgroup_ready(nexus__bgroup *g, entry *e)
-{
-    e->state = ENTRY_READY;
-    nexus__list_push(&g->ready, &e->in_ready);
-}
-
 /* Before younger events of its key, but never before one that is being tried. */
 void nexus__bgroup_enter_lane(nexus__bgroup *g, lane *l, entry *e)
 {
@@ -49,7 +43,7 @@ void nexus__bgroup_enter_lane(nexus__bgroup *g, lane *l, entry *e)
         return;
     if (e->in_lane.next != &l->entries) {
         entry *second = NEXUS__CONTAINER(e->in_lane.next, entry, in_lane);
-        nexus__list_remove(&second->in_ready);
+        nexus__bgroup_unready(second);
         second->state = ENTRY_WAITING;
     }
     nexus__bgroup_ready(g, e);

@@ -2,6 +2,7 @@
 #include "base/status.h"
 #include "bus/internal.h"
 
+enum { CLASS_AHEAD = 512 };
 #define TAKEOVER_GRACE_MS 1000u /* for holders of leases to find the new owner */
 
 void nexus__bgroup_raise_floor(nexus__bgroup *g)
@@ -36,6 +37,8 @@ static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *
         nexus__free(g->broker->alloc, e);
         return nexus__nomem();
     }
+    e->class = nexus__bgroup_class(g, &stored->view.event);
+    g->matched = true;
     bool first = !l || nexus__list_empty(&l->entries);
     nexus__list_push(&g->window, &e->in_window);
     g->window_count++;
@@ -47,7 +50,9 @@ static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *
         uint32_t grace_ms = g->config.ack_wait_ms < TAKEOVER_GRACE_MS ? g->config.ack_wait_ms : TAKEOVER_GRACE_MS;
         e->state = ENTRY_LEASED;
         e->token = k->token;
+        e->from_ns = nexus__mono_ns() + g->config.max_lease_ms * NEXUS__NS_PER_MS;
         g->inflight++;
+        g->inflight_bytes += stored->view.event.data.n;
         nexus__bgroup_timer_start(g, e, nexus__mono_ns() + grace_ms * NEXUS__NS_PER_MS);
     } else if (first) {
         nexus__bgroup_ready(g, e);
@@ -62,7 +67,8 @@ static nexus_status consider(nexus__bgroup *g, const nexus__wal_record *r)
     if (k)
         kept = *k;
     nexus__free(g->broker->alloc, k);
-    if (kept.done || nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK ||
+    bool back = g->dead_count < g->dead_by_pos.count && nexus__map_get(&g->by_pos, nexus__pos_key(&r->pos));
+    if (kept.done || back || nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK ||
         !nexus__filter_match(&g->filter, &view.event))
         return NEXUS_OK;
     nexus_status status;
@@ -73,19 +79,29 @@ static nexus_status consider(nexus__bgroup *g, const nexus__wal_record *r)
     stored->view.event.version = r->version;
     stored->view.event.recv_ns = r->recv_ns;
     status = admit(g, stored, &kept);
-    if (status != NEXUS_OK)
+    if (status != NEXUS_OK) {
         nexus__stored_unref(g->broker->alloc, stored);
-    return status;
+        return status;
+    }
+    if (g->ahead && r->pos <= g->counted)
+        g->ahead--;
+    if (g->parked.count)
+        nexus__bgroup_park_behind(g, nexus__bgroup_lane_key(g, &stored->view.event));
+    return NEXUS_OK;
 }
 
-/* Reads on until `wanted` events are ready, the window is full, or the log is at its end. */
-nexus_status nexus__bgroup_load(nexus__bgroup *g, size_t wanted)
+/* Where there are classes, some more are looked at, so that a high one behind low ones is seen. */
+static size_t look_ahead(const nexus__bgroup *g, size_t wanted)
+{
+    bool classes = g->config.high_types.n || g->config.low_types.n;
+    return classes && wanted < CLASS_AHEAD ? CLASS_AHEAD : wanted;
+}
+
+nexus_status nexus__bgroup_load(nexus__bgroup *g, const nexus__member *member, size_t wanted)
 {
     nexus_status status = NEXUS_OK;
-    size_t ready = 0;
-    for (nexus__list *n = g->ready.next; n != &g->ready && ready < wanted; n = n->next)
-        ready++;
-    if (ready >= wanted)
+    wanted = look_ahead(g, wanted);
+    if (nexus__bgroup_ready_for(g, member) >= wanted)
         return NEXUS_OK;
     if (!g->reader)
         status = nexus__wal_reader_open(&g->reader, g->broker->wal, g->loaded + 1);
@@ -93,7 +109,7 @@ nexus_status nexus__bgroup_load(nexus__bgroup *g, size_t wanted)
         g->loaded = nexus__wal_first(g->broker->wal) - 1;
         status = nexus__wal_reader_open(&g->reader, g->broker->wal, g->loaded + 1);
     }
-    while (status == NEXUS_OK && ready < wanted && g->window_count < GROUP_WINDOW) {
+    while (status == NEXUS_OK && nexus__bgroup_ready_for(g, member) < wanted && g->window_count < GROUP_WINDOW) {
         nexus__wal_record r;
         status = nexus__wal_reader_next(g->reader, &r);
         if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING) { /* cannot be delivered; readers report it */
@@ -102,12 +118,11 @@ nexus_status nexus__bgroup_load(nexus__bgroup *g, size_t wanted)
         }
         if (status != NEXUS_OK || r.kind != KIND_EVENT || (r.flags & NEXUS__WAL_INTERNAL))
             continue;
-        bool was_empty = nexus__list_empty(&g->ready);
-        const nexus__list *last = g->ready.prev;
+        uint64_t before = g->loaded;
+        g->loaded = r.pos; /* what is parked at once must not leave a floor in front of it */
         status = consider(g, &r);
-        if (status == NEXUS_OK)
-            g->loaded = r.pos;
-        ready += was_empty ? !nexus__list_empty(&g->ready) : g->ready.prev != last;
+        if (status != NEXUS_OK)
+            g->loaded = before;
     }
     if (status != NEXUS_OK && status != NEXUS_EDONE) { /* begin again at the same place */
         nexus__wal_reader_close(g->reader);
@@ -126,7 +141,12 @@ nexus_status nexus__bgroup_readmit(nexus__bgroup *g, nexus__stored *stored, uint
         nexus__free(g->broker->alloc, e);
         return nexus__nomem();
     }
-    *e = (entry){.pos = stored->pos, .stored = stored, .lane = l, .attempts = attempts, .back = true};
+    *e = (entry){.pos = stored->pos,
+                 .stored = stored,
+                 .lane = l,
+                 .attempts = attempts,
+                 .back = true,
+                 .class = nexus__bgroup_class(g, &stored->view.event)};
     nexus__list_init(&e->in_ready);
     nexus__list_init(&e->in_lane);
     nexus__list_init(&e->in_window);
@@ -139,4 +159,29 @@ nexus_status nexus__bgroup_readmit(nexus__bgroup *g, nexus__stored *stored, uint
     else
         nexus__bgroup_ready(g, e);
     return NEXUS_OK;
+}
+
+void nexus__bgroup_unload(nexus__bgroup *g, uint64_t floor)
+{
+    while (!nexus__list_empty(&g->window)) {
+        entry *e = NEXUS__CONTAINER(g->window.next, entry, in_window);
+        nexus__bgroup_release(g, e, NEXUS_BREAKER_IGNORED);
+        nexus__bgroup_unready(e);
+        nexus__list_remove(&e->in_window);
+        nexus__map_remove(&g->by_pos, nexus__pos_key(&e->pos));
+        nexus__bgroup_leave_lane(g, e);
+        nexus__bgroup_entry_free(g, e);
+    }
+    g->window_count = 0;
+    nexus__wal_reader_close(g->reader);
+    g->reader = NULL;
+    g->floor = g->loaded = floor;
+    nexus__buf_clear(&g->acks);
+    nexus__buf_clear(&g->leases);
+    size_t cursor = 0;
+    for (nexus__map_entry *e; (e = nexus__map_next(&g->known, &cursor));)
+        nexus__free(g->broker->alloc, e->value);
+    nexus__map_free(&g->known);
+    nexus__map_init(&g->known, g->broker->alloc);
+    nexus__bgroup_lag_reset(g);
 }

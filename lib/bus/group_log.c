@@ -33,11 +33,13 @@ bool nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch)
         }
         nexus__buf_free(&all);
     }
-    bool gone = g->gone.len > 0;
+    bool gone = g->gone.len > 0, audits = g->audits.len > 0;
     if (gone)
         add_record(g, batch, KIND_GONE, &g->gone);
+    if (audits)
+        add_record(g, batch, KIND_AUDIT, &g->audits);
     pthread_mutex_unlock(&g->lock);
-    return acks || leases || gone;
+    return acks || leases || gone || audits;
 }
 
 nexus_status nexus__bgroup_sync(nexus__bgroup *g)
@@ -46,8 +48,10 @@ nexus_status nexus__bgroup_sync(nexus__bgroup *g)
     nexus_status status = nexus__wal_batch_new(&batch, g->broker->wal, 256);
     if (status != NEXUS_OK)
         return status;
+    pthread_mutex_lock(&g->broker->drain_lock);
     nexus__bgroup_drain(g, batch);
     status = nexus__wal_submit(g->broker->wal, batch, NULL, NULL, NULL, NULL);
+    pthread_mutex_unlock(&g->broker->drain_lock);
     return status == NEXUS_OK ? nexus__wal_append(g->broker->wal, NULL, 0, NULL) : status;
 }
 

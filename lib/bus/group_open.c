@@ -2,19 +2,19 @@
 #include "base/status.h"
 #include "bus/internal.h"
 
-/* Where a new group begins, as a position: what END and TIME mean is decided once. */
-static nexus_status resolve_start(nexus__broker *b, nexus__group_config *c)
+/* What END and TIME mean is decided once. */
+nexus_status nexus__broker_start_pos(nexus__broker *b, uint32_t start, int64_t start_time_ns, uint64_t *pos)
 {
     uint64_t end = nexus__wal_durable(b->wal) + 1;
-    switch (c->start) {
+    switch (start) {
     case NEXUS_START_FIRST:
-        c->start_pos = 1;
+        *pos = 1;
         return NEXUS_OK;
     case NEXUS_START_END:
-        c->start_pos = end;
+        *pos = end;
         return NEXUS_OK;
     case NEXUS_START_POS:
-        c->start_pos = c->start_pos ? c->start_pos : 1;
+        *pos = *pos ? *pos : 1;
         return NEXUS_OK;
     default:
         break;
@@ -24,12 +24,12 @@ static nexus_status resolve_start(nexus__broker *b, nexus__group_config *c)
     if (status != NEXUS_OK)
         return status;
     nexus__wal_record r;
-    c->start_pos = end;
+    *pos = end;
     while ((status = nexus__wal_reader_next(reader, &r)) != NEXUS_EDONE) {
         if (status != NEXUS_OK && status != NEXUS_ECORRUPT && status != NEXUS_EMISSING)
             break;
-        if (status == NEXUS_OK && r.recv_ns >= c->start_time_ns && !(r.flags & NEXUS__WAL_INTERNAL)) {
-            c->start_pos = r.pos;
+        if (status == NEXUS_OK && r.recv_ns >= start_time_ns && !(r.flags & NEXUS__WAL_INTERNAL)) {
+            *pos = r.pos;
             break;
         }
     }
@@ -47,7 +47,7 @@ static nexus_status make(nexus__broker *b, nexus_slice name, nexus__group_config
 {
     nexus__buf bytes;
     nexus__buf_init(&bytes, b->alloc, 0);
-    nexus_status status = resolve_start(b, config);
+    nexus_status status = nexus__broker_start_pos(b, config->start, config->start_time_ns, &config->start_pos);
     nexus__group_config_encode(&bytes, config);
     if (status == NEXUS_OK)
         status = bytes.status;
@@ -83,7 +83,7 @@ static nexus_status update(nexus__broker *b, nexus__bgroup *g, nexus__group_conf
         nexus__free(b->alloc, g->config_bytes);
         g->config_bytes = copy;
         nexus__group_config_decode(nexus__slice(copy, bytes.len), &g->config);
-        g->filter = nexus__group_config_filter(&g->config);
+        nexus__bgroup_use_config(g);
         pthread_mutex_unlock(&g->lock);
     }
     nexus__buf_free(&bytes);
@@ -99,10 +99,7 @@ static nexus_status check(nexus_slice name, const nexus__group_config *c)
     }
     if (!good)
         return nexus__fail(NEXUS_EINVAL, "a group's name is 1 to 128 of A-Z a-z 0-9 . _ -");
-    if (c->order > NEXUS_ORDER_TOTAL || c->start > NEXUS_START_TIME)
-        return nexus__fail(NEXUS_EINVAL, "group %.*s: order or start is not one of the named values", (int)name.n,
-                           name.p);
-    return nexus__types_check(c->types);
+    return nexus__group_config_check(name, c);
 }
 
 nexus_status nexus__broker_group(nexus__broker *b, nexus_slice name, const nexus__group_config *config,

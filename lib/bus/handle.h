@@ -51,6 +51,7 @@ struct nexus_group {
     pthread_mutex_t lock;
     /* locked */
     nexus__bgroup *local;
+    nexus__member *member; /* of local */
     uint64_t epoch; /* of the connection that `index` belongs to; 0 = none */
     uint32_t index;
     nexus__watch_group watch;
@@ -89,6 +90,7 @@ nexus_status nexus__bus_ask(nexus_bus *bus, uint16_t op, nexus_slice body, nexus
 /* Who answers for a group now: the broker of this process, or the connection to its owner. */
 typedef struct nexus__group_backend {
     nexus__bgroup *local;
+    nexus__member *member;
     nexus__remote *remote; /* a reference */
     uint32_t index;
 } nexus__group_backend;

@@ -15,7 +15,10 @@ enum {
     KIND_LEASE = 4, /* payload: lease_record each */
     KIND_DEAD = 5,  /* payload: dead_record, reason, event meta, event data */
     KIND_BACK = 6,  /* payload: u64 position of a dead letter that is handed out again, then the data of an edit */
-    KIND_GONE = 7   /* payload: u64 positions of dead letters that are settled at last, or purged */
+    KIND_GONE = 7,  /* payload: u64 positions of dead letters that are settled at last, or purged */
+    KIND_AUDIT = 20,  /* payload: audit_record, detail, each */
+    KIND_SEEK = 21,   /* payload: u64 floor, to which the group was moved */
+    KIND_CONTROL = 22 /* payload: u32 CONTROL_…, u32 value */
 };
 
 typedef struct lease_record {
@@ -46,12 +49,15 @@ struct nexus__broker {
     nexus__bgroup **group_list;
     size_t group_count;
 
+    pthread_mutex_t drain_lock; /* between what a group has to write and its place in the log */
+
     pthread_mutex_t tick_lock;
     pthread_cond_t tick;
     bool closing, tick_now, tick_soon, writing; /* writing: internal records are on their way */
     int64_t tick_due_ns;
     pthread_t tick_thread;
     bool tick_started;
+    struct nexus__alert *alerts; /* to be published */
 
     pthread_mutex_t wait_lock; /* readers that wait for new events */
     pthread_cond_t grown;
@@ -63,6 +69,15 @@ void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, u
 uint32_t nexus__broker_content_crc(const nexus_event *e);
 /* Work of the tick thread: at once, within 5 ms, or at due_ns at the latest. */
 void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns);
+
+/* alert.c: has system.alert published by the tick thread; any lock but tick_lock may be held. */
+void nexus__broker_alert(nexus__broker *b, const char *severity, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void nexus__broker_publish_alerts(nexus__broker *b); /* no lock is held */
+void nexus__broker_drop_alerts(nexus__broker *b);
+
+/* group_open.c: what a start means now, as a position. */
+nexus_status nexus__broker_start_pos(nexus__broker *b, uint32_t start, int64_t start_time_ns, uint64_t *pos);
 
 /* recover.c: reads the log from its start */
 nexus_status nexus__broker_recover(nexus__broker *b);

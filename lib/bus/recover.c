@@ -34,7 +34,7 @@ static nexus_status on_group(nexus__broker *b, const nexus__wal_record *r)
     nexus__free(b->alloc, g->config_bytes);
     g->config_bytes = bytes;
     nexus__group_config_decode(nexus__slice(bytes, r->payload.n), &g->config);
-    g->filter = nexus__group_config_filter(&g->config);
+    nexus__bgroup_use_config(g);
     return NEXUS_OK;
 }
 
@@ -68,6 +68,7 @@ static nexus_status on_leases(nexus__bgroup *g, nexus_slice bytes)
             continue;
         }
         known *k = lease.pos > g->floor ? nexus__bgroup_know(g, lease.pos) : NULL;
+        g->matched = true;
         if (k && lease.attempts > k->attempts) {
             k->attempts = lease.attempts;
             k->token = lease.token;
@@ -119,6 +120,27 @@ static nexus_status on_gone(nexus__bgroup *g, nexus_slice bytes)
     return NEXUS_OK;
 }
 
+static nexus_status on_seek(nexus__bgroup *g, nexus_slice bytes)
+{
+    uint64_t floor;
+    if (bytes.n < sizeof floor)
+        return NEXUS_OK;
+    memcpy(&floor, bytes.p, sizeof floor);
+    nexus__bgroup_unload(g, floor);
+    g->written_floor = floor;
+    return NEXUS_OK;
+}
+
+static nexus_status on_control(nexus__bgroup *g, nexus_slice bytes)
+{
+    uint32_t body[2];
+    if (bytes.n < sizeof body)
+        return NEXUS_OK;
+    memcpy(body, bytes.p, sizeof body);
+    nexus__bgroup_control(g, body[0], body[1]);
+    return NEXUS_OK;
+}
+
 static nexus_status on_record(nexus__broker *b, const nexus__wal_record *r)
 {
     if (r->kind == KIND_EVENT)
@@ -139,6 +161,12 @@ static nexus_status on_record(nexus__broker *b, const nexus__wal_record *r)
         return on_back(g, r->payload);
     case KIND_GONE:
         return on_gone(g, r->payload);
+    case KIND_AUDIT:
+        return nexus__bgroup_keep_audit(g, r->payload);
+    case KIND_SEEK:
+        return on_seek(g, r->payload);
+    case KIND_CONTROL:
+        return on_control(g, r->payload);
     default:
         return NEXUS_OK; /* of a later version */
     }

@@ -33,6 +33,7 @@ typedef struct conn conn;
 typedef struct joined {
     conn *conn;
     nexus__bgroup *group;
+    nexus__member *member;
     nexus__watch_group watch;
     bool watching; /* the client wants WAKE frames */
     atomic_bool fresh;
@@ -196,16 +197,22 @@ static void on_group(conn *c, uint64_t id, nexus__wire_in *in)
     nexus__group_config config;
     nexus__bgroup *g = NULL;
     nexus_status status = NEXUS_OK;
+    uint32_t index = 0;
+    while (index < c->group_count && c->groups[index])
+        index++;
     if (in->bad || !nexus__group_config_decode(bytes, &config))
         status = nexus__fail(NEXUS_EPROTO, "an unreadable group configuration");
-    else if (c->group_count == GROUPS_MAX)
+    else if (index == GROUPS_MAX)
         status = nexus__fail(NEXUS_ELIMIT, "a connection joins at most %d groups", GROUPS_MAX);
     else
         status = nexus__broker_group(c->server->broker, name, &config, &g);
     joined *j = status == NEXUS_OK ? nexus__calloc(c->server->alloc, 1, sizeof *j) : NULL;
-    if (status == NEXUS_OK && !j)
+    if (j)
+        j->member = nexus__bgroup_join(g, true);
+    if (status == NEXUS_OK && (!j || !j->member))
         status = nexus__nomem();
     if (status != NEXUS_OK) {
+        nexus__free(c->server->alloc, j);
         reply(c, WIRE_GROUP, status, id, NEXUS_S(""));
         return;
     }
@@ -213,10 +220,30 @@ static void on_group(conn *c, uint64_t id, nexus__wire_in *in)
     j->group = g;
     j->watch.fn = group_wake;
     j->watch.user_data = j;
-    c->groups[c->group_count] = j;
-    uint32_t answer[2] = {c->group_count++, nexus__bgroup_config(g)->ack_wait_ms};
+    c->groups[index] = j;
+    c->group_count += index == c->group_count;
+    uint32_t answer[2] = {index, nexus__bgroup_config(g)->ack_wait_ms};
     nexus__bgroup_watch(g, &j->watch);
     reply(c, WIRE_GROUP, NEXUS_OK, id, nexus__slice(answer, sizeof answer));
+}
+
+static void leave(conn *c, uint32_t index)
+{
+    joined *j = c->groups[index];
+    if (!j)
+        return;
+    nexus__bgroup_unwatch(j->group, &j->watch);
+    nexus__bgroup_part(j->group, j->member);
+    nexus__free(c->server->alloc, j);
+    c->groups[index] = NULL;
+}
+
+static void on_leave(conn *c, uint64_t id, nexus__wire_in *in)
+{
+    uint32_t index = nexus__wire_take_u32(in);
+    if (index < c->group_count)
+        leave(c, index);
+    reply(c, WIRE_LEAVE, NEXUS_OK, id, NEXUS_S(""));
 }
 
 static joined *group_of(conn *c, uint32_t index)
@@ -256,7 +283,7 @@ static bool try_fetch(conn *c, uint64_t id, uint32_t group, uint32_t max, int64_
         size_t some = 0, step = max - got < 64 ? max - got : 64;
         if (bytes > (1u << 18))
             step = 1;
-        status = nexus__bgroup_take(j->group, true, leases + got, got ? step : 1, &some, due_ns);
+        status = nexus__bgroup_take(j->group, j->member, leases + got, got ? step : 1, &some, due_ns);
         if (!some)
             break;
         for (size_t i = got; i < got + some; i++)
@@ -346,7 +373,7 @@ static void on_settle(conn *c, uint64_t id, nexus__wire_in *in)
     uint64_t pos = nexus__wire_take_u64(in), token = nexus__wire_take_u64(in);
     uint32_t how = nexus__wire_take_u32(in), ms = nexus__wire_take_u32(in);
     nexus_slice reason = nexus__wire_take_text(in);
-    nexus_status status = in->bad || !j || how > NEXUS__SETTLE_EXTEND
+    nexus_status status = in->bad || !j || how > NEXUS__SETTLE_LAST
                               ? nexus__fail(NEXUS_EPROTO, "an unreadable settlement")
                               : nexus__bgroup_settle(j->group, pos, token, how, ms, reason);
     reply(c, WIRE_SETTLE, status, id, NEXUS_S(""));
@@ -374,6 +401,25 @@ static nexus_status dead_letters(nexus__bgroup *g, uint16_t op, nexus__wire_in *
     return status;
 }
 
+static nexus_status steer(nexus__bgroup *g, uint16_t op, nexus__wire_in *in, nexus__buf *body)
+{
+    nexus__seek seek;
+    nexus__seek_report report;
+    if (op == WIRE_EXPLAIN)
+        return nexus__bgroup_explain(g, body);
+    if (op == WIRE_AUDIT)
+        return nexus__bgroup_audit(g, body);
+    if (op == WIRE_PAUSE) {
+        uint32_t pause = nexus__wire_take_u32(in);
+        return in->bad ? nexus__fail(NEXUS_EPROTO, "an unreadable pause") : nexus__bgroup_pause(g, pause != 0);
+    }
+    nexus__wire_take(in, &seek, sizeof seek);
+    nexus_status status = in->bad ? nexus__fail(NEXUS_EPROTO, "an unreadable seek") : nexus__bgroup_seek(g, &seek, &report);
+    if (status == NEXUS_OK)
+        nexus__buf_append(body, &report, sizeof report);
+    return status;
+}
+
 static void on_group_report(conn *c, const nexus__wire_head *head, nexus__wire_in *in)
 {
     joined *j = group_of(c, nexus__wire_take_u32(in));
@@ -393,6 +439,8 @@ static void on_group_report(conn *c, const nexus__wire_head *head, nexus__wire_i
     } else if (head->op == WIRE_WATCH) {
         j->watching = true;
         atomic_store(&j->fresh, true);
+    } else if (head->op >= WIRE_EXPLAIN) {
+        status = steer(j->group, head->op, in, &body);
     } else {
         status = dead_letters(j->group, head->op, in, &body);
     }
@@ -444,6 +492,9 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
             wait_for(c, head->id, 0, 0, until, body);
         break;
     }
+    case WIRE_LEAVE:
+        on_leave(c, head->id, &in);
+        break;
     case WIRE_SETTLE:
         on_settle(c, head->id, &in);
         break;
@@ -471,6 +522,10 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
     case WIRE_REDRIVE:
     case WIRE_PURGE:
     case WIRE_WATCH:
+    case WIRE_EXPLAIN:
+    case WIRE_AUDIT:
+    case WIRE_PAUSE:
+    case WIRE_SEEK:
         on_group_report(c, head, &in);
         break;
     default:
@@ -509,7 +564,7 @@ static bool receive(conn *c)
 static void push_wakes(conn *c)
 {
     for (uint32_t i = 0; i < c->group_count; i++) {
-        if (!c->groups[i]->watching || !atomic_exchange(&c->groups[i]->fresh, false))
+        if (!c->groups[i] || !c->groups[i]->watching || !atomic_exchange(&c->groups[i]->fresh, false))
             continue;
         pthread_mutex_lock(&c->lock);
         size_t begin = nexus__wire_begin(&c->out, WIRE_WAKE, 0, 0);
@@ -577,10 +632,8 @@ static void serve(conn *c)
 
 static void leave_groups(conn *c)
 {
-    for (uint32_t i = 0; i < c->group_count; i++) {
-        nexus__bgroup_unwatch(c->groups[i]->group, &c->groups[i]->watch);
-        nexus__free(c->server->alloc, c->groups[i]);
-    }
+    for (uint32_t i = 0; i < c->group_count; i++)
+        leave(c, i);
     c->group_count = 0;
 }
 

@@ -79,17 +79,19 @@ static void write_states(nexus__broker *b, nexus__bgroup **groups, size_t n)
     if (nexus__wal_batch_new(&batch, b->wal, 4096) != NEXUS_OK)
         return;
     bool any = false;
+    pthread_mutex_lock(&b->drain_lock);
     for (size_t i = 0; i < n; i++)
         any |= nexus__bgroup_drain(groups[i], batch);
-    if (!any) {
+    if (any) {
+        pthread_mutex_lock(&b->tick_lock);
+        b->writing = true;
+        pthread_mutex_unlock(&b->tick_lock);
+        if (nexus__wal_submit(b->wal, batch, written, b, NULL, NULL) != NEXUS_OK)
+            written(NEXUS_EIO, 0, b);
+    } else {
         nexus__wal_batch_free(batch);
-        return;
     }
-    pthread_mutex_lock(&b->tick_lock);
-    b->writing = true;
-    pthread_mutex_unlock(&b->tick_lock);
-    if (nexus__wal_submit(b->wal, batch, written, b, NULL, NULL) != NEXUS_OK)
-        written(NEXUS_EIO, 0, b);
+    pthread_mutex_unlock(&b->drain_lock);
 }
 
 static nexus__bgroup **list_groups(nexus__broker *b, size_t *n)
@@ -117,6 +119,7 @@ static int64_t round_of(nexus__broker *b, bool write)
     if (write)
         write_states(b, groups, n);
     nexus__free(b->alloc, groups);
+    nexus__broker_publish_alerts(b);
     return due;
 }
 
@@ -160,6 +163,7 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     pthread_mutex_init(&b->lock, NULL);
     pthread_mutex_init(&b->open_lock, NULL);
     pthread_mutex_init(&b->groups_lock, NULL);
+    pthread_mutex_init(&b->drain_lock, NULL);
     pthread_mutex_init(&b->tick_lock, NULL);
     pthread_mutex_init(&b->wait_lock, NULL);
     nexus__cond_init(&b->tick);
@@ -223,6 +227,7 @@ void nexus__broker_close(nexus__broker *b)
     for (size_t i = 0; i < b->group_count; i++)
         nexus__bgroup_free(b->group_list[i]);
     nexus__wal_close(b->wal);
+    nexus__broker_drop_alerts(b);
     nexus__free(b->alloc, b->group_list);
     nexus__map_free(&b->groups);
     nexus__table_free(&b->ids);
@@ -231,6 +236,7 @@ void nexus__broker_close(nexus__broker *b)
     pthread_mutex_destroy(&b->lock);
     pthread_mutex_destroy(&b->open_lock);
     pthread_mutex_destroy(&b->groups_lock);
+    pthread_mutex_destroy(&b->drain_lock);
     pthread_mutex_destroy(&b->tick_lock);
     pthread_mutex_destroy(&b->wait_lock);
     pthread_cond_destroy(&b->tick);

@@ -32,7 +32,12 @@ enum {
     WIRE_REDRIVE = 14, /* u32 group, query, text data, u32 dry -> report */
     WIRE_PURGE = 15,   /* u32 group, query, u64 expect -> report */
     WIRE_GROUPS = 16,  /* -> JSON */
-    WIRE_OP_MAX = 16
+    WIRE_EXPLAIN = 17, /* u32 group -> JSON */
+    WIRE_AUDIT = 18,   /* u32 group -> JSON */
+    WIRE_PAUSE = 19,   /* u32 group, u32 pause */
+    WIRE_SEEK = 20,    /* u32 group, nexus__seek -> nexus__seek_report */
+    WIRE_LEAVE = 21,   /* u32 group: the index is free again */
+    WIRE_OP_MAX = 21
 };
 
 typedef struct nexus__wire_head {

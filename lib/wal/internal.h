@@ -77,6 +77,7 @@ struct nexus__wal {
     nexus__buf gather;
     /* atomic */
     _Atomic uint64_t durable;
+    _Atomic nexus_status condition; /* of the last write */
 
     void (*on_durable)(void *user_data);
     void *on_durable_data;

@@ -393,9 +393,12 @@ static void flush(nexus__wal *wal, nexus__wal_batch *list)
         if (status == NEXUS_OK)
             status = write_run(wal, list, end);
         if (status != NEXUS_OK) {
+            atomic_store(&wal->condition, status);
             fail_rest(wal, list, end, status);
             return;
         }
+        if (atomic_load_explicit(&wal->condition, memory_order_relaxed) != NEXUS_OK)
+            atomic_store(&wal->condition, NEXUS_OK);
         publish_end(wal, list, end, start);
         report(list, end, NEXUS_OK);
         if (wal->on_durable)
@@ -632,6 +635,14 @@ void nexus__wal_close(nexus__wal *wal)
 uint64_t nexus__wal_durable(const nexus__wal *wal)
 {
     return atomic_load(&wal->durable);
+}
+
+nexus_status nexus__wal_condition(nexus__wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    nexus_status status = wal->poison;
+    pthread_mutex_unlock(&wal->lock);
+    return status != NEXUS_OK ? status : atomic_load(&wal->condition);
 }
 
 bool nexus__wal_is_durable(const nexus__wal *wal)

@@ -102,6 +102,8 @@ nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *batch, nexus__
 uint64_t nexus__wal_durable(const nexus__wal *wal); /* last durable position; 0 = none */
 uint64_t nexus__wal_first(nexus__wal *wal);         /* first position still kept; durable + 1 when none */
 bool nexus__wal_is_durable(const nexus__wal *wal);  /* false in memory */
+/* How writing is: NEXUS_OK, NEXUS_ENOSPC as of the last write, or why nothing can be appended until it is opened again. */
+nexus_status nexus__wal_condition(nexus__wal *wal);
 
 /* Called on the flush thread after every write; set it before the first append. */
 void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
