@@ -10,7 +10,7 @@ build_packages=(
   libevent-dev libssl-dev libargon2-dev libjansson-dev libcurl4-openssl-dev libnghttp2-dev libc-ares-dev zlib1g-dev
   tzdata libsqlite3-dev libpq-dev libhiredis-dev librdkafka-dev libnats-dev python3 jq)
 test_packages=(
-  g++ cmake libcriterion-dev nghttp2-client python3-pytest python3-aiosmtpd openssl
+  g++ cmake libcriterion-dev nghttp2-client python3-pytest python3-pytest-xdist python3-aiosmtpd openssl
   postgresql-15 redis-server prometheus chromium nodejs shellcheck)
 
 say() { printf 'setup: %s\n' "$*"; }

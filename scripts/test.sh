@@ -93,7 +93,7 @@ sanitized() {
 
 asan_tests() {
   meson_tests build-asan --suite unit --timeout-multiplier 4 || true
-  pytests system-asan build-asan tests/system
+  pytests system-asan build-asan "${parallel[@]}" tests/system
 }
 
 asan() {
@@ -105,6 +105,8 @@ asan() {
   fi
 }
 
+# System tests wait more than they work: twice as many at once as there are cores, a file's tests in one process.
+parallel=(-n "$((2 * $(nproc)))" --dist loadfile)
 started=$SECONDS
 dir=build
 options=(-Dwerror=true)
@@ -117,12 +119,12 @@ case $what in
   all)
     step "unit tests" && meson_tests "$dir" --suite unit
     step "meta tests" && pytests meta "$dir" tests/meta
-    step "system tests" && pytests system "$dir" tests/system
+    step "system tests" && pytests system "$dir" "${parallel[@]}" tests/system
     [ -n "$coverage" ] || asan
     ;;
   unit) step "unit tests" && meson_tests "$dir" --suite unit ;;
   meta) step "meta tests" && pytests meta "$dir" tests/meta ;;
-  system) step "system tests" && pytests system "$dir" tests/system ;;
+  system) step "system tests" && pytests system "$dir" "${parallel[@]}" tests/system ;;
   asan) asan ;;
   *)
     [ ! -d "tests/unit/$what" ] || { step "unit tests of $what" && meson_tests "$dir" --suite "$what"; }

@@ -171,7 +171,8 @@ class Gateway:
             self.port = free_port_base()
             argv = [binary("nexus-gateway")]
             env.update({"NEXUS_ENV": "development", "NEXUS_PORT_BASE": str(self.port), "NEXUS_STATE_DIR": str(self.state),
-                        "NEXUS_GATEWAY_ROUTES": str(self.file), "NEXUS_GATEWAY_WATCH_MS": "50", **(settings or {})})
+                        "NEXUS_GATEWAY_ROUTES": str(self.file), "NEXUS_GATEWAY_WATCH_MS": "50",
+                        "NEXUS_BUS_URL": "memory:", **(settings or {})})  # alone: it would wait for an owner of the bus
         self.server = Server(argv, env, folder / "gateway.log").start()
         try:
             wait_for(self.answers, 20, "the gateway")

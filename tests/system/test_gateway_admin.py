@@ -282,7 +282,7 @@ def test_a_thousand_reloads_with_a_thousand_websockets(start, upstream):
             while len(got) < 11:
                 piece = s.recv(100)
                 assert piece, "no tunnel was dropped"
-                got += piece
+                got = (got + piece).replace(b"\x89\0", b"")  # pings, when it took that long
             assert got == b"still there"
     finally:
         stop.set()
