@@ -35,6 +35,9 @@ typedef struct nexus_bus_opts {
     uint32_t dedupe_s;           /**< for so long; 0 = 86,400 */
     uint32_t inflight_max;       /**< async publishes not yet done; 0 = 65,536, then NEXUS_EAGAIN */
     uint32_t connections_max;    /**< owner: clients served at once; 0 = 256 */
+    uint32_t reserved;           /**< 0 */
+    uint64_t checkpoint_bytes;   /**< owner: log written between two checkpoints of what is derived from it, and so what
+                                      opening reads again at most; 0 = 64 MiB. A big state is saved less often */
 } nexus_bus_opts;
 
 #define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)

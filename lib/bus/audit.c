@@ -53,10 +53,26 @@ nexus_status nexus__bgroup_keep_audit(nexus__bgroup *g, nexus_slice bytes)
         bytes = nexus__slice_from(bytes, sizeof r);
         if (r.detail_bytes > bytes.n)
             break;
-        status = show(g, &r, bytes.p);
+        if (r.at_ns > g->audit_until) /* a checkpoint may hold it already */
+            status = show(g, &r, bytes.p);
         bytes = nexus__slice_from(bytes, r.detail_bytes);
     }
     return status;
+}
+
+void nexus__bgroup_list_audit(const nexus__bgroup *g, nexus__buf *out)
+{
+    for (nexus__list *n = g->audit.next; n != &g->audit; n = n->next) {
+        const noted *x = NEXUS__CONTAINER(n, noted, node);
+        nexus__buf_append(out, &x->r, sizeof x->r);
+        nexus__buf_append(out, x->detail, x->r.detail_bytes);
+    }
+}
+
+void nexus__bgroup_audit_is_kept(nexus__bgroup *g)
+{
+    if (g->audit_count)
+        g->audit_until = NEXUS__CONTAINER(g->audit.prev, noted, node)->r.at_ns;
 }
 
 void nexus__bgroup_free_audit(nexus__bgroup *g)

@@ -65,42 +65,36 @@ uint32_t nexus__broker_content_crc(const nexus_event *e)
 
 static bool grow_ring(nexus__broker *b)
 {
-    size_t count = (size_t)(b->ring_next - b->ring_first), cap = b->ring_cap ? b->ring_cap * 2 : 256;
-    void *bytes = nexus__malloc(b->alloc, cap * sizeof *b->ring);
-    if (!bytes)
+    size_t cap = b->ring_cap ? b->ring_cap * 2 : 256;
+    nexus__seen *grown = nexus__malloc(b->alloc, cap * sizeof *grown);
+    if (!grown)
         return false;
-    __typeof__(b->ring) grown = bytes;
-    for (size_t i = 0; i < count; i++)
-        grown[i] = b->ring[(b->ring_first + i) % b->ring_cap];
+    for (uint64_t i = b->ring_first; i < b->ring_next; i++)
+        grown[i % cap] = b->ring[i % b->ring_cap];
     nexus__free(b->alloc, b->ring);
     b->ring = grown;
     b->ring_cap = cap;
-    b->ring_first = 0;
-    b->ring_next = count;
     return true;
 }
 
 static void forget_oldest(nexus__broker *b)
 {
-    size_t at = b->ring_first++ % b->ring_cap;
-    nexus__table_entry *e = nexus__table_get(&b->ids, b->ring[at].key);
-    if (e && e->value == b->ring[at].pos) /* not taken back and published anew meanwhile */
-        nexus__table_remove(&b->ids, b->ring[at].key);
+    const nexus__seen *s = &b->ring[b->ring_first++ % b->ring_cap];
+    nexus__table_entry *e = nexus__table_get(&b->ids, s->key);
+    if (e && e->value == s->pos) /* not taken back and published anew meanwhile */
+        nexus__table_remove(&b->ids, s->key);
 }
 
-static bool oldest_is_over(nexus__broker *b, uint32_t second)
+static bool oldest_is_over(const nexus__broker *b, uint32_t second)
 {
     if (b->ring_first == b->ring_next)
         return false;
-    if (b->ring_next - b->ring_first >= b->dedupe_max)
-        return true;
-    nexus__table_entry *e = nexus__table_get(&b->ids, b->ring[b->ring_first % b->ring_cap].key);
-    return !e || second - (uint32_t)e->extra > b->dedupe_s;
+    return b->ring_next - b->ring_first >= b->dedupe_max ||
+           second - (uint32_t)b->ring[b->ring_first % b->ring_cap].extra > b->dedupe_s;
 }
 
-void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, int64_t recv_ns)
+void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, uint32_t second)
 {
-    uint32_t second = (uint32_t)(recv_ns / NEXUS__NS_PER_S);
     while (oldest_is_over(b, second))
         forget_oldest(b);
     if (b->ring_next - b->ring_first == b->ring_cap && !grow_ring(b))
@@ -110,9 +104,7 @@ void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, u
         return;
     e->value = pos;
     e->extra = (uint64_t)crc << 32 | second;
-    b->ring[b->ring_next % b->ring_cap].key = key;
-    b->ring[b->ring_next % b->ring_cap].pos = pos;
-    b->ring_next++;
+    b->ring[b->ring_next++ % b->ring_cap] = (nexus__seen){key, pos, e->extra};
 }
 
 /* --- publish ---- */
@@ -137,6 +129,7 @@ typedef struct pub {
 static void take_back(nexus__broker *b, const pub *p)
 {
     pthread_mutex_lock(&b->lock);
+    b->taken_back++;
     for (size_t i = 0; i < p->n; i++) {
         const pub_event *e = &p->events[i];
         if (e->dup)
@@ -323,7 +316,7 @@ static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
         pub_event *e = &p->events[i];
         if (!e->dup) {
             e->pos = pos++;
-            nexus__broker_remember(b, e->id, e->pos, e->crc, recv_ns);
+            nexus__broker_remember(b, e->id, e->pos, e->crc, (uint32_t)(recv_ns / NEXUS__NS_PER_S));
             nexus__table_entry *head = e->has_stream ? nexus__table_get(&b->heads, e->stream) : NULL;
             if (head)
                 head->extra = e->pos;

@@ -103,6 +103,7 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
     g->next_token = nexus__random_u64() >> 1; /* tokens of an earlier owner never fit */
     g->name = nexus__strndup(b->alloc, name);
     g->config_bytes = nexus__strndup(b->alloc, config);
+    g->config_n = config.n;
     nexus_status status = g->name && g->config_bytes ? NEXUS_OK : nexus__nomem();
     if (status == NEXUS_OK && !nexus__group_config_decode(nexus__slice(g->config_bytes, config.n), &g->config))
         status = nexus__fail(NEXUS_ECORRUPT, "the configuration of group %s is not readable", g->name);

@@ -60,6 +60,7 @@ typedef struct entry {
     uint64_t seq;    /* when it became ready, in the order of these */
     int64_t from_ns; /* when it became ready; leased: when its lease may not be renewed any more */
     nexus__member *member; /* who holds the lease; NULL: not known, or gone */
+    bool remote; /* last leased to another process */
 } entry;
 
 struct lane {
@@ -98,6 +99,7 @@ struct nexus__bgroup {
     nexus__broker *broker;
     char *name;
     char *config_bytes;
+    size_t config_n;
     nexus__group_config config; /* slices into config_bytes */
     nexus__filter filter;
 
@@ -106,6 +108,7 @@ struct nexus__bgroup {
     nexus__wal_reader *reader;
     uint64_t floor, loaded; /* settled up to; looked at up to */
     nexus__list window, members;
+    uint64_t resumed; /* a checkpoint's `loaded`: up to it, what is not in `known` was settled */
     size_t window_count;
     queue ready;         /* for whoever asks */
     uint32_t passed[CLASSES]; /* how often each class that waits was passed over */
@@ -127,6 +130,7 @@ struct nexus__bgroup {
     uint64_t written_floor;
     nexus__list audit; /* the last ones, oldest first */
     size_t audit_count;
+    int64_t audit_until; /* a checkpoint held it up to here */
     nexus__wal_reader *counter; /* counts what matches behind `loaded` */
     uint64_t counted, ahead;    /* looked at by it up to; how many match after `loaded` */
 
@@ -201,6 +205,8 @@ void nexus__bgroup_breaker_changed(nexus__bgroup *g, int32_t state); /* -1: it d
 enum { AUDIT_SKIP = 1, AUDIT_EDIT, AUDIT_PURGE, AUDIT_REDRIVE, AUDIT_SEEK, AUDIT_PAUSE, AUDIT_RESUME };
 void nexus__bgroup_note(nexus__bgroup *g, uint32_t what, uint64_t pos, nexus_slice detail);
 nexus_status nexus__bgroup_keep_audit(nexus__bgroup *g, nexus_slice records); /* in recovery */
+void nexus__bgroup_list_audit(const nexus__bgroup *g, nexus__buf *out);         /* what keep_audit reads */
+void nexus__bgroup_audit_is_kept(nexus__bgroup *g); /* older ones that come again are left out */
 void nexus__bgroup_free_audit(nexus__bgroup *g);
 
 /* lag.c. Takes the lock itself. How many events match and wait, and how old the oldest is. */

@@ -31,6 +31,7 @@ static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *
     e->stored = stored;
     e->lane = l;
     e->attempts = k ? k->attempts : 0;
+    e->remote = k && k->remote;
     nexus__list_init(&e->in_ready);
     nexus__list_init(&e->in_lane);
     if (nexus__map_put(&g->by_pos, nexus__pos_key(&e->pos), e, NULL) != NEXUS_OK) {
@@ -64,11 +65,12 @@ static nexus_status consider(nexus__bgroup *g, const nexus__wal_record *r)
 {
     nexus__event_view view;
     known *k = g->known.count ? nexus__map_remove(&g->known, nexus__pos_key(&r->pos)) : NULL, kept = {0};
+    bool settled = !k && r->pos <= g->resumed;
     if (k)
         kept = *k;
     nexus__free(g->broker->alloc, k);
     bool back = g->dead_count < g->dead_by_pos.count && nexus__map_get(&g->by_pos, nexus__pos_key(&r->pos));
-    if (kept.done || back || nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK ||
+    if (settled || kept.done || back || nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK ||
         !nexus__filter_match(&g->filter, &view.event))
         return NEXUS_OK;
     nexus_status status;
@@ -176,6 +178,7 @@ void nexus__bgroup_unload(nexus__bgroup *g, uint64_t floor)
     nexus__wal_reader_close(g->reader);
     g->reader = NULL;
     g->floor = g->loaded = floor;
+    g->resumed = 0;
     nexus__buf_clear(&g->acks);
     nexus__buf_clear(&g->leases);
     size_t cursor = 0;

@@ -82,6 +82,7 @@ static nexus_status update(nexus__broker *b, nexus__bgroup *g, nexus__group_conf
         pthread_mutex_lock(&g->lock);
         nexus__free(b->alloc, g->config_bytes);
         g->config_bytes = copy;
+        g->config_n = bytes.len;
         nexus__group_config_decode(nexus__slice(copy, bytes.len), &g->config);
         nexus__bgroup_use_config(g);
         pthread_mutex_unlock(&g->lock);

@@ -113,6 +113,7 @@ static void lease_out(nexus__bgroup *g, nexus__member *m, entry *e, uint32_t pas
     e->pass = pass;
     e->member = m;
     e->from_ns = now_ns + g->config.max_lease_ms * NEXUS__NS_PER_MS;
+    e->remote = m->remote;
     if (!e->first_at_ns)
         e->first_at_ns = nexus__real_ns();
     nexus__bgroup_timer_start(g, e, now_ns + g->config.ack_wait_ms * NEXUS__NS_PER_MS);

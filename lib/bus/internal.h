@@ -27,21 +27,26 @@ typedef struct lease_record {
     uint32_t remote; /* the holder is another process, which may outlive the owner */
 } lease_record;
 
+/* An id seen: content CRC << 32 | second in extra, as in the table. */
+typedef struct nexus__seen {
+    nexus__key128 key;
+    uint64_t pos, extra;
+} nexus__seen;
+
 struct nexus__broker {
     const nexus_alloc *alloc;
     nexus__wal *wal;
     uint32_t dedupe_max, dedupe_s;
-    uint64_t event_max;
+    uint64_t event_max, checkpoint_bytes;
+    bool read_only; /* the log is damaged */
 
     pthread_mutex_t lock;    /* order of publishes */
     nexus__table ids, heads; /* ids: value = position, extra = content CRC << 32 | second;
                                heads: value = version + 1, extra = position of that event, 0 = not known */
-    struct {
-        nexus__key128 key;
-        uint64_t pos;
-    } * ring; /* ids in order of arrival */
+    nexus__seen *ring; /* ids in order of arrival */
     uint64_t ring_first, ring_next;
     size_t ring_cap;
+    uint64_t taken_back; /* publishes that were not stored after all */
 
     pthread_mutex_t open_lock; /* makers of groups, one at a time; held while waiting for the log */
     pthread_mutex_t groups_lock;
@@ -62,10 +67,25 @@ struct nexus__broker {
     pthread_mutex_t wait_lock; /* readers that wait for new events */
     pthread_cond_t grown;
     nexus__list watchers;
+
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        /* locked */
+        bool stop, asked;
+        /* keeper */
+        unsigned older;               /* of the two generations: written next */
+        nexus__wal_cursor cursors[2]; /* of each; seq 0 = none */
+        uint64_t bytes, saved_written;
+        /* atomic */
+        _Atomic uint64_t due_written; /* bytes of the log that make it look */
+        pthread_t thread;
+        bool started;
+    } keep;
 };
 
 /* broker.c */
-void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, int64_t recv_ns);
+void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, uint32_t second);
 uint32_t nexus__broker_content_crc(const nexus_event *e);
 /* Work of the tick thread: at once, within 5 ms, or at due_ns at the latest. */
 void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns);
@@ -79,7 +99,9 @@ void nexus__broker_drop_alerts(nexus__broker *b);
 /* group_open.c: what a start means now, as a position. */
 nexus_status nexus__broker_start_pos(nexus__broker *b, uint32_t start, int64_t start_time_ns, uint64_t *pos);
 
-/* recover.c: reads the log from its start */
+/* recover.c: reads the newest checkpoint, and the log from there */
 nexus_status nexus__broker_recover(nexus__broker *b);
+/* Empties everything that is derived. */
+void nexus__broker_forget(nexus__broker *b);
 
 #endif

@@ -1,6 +1,7 @@
-/* The derived state is rebuilt by one pass over the log: ids, heads of streams, groups. */
+/* The derived state is a checkpoint and one pass over the log behind it: ids, heads of streams, groups. */
 #include "base/status.h"
 #include "bus/internal.h"
+#include "bus/state.h"
 
 static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
 {
@@ -8,7 +9,8 @@ static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
     if (nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK)
         return NEXUS_OK; /* unreadable attributes: readers report it */
     nexus__key128 id = nexus__table_key(&b->ids, view.event.source, view.event.id);
-    nexus__broker_remember(b, id, r->pos, nexus__broker_content_crc(&view.event), r->recv_ns);
+    nexus__broker_remember(b, id, r->pos, nexus__broker_content_crc(&view.event),
+                           (uint32_t)(r->recv_ns / NEXUS__NS_PER_S));
     if (!view.event.stream.n)
         return NEXUS_OK;
     nexus__table_entry *head = nexus__table_put(&b->heads, nexus__table_key(&b->heads, view.event.stream, NEXUS_S("")));
@@ -33,6 +35,7 @@ static nexus_status on_group(nexus__broker *b, const nexus__wal_record *r)
         return nexus__nomem();
     nexus__free(b->alloc, g->config_bytes);
     g->config_bytes = bytes;
+    g->config_n = r->payload.n;
     nexus__group_config_decode(nexus__slice(bytes, r->payload.n), &g->config);
     nexus__bgroup_use_config(g);
     return NEXUS_OK;
@@ -67,8 +70,11 @@ static nexus_status on_leases(nexus__bgroup *g, nexus_slice bytes)
             back->attempts = lease.attempts > back->attempts ? lease.attempts : back->attempts;
             continue;
         }
-        known *k = lease.pos > g->floor ? nexus__bgroup_know(g, lease.pos) : NULL;
         g->matched = true;
+        if (lease.pos <= g->floor)
+            continue;
+        known *k = lease.pos > g->resumed ? nexus__bgroup_know(g, lease.pos)
+                                          : nexus__map_get(&g->known, nexus__pos_key(&lease.pos));
         if (k && lease.attempts > k->attempts) {
             k->attempts = lease.attempts;
             k->token = lease.token;
@@ -172,24 +178,65 @@ static nexus_status on_record(nexus__broker *b, const nexus__wal_record *r)
     }
 }
 
-nexus_status nexus__broker_recover(nexus__broker *b)
+/* --- the pass ----------------------------------------------------------------------------------------------------- */
+
+void nexus__broker_forget(nexus__broker *b)
 {
-    nexus__wal_reader *reader;
-    nexus_status status = nexus__wal_reader_open(&reader, b->wal, 0);
-    if (status != NEXUS_OK)
-        return status;
+    for (size_t i = 0; i < b->group_count; i++)
+        nexus__bgroup_free(b->group_list[i]);
+    b->group_count = 0;
+    nexus__map_free(&b->groups);
+    nexus__map_init(&b->groups, b->alloc);
+    nexus__table_free(&b->ids);
+    nexus__table_free(&b->heads);
+    b->ring_first = b->ring_next = 0;
+}
+
+static nexus_status apply(nexus__broker *b, nexus__wal_reader *reader)
+{
     for (;;) {
         nexus__wal_record record;
-        status = nexus__wal_reader_next(reader, &record);
+        nexus_status status = nexus__wal_reader_next(reader, &record);
         if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING)
             continue; /* readers of the events report it; what is whole counts */
         if (status == NEXUS_OK)
             status = on_record(b, &record);
         if (status != NEXUS_OK)
-            break;
+            return status == NEXUS_EDONE ? NEXUS_OK : status;
     }
+}
+
+/* Without a checkpoint the log must reach back to its beginning, or groups and streams would be made up. Of a damaged
+ * log, which takes no writes, what is left can be read all the same. */
+static nexus_status open_reader(nexus__broker *b, nexus__wal_reader **out)
+{
+    nexus__wal_cursor from;
+    char why[256];
+    nexus_status status = nexus__state_load(b, &from, why);
+    if (status == NEXUS_OK)
+        return nexus__wal_reader_open_at(out, b->wal, &from);
+    if (status != NEXUS_ENOTFOUND)
+        return status;
+    from = (nexus__wal_cursor){.seq = 1, .pos = 1};
+    status = nexus__wal_reader_open_at(out, b->wal, &from);
+    if (status != NEXUS_EMISSING)
+        return status;
+    if (b->read_only)
+        return nexus__wal_reader_open(out, b->wal, 0);
+    return nexus__fail(why[0] ? NEXUS_ECORRUPT : NEXUS_EMISSING,
+                       "the log begins at position %llu and what it held before is in no checkpoint (%s): `nexus bus "
+                       "repair` goes on without it",
+                       (unsigned long long)nexus__wal_first(b->wal), why[0] ? why : "there is none");
+}
+
+nexus_status nexus__broker_recover(nexus__broker *b)
+{
+    nexus__wal_reader *reader;
+    nexus_status status = open_reader(b, &reader);
+    if (status != NEXUS_OK)
+        return status;
+    status = apply(b, reader);
     nexus__wal_reader_close(reader);
-    status = status == NEXUS_EDONE ? NEXUS_OK : status;
     for (size_t i = 0; i < b->group_count && status == NEXUS_OK; i++) {
         nexus__bgroup_forget(b->group_list[i]);
         status = nexus__bgroup_hand_back(b->group_list[i]);

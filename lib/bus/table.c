@@ -54,10 +54,10 @@ nexus__table_entry *nexus__table_get(const nexus__table *t, nexus__key128 key)
     return is_free(e) ? NULL : e;
 }
 
-static bool grow(nexus__table *t)
+static bool grow_to(nexus__table *t, size_t cap)
 {
     nexus__table bigger = *t;
-    bigger.cap = t->cap ? t->cap * 2 : 64;
+    bigger.cap = cap;
     bigger.slots = nexus__calloc(t->alloc, bigger.cap, sizeof *bigger.slots);
     if (!bigger.slots)
         return false;
@@ -71,7 +71,7 @@ static bool grow(nexus__table *t)
 
 nexus__table_entry *nexus__table_put(nexus__table *t, nexus__key128 key)
 {
-    if (t->count >= t->cap / 2 && !grow(t))
+    if (t->count >= t->cap / 2 && !grow_to(t, t->cap ? t->cap * 2 : 64))
         return NULL;
     nexus__table_entry *e = &t->slots[probe(t, key)];
     if (is_free(e)) {
@@ -79,6 +79,14 @@ nexus__table_entry *nexus__table_put(nexus__table *t, nexus__key128 key)
         t->count++;
     }
     return e;
+}
+
+bool nexus__table_reserve(nexus__table *t, size_t n)
+{
+    size_t cap = t->cap ? t->cap : 64;
+    while (n >= cap / 2)
+        cap *= 2;
+    return cap == t->cap || grow_to(t, cap);
 }
 
 void nexus__table_remove(nexus__table *t, nexus__key128 key)

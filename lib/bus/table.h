@@ -27,6 +27,8 @@ nexus__key128 nexus__table_key(const nexus__table *t, nexus_slice first, nexus_s
 nexus__table_entry *nexus__table_get(const nexus__table *t, nexus__key128 key);
 /* The entry of key, made when absent (value and extra 0); NULL when out of memory. Moves entries. */
 nexus__table_entry *nexus__table_put(nexus__table *t, nexus__key128 key);
+/* Room for n entries without growing; false: no memory. */
+bool nexus__table_reserve(nexus__table *t, size_t n);
 void nexus__table_remove(nexus__table *t, nexus__key128 key);
 
 #endif

@@ -2,6 +2,7 @@
 #include "base/status.h"
 #include "base/thread.h"
 #include "bus/internal.h"
+#include "bus/state.h"
 
 #define LAZY_NS (5 * NEXUS__NS_PER_MS) /* acks and attempts are written at most this much later */
 
@@ -10,6 +11,7 @@
 static void grew(void *user_data)
 {
     nexus__broker *b = user_data;
+    nexus__keeper_grew(b);
     pthread_mutex_lock(&b->wait_lock);
     pthread_cond_broadcast(&b->grown);
     for (nexus__list *n = b->watchers.next; n != &b->watchers; n = n->next) {
@@ -159,6 +161,7 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     b->dedupe_max = o->dedupe_max ? o->dedupe_max : 1u << 20;
     b->dedupe_s = o->dedupe_s ? o->dedupe_s : 86400;
     b->event_max = o->event_max_bytes ? o->event_max_bytes : 1u << 20;
+    b->checkpoint_bytes = o->checkpoint_bytes ? o->checkpoint_bytes : 64u << 20;
     b->tick_due_ns = INT64_MAX;
     pthread_mutex_init(&b->lock, NULL);
     pthread_mutex_init(&b->open_lock, NULL);
@@ -166,6 +169,8 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     pthread_mutex_init(&b->drain_lock, NULL);
     pthread_mutex_init(&b->tick_lock, NULL);
     pthread_mutex_init(&b->wait_lock, NULL);
+    pthread_mutex_init(&b->keep.lock, NULL);
+    nexus__cond_init(&b->keep.wake);
     nexus__cond_init(&b->tick);
     nexus__cond_init(&b->grown);
     nexus__list_init(&b->watchers);
@@ -182,10 +187,13 @@ static nexus_status start(nexus__broker *b, const char *dir, const nexus_bus_opt
     nexus_status status = nexus__wal_open(&b->wal, dir, &opts, &report);
     if (status != NEXUS_OK)
         return status;
+    b->read_only = report.read_only;
     status = nexus__broker_recover(b);
     if (status == NEXUS_OK)
         status = nexus__thread_start(&b->tick_thread, "nexus-bus-tick", tick_main, b);
     b->tick_started = status == NEXUS_OK;
+    if (status == NEXUS_OK)
+        status = nexus__keeper_start(b);
     nexus__wal_on_durable(b->wal, grew, b);
     return status;
 }
@@ -222,6 +230,7 @@ void nexus__broker_close(nexus__broker *b)
     if (!b)
         return;
     stop_ticking(b);
+    nexus__keeper_stop(b);
     if (b->wal) /* groups hold readers of the log, and the log wakes groups: silence, then free, then close */
         nexus__wal_stop(b->wal);
     for (size_t i = 0; i < b->group_count; i++)
@@ -239,6 +248,8 @@ void nexus__broker_close(nexus__broker *b)
     pthread_mutex_destroy(&b->drain_lock);
     pthread_mutex_destroy(&b->tick_lock);
     pthread_mutex_destroy(&b->wait_lock);
+    pthread_mutex_destroy(&b->keep.lock);
+    pthread_cond_destroy(&b->keep.wake);
     pthread_cond_destroy(&b->tick);
     pthread_cond_destroy(&b->grown);
     nexus__free(b->alloc, b);

@@ -26,37 +26,121 @@ static nexus_status bad_name(const char *name)
     return *name && strlen(name) <= 32 ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "a checkpoint name is [a-z0-9-]{1,32}");
 }
 
-static nexus_status write_file(nexus__wal *wal, const char *name, const checkpoint_head *head, nexus_slice blob)
+enum { PIECE_BYTES = 256 << 10, SYNC_EVERY = 4 << 20 };
+
+struct nexus__wal_checkpoint {
+    nexus__wal *wal;
+    char temporary[48], final[48];
+    int fd;
+    uint64_t at, synced; /* behind the head */
+    uint32_t crc;
+    nexus__buf piece;
+};
+
+void nexus__wal_checkpoint_abort(nexus__wal_checkpoint *c)
 {
-    int fd = nexus__wal_io_open(wal, name, O_WRONLY | O_CREAT | O_TRUNC);
-    if (fd < 0)
-        return nexus__fail_errno(errno, "write the checkpoint %s/%s", wal->dir, name);
-    nexus_status status = nexus__wal_io_write(wal, fd, head, sizeof *head, 0);
+    if (!c)
+        return;
+    if (c->fd >= 0) {
+        close(c->fd);
+        unlinkat(c->wal->dir_fd, c->temporary, 0);
+    }
+    nexus__buf_free(&c->piece);
+    nexus__free(c->wal->alloc, c);
+}
+
+nexus_status nexus__wal_checkpoint_begin(nexus__wal_checkpoint **out, nexus__wal *wal, const char *name)
+{
+    nexus_status status = bad_name(name);
+    if (status != NEXUS_OK)
+        return status;
+    nexus__wal_checkpoint *c = nexus__calloc(wal->alloc, 1, sizeof *c);
+    if (!c)
+        return nexus__nomem();
+    c->wal = wal;
+    c->fd = -1;
+    nexus__buf_init(&c->piece, wal->alloc, 0);
+    snprintf(c->temporary, sizeof c->temporary, "%s.tmp", name);
+    snprintf(c->final, sizeof c->final, "%s.ckpt", name);
+    if (wal->dir)
+        c->fd = nexus__wal_io_open(wal, c->temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    if (wal->dir && c->fd < 0) {
+        status = nexus__fail_errno(errno, "write the checkpoint %s/%s", wal->dir, c->temporary);
+        nexus__wal_checkpoint_abort(c);
+        return status;
+    }
+    *out = c;
+    return NEXUS_OK;
+}
+
+static nexus_status write_piece(nexus__wal_checkpoint *c)
+{
+    if (!c->piece.len)
+        return NEXUS_OK;
+    c->crc = nexus__crc32c(c->crc, c->piece.p, c->piece.len);
+    nexus_status status =
+        c->fd < 0 ? NEXUS_OK
+                  : nexus__wal_io_write(c->wal, c->fd, c->piece.p, c->piece.len, sizeof(checkpoint_head) + c->at);
+    c->at += c->piece.len;
+    nexus__buf_clear(&c->piece);
+    if (status == NEXUS_OK && c->fd >= 0 && c->at - c->synced >= SYNC_EVERY) {
+        status = nexus__wal_io_sync(c->wal, c->fd);
+        c->synced = c->at;
+    }
+    return status;
+}
+
+nexus_status nexus__wal_checkpoint_put(nexus__wal_checkpoint *c, nexus_slice bytes)
+{
+    nexus__buf_slice_append(&c->piece, bytes);
+    if (c->piece.status != NEXUS_OK)
+        return nexus__nomem();
+    return c->piece.len < PIECE_BYTES ? NEXUS_OK : write_piece(c);
+}
+
+uint64_t nexus__wal_checkpoint_bytes(const nexus__wal_checkpoint *c)
+{
+    return c->at + c->piece.len;
+}
+
+static nexus_status seal(nexus__wal_checkpoint *c)
+{
+    nexus__wal *wal = c->wal;
+    checkpoint_head head = {.bytes = c->at, .crc = c->crc};
+    memcpy(head.magic, checkpoint_magic, sizeof head.magic);
+    memcpy(head.uuid, wal->uuid, sizeof head.uuid);
+    nexus_status status = nexus__wal_io_write(wal, c->fd, &head, sizeof head, 0);
     if (status == NEXUS_OK)
-        status = nexus__wal_io_write(wal, fd, blob.p, blob.n, sizeof *head);
-    if (status == NEXUS_OK)
-        status = nexus__wal_io_sync(wal, fd);
-    close(fd);
+        status = nexus__wal_io_sync(wal, c->fd);
+    if (status != NEXUS_OK)
+        return status;
+    if (renameat(wal->dir_fd, c->temporary, wal->dir_fd, c->final) != 0)
+        return nexus__fail_errno(errno, "rename the checkpoint %s/%s", wal->dir, c->final);
+    close(c->fd);
+    c->fd = -1;
+    return nexus__wal_io_sync_dir(wal);
+}
+
+nexus_status nexus__wal_checkpoint_commit(nexus__wal_checkpoint *c)
+{
+    nexus_status status = write_piece(c);
+    if (status == NEXUS_OK && c->fd >= 0)
+        status = seal(c);
+    nexus__wal_checkpoint_abort(c);
     return status;
 }
 
 nexus_status nexus__wal_checkpoint_write(nexus__wal *wal, const char *name, nexus_slice blob)
 {
-    nexus_status status = bad_name(name);
-    if (status != NEXUS_OK || !wal->dir)
-        return status;
-    checkpoint_head head = {.bytes = blob.n, .crc = nexus__crc32c(0, blob.p, blob.n)};
-    memcpy(head.magic, checkpoint_magic, sizeof head.magic);
-    memcpy(head.uuid, wal->uuid, sizeof head.uuid);
-    char temporary[48], final[48];
-    snprintf(temporary, sizeof temporary, "%s.tmp", name);
-    snprintf(final, sizeof final, "%s.ckpt", name);
-    status = write_file(wal, temporary, &head, blob);
+    nexus__wal_checkpoint *c;
+    nexus_status status = nexus__wal_checkpoint_begin(&c, wal, name);
     if (status != NEXUS_OK)
         return status;
-    if (renameat(wal->dir_fd, temporary, wal->dir_fd, final) != 0)
-        return nexus__fail_errno(errno, "rename the checkpoint %s/%s", wal->dir, final);
-    return nexus__wal_io_sync_dir(wal);
+    status = nexus__wal_checkpoint_put(c, blob);
+    if (status == NEXUS_OK)
+        return nexus__wal_checkpoint_commit(c);
+    nexus__wal_checkpoint_abort(c);
+    return status;
 }
 
 static bool read_whole(int fd, void *out, size_t n, off_t at)
@@ -71,6 +155,18 @@ static bool read_whole(int fd, void *out, size_t n, off_t at)
         have += (size_t)got;
     }
     return true;
+}
+
+bool nexus__wal_checkpoint_peek(nexus__wal *wal, const char *name, void *out, size_t n)
+{
+    char final[48];
+    snprintf(final, sizeof final, "%s.ckpt", name);
+    int fd = wal->dir && bad_name(name) == NEXUS_OK ? nexus__wal_io_open(wal, final, O_RDONLY) : -1;
+    if (fd < 0)
+        return false;
+    bool whole = read_whole(fd, out, n, sizeof(checkpoint_head));
+    close(fd);
+    return whole;
 }
 
 nexus_status nexus__wal_checkpoint_read(nexus__wal *wal, const char *name, char **out, size_t *n)

@@ -62,6 +62,7 @@ struct nexus__wal {
     uint64_t queue_bytes, next_pos;
     int64_t last_recv_ns;
     bool closing, refusing; /* refusing: failed batches are being reported, their positions are given out anew */
+    uint64_t durable_seq;   /* of the next batch behind what is durable */
     nexus_status poison;    /* why nothing can be appended any more */
     char poison_text[300];
     segment *first, *active;
@@ -76,7 +77,7 @@ struct nexus__wal {
     uint64_t write_at, next_seq, next_generation;
     nexus__buf gather;
     /* atomic */
-    _Atomic uint64_t durable;
+    _Atomic uint64_t durable, written;
     _Atomic nexus_status condition; /* of the last write */
 
     void (*on_durable)(void *user_data);
@@ -94,6 +95,8 @@ nexus_status nexus__wal_io_sync_dir(nexus__wal *wal);
 /* segment.c */
 segment *nexus__wal_segment_ref(segment *s);
 void nexus__wal_segment_unref(segment *s);
+/* What follows a file that a reader holds, which may have left the list. Under the log's lock; NULL: it is the last. */
+segment *nexus__wal_segment_after(const nexus__wal *wal, const segment *s);
 nexus_status nexus__wal_segment_open(nexus__wal *wal, const char *name, segment **out);
 /* A new file of at least need bytes of room becomes the active one. Flush thread, or before it runs. */
 nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need);

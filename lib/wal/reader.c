@@ -18,6 +18,7 @@ struct nexus__wal_reader {
     uint64_t offset;   /* of the next batch */
     uint64_t next_seq; /* 0 = any */
     uint64_t want;     /* data below and internal records before it are passed over */
+    uint64_t want_seq; /* batches before it, too */
     uint64_t end;      /* durable end of the present file, as last seen; 0 = unknown (sealed in an earlier life) */
     /* window */
     char *bytes;
@@ -85,6 +86,55 @@ nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, ui
     return NEXUS_OK;
 }
 
+/* The last file that begins at or before the cursor. Under the log's lock. */
+static segment *file_of(const nexus__wal *wal, const nexus__wal_cursor *c)
+{
+    segment *found = NULL;
+    for (segment *s = wal->first; s && s->first_seq <= c->seq; s = s->next)
+        found = s;
+    return found;
+}
+
+/* Whether the hint is good: the batch of the cursor lies there, or the log ends there. */
+static bool hint_holds(const nexus__wal *wal, const segment *s, const nexus__wal_cursor *c)
+{
+    nexus__wal_batch_head head;
+    if (s->generation != c->generation || c->at < SEGMENT_HEAD_BYTES || c->at > s->size)
+        return false;
+    if (c->at == atomic_load(&s->end) && c->seq == wal->durable_seq)
+        return true;
+    return pread(s->fd, &head, sizeof head, (off_t)c->at) == sizeof head &&
+           nexus__wal_head_ok(&head, s->size - c->at, s->generation, wal->seed) && head.seq == c->seq;
+}
+
+nexus_status nexus__wal_reader_open_at(nexus__wal_reader **out, nexus__wal *wal, const nexus__wal_cursor *c)
+{
+    nexus__wal_reader *r = nexus__calloc(wal->alloc, 1, sizeof *r);
+    if (!r)
+        return nexus__nomem();
+    r->wal = wal;
+    r->want_seq = c->seq;
+    pthread_mutex_lock(&wal->lock);
+    segment *s = file_of(wal, c);
+    bool early = c->seq > wal->durable_seq || c->pos > atomic_load(&wal->durable) + 1;
+    if (s) {
+        bool near = hint_holds(wal, s, c);
+        r->at = nexus__wal_segment_ref(s);
+        r->offset = near ? c->at : SEGMENT_HEAD_BYTES;
+        r->next_seq = near ? c->seq : s->first_seq;
+        r->pos = near ? c->pos - 1 : s->first_pos - 1;
+    }
+    pthread_mutex_unlock(&wal->lock);
+    if (early || (!s && wal->first)) {
+        nexus__wal_reader_close(r);
+        return early ? nexus__fail(NEXUS_ESTALE, "the log ends before position %llu", (unsigned long long)c->pos)
+                     : nexus__fail(NEXUS_EMISSING, "what followed position %llu is no longer in the log",
+                                   (unsigned long long)c->pos - 1);
+    }
+    *out = r;
+    return NEXUS_OK;
+}
+
 void nexus__wal_reader_close(nexus__wal_reader *r)
 {
     if (!r)
@@ -136,7 +186,7 @@ static nexus_status window(nexus__wal_reader *r, uint64_t offset, size_t n, cons
 static nexus_status advance(nexus__wal_reader *r)
 {
     pthread_mutex_lock(&r->wal->lock);
-    segment *next = r->at->next;
+    segment *next = nexus__wal_segment_after(r->wal, r->at);
     if (next)
         nexus__wal_segment_ref(next);
     pthread_mutex_unlock(&r->wal->lock);
@@ -174,7 +224,7 @@ static nexus_status resync(nexus__wal_reader *r)
 static nexus_status at_unreadable(nexus__wal_reader *r, bool written)
 {
     pthread_mutex_lock(&r->wal->lock);
-    segment *next = r->at->next;
+    segment *next = nexus__wal_segment_after(r->wal, r->at);
     uint64_t first_seq = next ? next->first_seq : 0;
     pthread_mutex_unlock(&r->wal->lock);
     bool over = first_seq == r->next_seq || r->next_seq == UINT64_MAX || r->next_seq == 0 || (first_seq && !written);
@@ -250,6 +300,10 @@ nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *rec
             return nexus__fail(NEXUS_ECORRUPT, "%s: a record fails its check", r->at->name);
         }
         r->index++;
+        if (r->head.seq < r->want_seq) {
+            r->index = r->head.count;
+            continue;
+        }
         bool internal = record->flags & NEXUS__WAL_INTERNAL;
         r->pos += !internal;
         record->pos = r->pos;

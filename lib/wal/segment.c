@@ -26,6 +26,14 @@ void nexus__wal_segment_unref(segment *s)
     nexus__free(s->alloc, s);
 }
 
+segment *nexus__wal_segment_after(const nexus__wal *wal, const segment *s)
+{
+    segment *next = wal->first;
+    while (next && next->generation <= s->generation)
+        next = next->next;
+    return next;
+}
+
 static nexus_status segment_new(nexus__wal *wal, int fd, const nexus__wal_segment_head *head, uint64_t size,
                                 const char *name, segment **out)
 {

@@ -339,6 +339,8 @@ static void publish_end(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_bat
     wal->queue_bytes -= bytes;
     atomic_store(&wal->active->end, at);
     atomic_store(&wal->durable, durable);
+    atomic_fetch_add(&wal->written, at - start);
+    wal->durable_seq = wal->next_seq;
     if (wal->dir && wal->write_at > wal->active->size / 2 && wal->prepared.fd < 0 && !wal->prepared.wanted) {
         wal->prepared.wanted = true;
         pthread_cond_broadcast(&wal->prepare);
@@ -528,6 +530,7 @@ static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__w
         return status;
     wal->seed = nexus__wal_seed(wal->uuid);
     atomic_store(&wal->durable, wal->next_pos - 1);
+    wal->durable_seq = wal->next_seq;
     if (found->read_only) {
         wal->poison = NEXUS_ECORRUPT;
         snprintf(wal->poison_text, sizeof wal->poison_text, "the log is damaged and opened read-only: %s",
@@ -643,6 +646,22 @@ nexus_status nexus__wal_condition(nexus__wal *wal)
     nexus_status status = wal->poison;
     pthread_mutex_unlock(&wal->lock);
     return status != NEXUS_OK ? status : atomic_load(&wal->condition);
+}
+
+uint64_t nexus__wal_written(const nexus__wal *wal)
+{
+    return atomic_load(&wal->written);
+}
+
+void nexus__wal_cursor_now(nexus__wal *wal, nexus__wal_cursor *out)
+{
+    pthread_mutex_lock(&wal->lock);
+    *out = (nexus__wal_cursor){.seq = wal->durable_seq, .pos = atomic_load(&wal->durable) + 1};
+    if (wal->active) {
+        out->generation = wal->active->generation;
+        out->at = atomic_load(&wal->active->end);
+    }
+    pthread_mutex_unlock(&wal->lock);
 }
 
 bool nexus__wal_is_durable(const nexus__wal *wal)

@@ -119,6 +119,21 @@ nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, ui
 nexus_status nexus__wal_reader_next(nexus__wal_reader *reader, nexus__wal_record *record) NEXUS_MUST_CHECK;
 void nexus__wal_reader_close(nexus__wal_reader *reader);
 
+/* A place between two batches, where the next one goes or went. */
+typedef struct nexus__wal_cursor {
+    uint64_t generation, at; /* of the file, and the offset in it: a hint, since files are rewritten */
+    uint64_t seq, pos;       /* of the next batch, and of the next data record */
+} nexus__wal_cursor;
+
+/* Behind everything that is durable now. */
+void nexus__wal_cursor_now(nexus__wal *wal, nexus__wal_cursor *out);
+/* Reads what was written at or after the cursor. NEXUS_EMISSING: a part of it was dropped. NEXUS_ESTALE: the log ends
+ * before it, so it is of another life of the log. */
+nexus_status nexus__wal_reader_open_at(nexus__wal_reader **out, nexus__wal *wal,
+                                       const nexus__wal_cursor *cursor) NEXUS_MUST_CHECK;
+/* Bytes of batches written since it was opened. */
+uint64_t nexus__wal_written(const nexus__wal *wal);
+
 /* Forgets whole files all of whose records stand below pos (never the one written to); their space is reused. */
 nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos) NEXUS_MUST_CHECK;
 uint64_t nexus__wal_bytes(nexus__wal *wal); /* of the files kept */
@@ -126,6 +141,17 @@ uint64_t nexus__wal_bytes(nexus__wal *wal); /* of the files kept */
 /* --- checkpoints: one named blob each, replaced as a whole ---- */
 
 nexus_status nexus__wal_checkpoint_write(nexus__wal *wal, const char *name, nexus_slice blob) NEXUS_MUST_CHECK;
+/* The same piece by piece, for what is big: nothing is visible before commit, which ends it in any case. A piece is on
+ * the device before much more follows, so that a big one does not come down on the log's own writes all at once. */
+typedef struct nexus__wal_checkpoint nexus__wal_checkpoint;
+nexus_status nexus__wal_checkpoint_begin(nexus__wal_checkpoint **out, nexus__wal *wal, const char *name) NEXUS_MUST_CHECK;
+nexus_status nexus__wal_checkpoint_put(nexus__wal_checkpoint *c, nexus_slice bytes) NEXUS_MUST_CHECK;
+uint64_t nexus__wal_checkpoint_bytes(const nexus__wal_checkpoint *c);
+nexus_status nexus__wal_checkpoint_commit(nexus__wal_checkpoint *c) NEXUS_MUST_CHECK;
+void nexus__wal_checkpoint_abort(nexus__wal_checkpoint *c);
+
+/* The first n bytes, unchecked: to see which of several is the newest. False: there is no such checkpoint. */
+bool nexus__wal_checkpoint_peek(nexus__wal *wal, const char *name, void *out, size_t n);
 /* NEXUS_ENOTFOUND, or NEXUS_ECORRUPT: build the state from the log instead. Free *out with nexus__free. */
 nexus_status nexus__wal_checkpoint_read(nexus__wal *wal, const char *name, char **out, size_t *n) NEXUS_MUST_CHECK;
 

@@ -34,6 +34,7 @@ static nexus_bus *open_bus(const char *dir)
     nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
     snprintf(url, sizeof url, "file:%s/bus", dir);
     opts.segment_bytes = 256 << 10;
+    opts.checkpoint_bytes = 4096; /* several a round */
     if (nexus_bus_open(&bus, url, &opts) != NEXUS_OK)
         fail("open");
     return bus;

@@ -1,0 +1,223 @@
+/* bus/: checkpoints of the derived state. Whatever becomes of them, the bus answers as before or says what is missing. */
+#include "fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { EVENTS = 240, TAKEN = 120, LEFT = 5, DEAD = 7 };
+
+static nexus_bus *try_open(const char *dir, nexus_status *status)
+{
+    char url[300];
+    nexus_bus *bus = NULL;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.segment_bytes = 65536;
+    opts.checkpoint_bytes = 65536;
+    snprintf(url, sizeof url, "file:%s/bus", dir);
+    *status = nexus_bus_open(&bus, url, &opts);
+    return bus;
+}
+
+static nexus_bus *open_small(const char *dir)
+{
+    nexus_status status;
+    nexus_bus *bus = try_open(dir, &status);
+    cr_assert(status == NEXUS_OK, "%s", nexus_error_message());
+    return bus;
+}
+
+static nexus_status put_numbered(nexus_bus *bus, int i, char first, nexus_publish_result *r)
+{
+    char id[16], key[16], data[3000];
+    nexus_event e = NEXUS_EVENT_INIT;
+    memset(data, 'x', sizeof data);
+    data[0] = first;
+    e.id = (nexus_slice){id, (size_t)snprintf(id, sizeof id, "id-%d", i)};
+    e.subject = (nexus_slice){key, (size_t)snprintf(key, sizeof key, "k-%d", i)};
+    e.type = text("t");
+    e.data = (nexus_slice){data, sizeof data};
+    *r = (nexus_publish_result)NEXUS_PUBLISH_RESULT_INIT;
+    return nexus_bus_publish(bus, &e, 1, NULL, r);
+}
+
+static nexus_group *join_g(nexus_bus *bus)
+{
+    nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
+    opts.max_inflight = EVENTS;
+    return join(bus, "g", &opts);
+}
+
+/* 240 events, the first 120 taken: all acknowledged but one, which is left, and one that becomes a dead letter. */
+static void fill(const char *dir)
+{
+    nexus_bus *bus = open_small(dir);
+    nexus_publish_result r;
+    nexus_group *g = join_g(bus);
+    for (int i = 1; i <= EVENTS; i++) {
+        cr_assert(put_numbered(bus, i, 'a', &r) == NEXUS_OK && r.first == (uint64_t)i);
+        nexus_delivery *d = i <= TAKEN ? take(g, 5000) : NULL;
+        cr_assert(i > TAKEN || d);
+        if (i == DEAD)
+            cr_assert(nexus_delivery_term(d, "bad one") == NEXUS_OK);
+        else if (d && i != LEFT)
+            cr_assert(nexus_delivery_ack(d) == NEXUS_OK);
+        nexus_delivery_free(d);
+    }
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+}
+
+static void check_events(nexus_bus *bus)
+{
+    nexus_publish_result r;
+    int64_t version;
+    cr_assert(put_numbered(bus, 2, 'a', &r) == NEXUS_OK && r.dup && r.first == 2);
+    cr_assert(put_numbered(bus, EVENTS, 'a', &r) == NEXUS_OK && r.dup && r.first == EVENTS);
+    cr_assert(put_numbered(bus, 2, 'b', &r) == NEXUS_ECONFLICT);
+    cr_assert(nexus_stream_version(bus, "k-3", &version) == NEXUS_OK && version == 0);
+    cr_assert(nexus_stream_version(bus, "k-0", &version) == NEXUS_OK && version == -1);
+}
+
+static void check_group(nexus_bus *bus)
+{
+    nexus_group *g = join_g(bus);
+    char *letters = NULL;
+    nexus_delivery *d = take(g, 5000);
+    cr_assert(d && nexus_delivery_event(d)->pos == LEFT && nexus_delivery_attempt(d) == 2);
+    nexus_delivery_free(d);
+    for (uint64_t pos = TAKEN + 1; pos <= EVENTS; pos++) {
+        d = take(g, 5000);
+        cr_assert(d && nexus_delivery_event(d)->pos == pos && nexus_delivery_attempt(d) == 1);
+        nexus_delivery_free(d);
+    }
+    cr_assert(take(g, 0) == NULL);
+    cr_assert(nexus_group_dead(&letters, NULL, g, NULL) == NEXUS_OK);
+    cr_assert(strstr(letters, "\"pos\":7,") && strstr(letters, "bad one") && !strstr(letters + 10, "\"pos\":8,"));
+    nexus_free(letters);
+    nexus_group_close(g);
+}
+
+static void check(const char *dir)
+{
+    nexus_bus *bus = open_small(dir);
+    check_events(bus);
+    check_group(bus);
+    nexus_bus_close(bus);
+}
+
+/* --- damage ------------------------------------------------------------------------------------------------------- */
+
+typedef void file_fn(int dir_fd, const char *name);
+
+static int each(const char *dir, const char *suffix, file_fn *fn)
+{
+    char path[300];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/bus", dir);
+    DIR *d = opendir(path);
+    cr_assert(d != NULL);
+    for (struct dirent *e; (e = readdir(d));) {
+        size_t len = strlen(e->d_name), end = strlen(suffix);
+        if (len < end || strcmp(e->d_name + len - end, suffix) != 0)
+            continue;
+        n++;
+        if (fn)
+            fn(dirfd(d), e->d_name);
+    }
+    closedir(d);
+    return n;
+}
+
+static void unlink_it(int dir_fd, const char *name)
+{
+    cr_assert(unlinkat(dir_fd, name, 0) == 0);
+}
+
+static void unlink_early_log(int dir_fd, const char *name)
+{
+    unsigned long long pos;
+    if (sscanf(name, "seg-%16llx", &pos) == 1 && pos < 60)
+        unlink_it(dir_fd, name);
+}
+
+static void flip_at(int dir_fd, const char *name, off_t at)
+{
+    char byte;
+    int fd = openat(dir_fd, name, O_RDWR);
+    cr_assert(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= 4;
+    cr_assert(pwrite(fd, &byte, 1, at) == 1);
+    close(fd);
+}
+
+static void flip_head(int dir_fd, const char *name)
+{
+    flip_at(dir_fd, name, 3);
+}
+
+static void flip_cursor(int dir_fd, const char *name)
+{
+    flip_at(dir_fd, name, 60);
+}
+
+static void flip_body(int dir_fd, const char *name)
+{
+    flip_at(dir_fd, name, 700);
+}
+
+static void flip_newest(int dir_fd, const char *name)
+{
+    struct stat st[2] = {0};
+    if (fstatat(dir_fd, "bus-0.ckpt", &st[0], 0) == 0 && fstatat(dir_fd, "bus-1.ckpt", &st[1], 0) == 0) {
+        bool second = st[1].st_mtim.tv_sec > st[0].st_mtim.tv_sec ||
+                      (st[1].st_mtim.tv_sec == st[0].st_mtim.tv_sec && st[1].st_mtim.tv_nsec > st[0].st_mtim.tv_nsec);
+        if (strcmp(name, second ? "bus-1.ckpt" : "bus-0.ckpt") == 0)
+            flip_at(dir_fd, name, 700);
+    }
+}
+
+Test(state, survives_reopening_without_the_older_log)
+{
+    char *dir = scratch_dir();
+    fill(dir);
+    cr_assert(each(dir, ".ckpt", NULL) == 2);
+    each(dir, ".log", unlink_early_log);
+    nexus_bus *bus = open_small(dir);
+    check_events(bus);
+    char *letters;
+    nexus_group *g = join_g(bus);
+    cr_assert(nexus_group_dead(&letters, NULL, g, NULL) == NEXUS_OK && strstr(letters, "bad one"));
+    nexus_free(letters);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}
+
+Test(state, is_rebuilt_from_the_log_whatever_happens_to_checkpoints)
+{
+    static file_fn *const damages[] = {NULL, unlink_it, flip_head, flip_cursor, flip_body, flip_newest};
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        char *dir = scratch_dir();
+        fill(dir);
+        each(dir, ".ckpt", damages[i]);
+        check(dir);
+        scratch_remove(dir);
+    }
+}
+
+Test(state, that_is_nowhere_any_more_is_named)
+{
+    static file_fn *const damages[] = {unlink_it, flip_body};
+    static const nexus_status statuses[] = {NEXUS_EMISSING, NEXUS_ECORRUPT};
+    for (size_t i = 0; i < 2; i++) {
+        char *dir = scratch_dir();
+        nexus_status status;
+        fill(dir);
+        each(dir, ".log", unlink_early_log);
+        each(dir, ".ckpt", damages[i]);
+        cr_assert(try_open(dir, &status) == NULL && status == statuses[i], "%d %s", status, nexus_error_message());
+        cr_assert(strstr(nexus_error_message(), "the log begins at position"));
+        scratch_remove(dir);
+    }
+}
