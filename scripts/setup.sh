@@ -96,5 +96,6 @@ npm_packages() { # of tests/$1
 if [ "${1:-test}" = test ]; then
   npm_packages browser
   npm_packages grpc
+  npm_packages oauth
 fi
 say "ready"

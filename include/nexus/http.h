@@ -228,6 +228,9 @@ NEXUS_API bool nexus_request_param(const nexus_request *request, const char *nam
 /** The first query parameter of that name, decoded ("+" is a space); false when absent or its escapes are broken. */
 NEXUS_API bool nexus_request_query_param(nexus_request *request, const char *name, nexus_slice *out);
 
+/** The same from the body, for application/x-www-form-urlencoded. */
+NEXUS_API bool nexus_request_form_param(nexus_request *request, const char *name, nexus_slice *out);
+
 /** The route that was met; NULL = none. Borrowed until the server is closed. */
 NEXUS_API const nexus_route *nexus_request_route(const nexus_request *request);
 

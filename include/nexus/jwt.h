@@ -126,7 +126,8 @@ typedef struct nexus_jwt_rules {
     size_t size;
     const char *issuer;      /**< required; compared exactly */
     const char *audience;    /**< required; must be the "aud" string or one of its strings */
-    const char *typ;         /**< NULL = "at+jwt" (RFC 9068); compared ignoring case and an "application/" prefix */
+    const char *typ;         /**< NULL = "at+jwt" (RFC 9068); compared ignoring case and an "application/" prefix; "" =
+                                  "JWT" or none at all: ID tokens and client assertions of others */
     int64_t now_s;           /**< seconds since 1970; 0 = the system clock */
     uint32_t skew_s;         /**< 0 = 30; at most 120; NEXUS_JWT_NO_SKEW = none */
     uint32_t max_lifetime_s; /**< exp - iat at most this; 0 = 24 h */

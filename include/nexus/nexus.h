@@ -24,6 +24,7 @@
 #include <nexus/metrics.h>
 #include <nexus/middleware.h>
 #include <nexus/notify.h>
+#include <nexus/oauth.h>
 #include <nexus/openapi.h>
 #include <nexus/rbac.h>
 #include <nexus/router.h>

@@ -87,6 +87,11 @@ NEXUS_API nexus_status nexus_verifier_revoke_token(nexus_verifier *verifier, nex
 NEXUS_API nexus_status nexus_verifier_revoke_subject(nexus_verifier *verifier, nexus_slice subject,
                                                      int64_t issued_before_s) NEXUS_MUST_CHECK;
 
+/** Refuses every token of a session (by sid), for good. */
+NEXUS_API nexus_status nexus_verifier_revoke_session(nexus_verifier *verifier, nexus_slice sid) NEXUS_MUST_CHECK;
+/** Refuses every token that was issued to a client (by client_id), for good. */
+NEXUS_API nexus_status nexus_verifier_revoke_client(nexus_verifier *verifier, nexus_slice client_id) NEXUS_MUST_CHECK;
+
 NEXUS_API void nexus_verifier_close(nexus_verifier *verifier); /**< a fetch under way ends unheard; NULL is fine */
 
 #ifdef __cplusplus

@@ -90,6 +90,27 @@ nexus_status nexus__grant_begin(nexus_grant **out, nexus_auth *auth, nexus_db *t
 /* Outside of the transaction: it may have to load the key on a connection of its own. */
 nexus_status nexus__grant_sign(nexus_grant *grant, nexus_auth *auth, const nexus_user *user);
 nexus_status nexus__families_revoke(nexus_auth *auth, nexus_db *tx, const char *user_id, const char *reason);
+/* Ends one family, and tells the verifiers; *changes (may be NULL) is 0 when it had ended before. */
+nexus_status nexus__family_revoke(nexus_auth *auth, nexus_db *tx, const char *family, const char *reason,
+                                  int64_t *changes);
+nexus_status nexus__refresh_insert(nexus_auth *auth, nexus_db *tx, const char *hash, const char *family);
+
+/* What is known of a refresh token that somebody presents. */
+typedef struct nexus__presented {
+    char hash[NEXUS__HASH_TEXT];
+    char family[NEXUS__UUID_LEN + 1], user_id[NEXUS__UUID_LEN + 1];
+    char client_id[NEXUS__UUID_LEN + 1]; /* whose family it is; "" = the first party's */
+    bool used, revoked;
+    int64_t used_at, idle_until, expires_at;
+    char successor[256]; /* sealed */
+} nexus__presented;
+
+/* By p->hash. NEXUS_EAUTH: nobody's. */
+nexus_status nexus__refresh_look_up(nexus__presented *p, nexus_db *tx);
+/* Trades the token of p->hash for its successor, if its family is the client's ("" = the first party). *reuse: it came
+ * again after the grace, the family has ended: commit, and refuse. NEXUS_EAUTH: not to be traded. */
+nexus_status nexus__refresh_exchange(nexus__presented *p, nexus_auth *auth, nexus_db *tx, const char *client_id,
+                                     char token[static NEXUS__TOKEN_TEXT], bool *reuse);
 
 /*
  * throttle.c: what wrong guesses cost. One attempt is judged by the account it aims at and by where it comes from; one
@@ -125,6 +146,9 @@ nexus_status nexus__session_begin(nexus_auth *auth, nexus_db *tx, const nexus_us
                                   const nexus_auth_client *client, char id[static NEXUS__UUID_LEN + 1],
                                   char token[static NEXUS__TOKEN_TEXT]);
 
+/* Whose session it is, and since when he is signed in. NEXUS_EAUTH. */
+nexus_status nexus__session_person(nexus_auth *auth, nexus_slice token, nexus_user **out, int64_t *signed_in_s);
+
 /* second_factor.c */
 nexus_status nexus__second_factor_due(nexus_auth *auth, const nexus_user *user, bool *due);
 /* NEXUS_EAUTH: wrong or seen before; NEXUS_ELIMIT: too many wrong ones. */
@@ -153,5 +177,7 @@ nexus_status nexus__finish(nexus_db *tx, nexus_status status);
 
 extern const nexus_migration nexus__auth_migrations[];
 extern const size_t nexus__auth_migration_count;
+extern const nexus_migration nexus__oauth_migrations[];
+extern const size_t nexus__oauth_migration_count;
 
 #endif

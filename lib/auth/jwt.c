@@ -215,9 +215,14 @@ nexus_status nexus_jwt_verify(const nexus_keyset *set, const char *token, size_t
         return refuse("over 8 KiB");
     nexus__jws jws;
     nexus_claims *claims = NULL;
-    nexus_status status = nexus__jws_open(&jws, set, nexus__slice(token, n), rules->typ ? rules->typ : "at+jwt");
+    const char *typ = !rules->typ ? "at+jwt" : *rules->typ ? rules->typ : NULL;
+    nexus_status status = nexus__jws_open(&jws, set, nexus__slice(token, n), typ);
     if (status != NEXUS_OK)
         return status;
+    if (!typ && jws.typ.n && !nexus__typ_is(jws.typ, "JWT")) {
+        nexus__free(NULL, jws.memory);
+        return refuse("its typ is another");
+    }
     status = nexus__claims_parse(&claims, jws.payload);
     nexus__free(NULL, jws.memory);
     if (status == NEXUS_EINVAL || status == NEXUS_ETOOBIG)

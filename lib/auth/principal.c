@@ -9,6 +9,8 @@ static nexus_status fill(nexus_principal *p, const nexus_claims *claims)
         return nexus__fail(NEXUS_EAUTH, "token refused: it has no subject");
     nexus_claims_text(claims, "tenant", &p->tenant);
     nexus_claims_text(claims, "jti", &p->jti);
+    nexus_claims_text(claims, "sid", &p->session);
+    nexus_claims_text(claims, "client_id", &p->client);
     nexus_claims_int(claims, "iat", &p->issued_s);
     nexus_claims_int(claims, "exp", &p->expires_s);
     while (nexus_claims_item(claims, "roles", p->role_count, &role)) {

@@ -13,7 +13,7 @@ struct nexus_principal {
     atomic_uint refs;
     const nexus_alloc *alloc;
     nexus_claims *claims;
-    nexus_slice subject, tenant, jti;
+    nexus_slice subject, tenant, jti, session, client;
     nexus_slice roles[NEXUS__PRINCIPAL_ROLES];
     size_t role_count;
     int64_t issued_s, expires_s;

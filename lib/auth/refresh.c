@@ -97,7 +97,7 @@ nexus_status nexus__grant_for_session(nexus_grant **out, const char *session_id)
 
 /* --- families ---------------------------------------------------------------------------------------------------------- */
 
-static nexus_status insert_refresh(nexus_auth *a, nexus_db *tx, const char *hash, const char *family)
+nexus_status nexus__refresh_insert(nexus_auth *a, nexus_db *tx, const char *hash, const char *family)
 {
     int64_t now = nexus__auth_now_ns(a);
     return nexus_db_exec(tx, "INSERT INTO auth_refresh (hash, family, created_at, idle_until) VALUES ($1, $2, $3, $4)",
@@ -123,7 +123,7 @@ nexus_status nexus__grant_begin(nexus_grant **out, nexus_auth *a, nexus_db *tx, 
                                           NEXUS_INT(now + a->opts.refresh_absolute_s * NEXUS__NS_PER_S)},
                           4, NULL);
     if (status == NEXUS_OK)
-        status = insert_refresh(a, tx, hash, family);
+        status = nexus__refresh_insert(a, tx, hash, family);
     snprintf(g->family, sizeof g->family, "%s", family);
     if (status == NEXUS_OK)
         *out = g;
@@ -140,11 +140,15 @@ nexus_status nexus__grant_note(nexus_db *tx, const nexus_grant *grant, const nex
                          3, NULL);
 }
 
-static nexus_status revoke_family(nexus_auth *a, nexus_db *tx, const char *family, const char *reason, int64_t *changes)
+nexus_status nexus__family_revoke(nexus_auth *a, nexus_db *tx, const char *family, const char *reason, int64_t *changes)
 {
-    return nexus_db_exec(
+    int64_t ended = 0;
+    nexus_status status = nexus_db_exec(
         tx, "UPDATE auth_families SET revoked_at = $2, reason = $3 WHERE id = $1 AND revoked_at IS NULL",
-        (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_INT(nexus__auth_now_ns(a)), NEXUS_TEXT_C(reason)}, 3, changes);
+        (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_INT(nexus__auth_now_ns(a)), NEXUS_TEXT_C(reason)}, 3, &ended);
+    if (changes)
+        *changes = ended;
+    return status == NEXUS_OK && ended ? nexus__auth_revoke(a, tx, "session", family, 0) : status;
 }
 
 nexus_status nexus__families_revoke(nexus_auth *a, nexus_db *tx, const char *user_id, const char *reason)
@@ -158,15 +162,6 @@ nexus_status nexus__families_revoke(nexus_auth *a, nexus_db *tx, const char *use
 
 /* --- spending a token ---------------------------------------------------------------------------------------------------- */
 
-/* What is known of a presented token. */
-typedef struct presented {
-    char hash[NEXUS__HASH_TEXT];
-    char family[NEXUS__UUID_LEN + 1], user_id[NEXUS__UUID_LEN + 1];
-    bool used, revoked;
-    int64_t used_at, idle_until, expires_at;
-    char successor[256]; /* sealed */
-} presented;
-
 static nexus_status refuse(void)
 {
     return nexus__fail(NEXUS_EAUTH, "the refresh token is not valid");
@@ -179,13 +174,14 @@ static void copy_cell(nexus_rows *rows, size_t column, char *out, size_t cap)
     snprintf(out, cap, "%.*s", (int)text.n, text.p ? text.p : "");
 }
 
-static nexus_status look_up(presented *p, nexus_db *tx)
+nexus_status nexus__refresh_look_up(nexus__presented *p, nexus_db *tx)
 {
     nexus_rows *rows;
     nexus_status status = nexus_db_query_one(
         &rows, tx,
-        "SELECT r.family, f.user_id, r.used_at, f.revoked_at, r.idle_until, f.expires_at, r.successor"
-        " FROM auth_refresh r JOIN auth_families f ON f.id = r.family WHERE r.hash = $1",
+        "SELECT r.family, f.user_id, r.used_at, f.revoked_at, r.idle_until, f.expires_at, r.successor, g.client_id"
+        " FROM auth_refresh r JOIN auth_families f ON f.id = r.family LEFT JOIN oauth_grants g ON g.family = f.id"
+        " WHERE r.hash = $1",
         (nexus_value[]){NEXUS_TEXT_C(p->hash)}, 1);
     if (status != NEXUS_OK)
         return status == NEXUS_ENOTFOUND ? refuse() : status;
@@ -197,17 +193,18 @@ static nexus_status look_up(presented *p, nexus_db *tx)
     p->idle_until = nexus_rows_int(rows, 4);
     p->expires_at = nexus_rows_int(rows, 5);
     copy_cell(rows, 6, p->successor, sizeof p->successor);
+    copy_cell(rows, 7, p->client_id, sizeof p->client_id);
     nexus_rows_free(rows);
     return NEXUS_OK;
 }
 
-static nexus_slice seal_context(const presented *p, char out[static 96])
+static nexus_slice seal_context(const nexus__presented *p, char out[static 96])
 {
     return (nexus_slice){out, (size_t)snprintf(out, 96, "auth_refresh/%s/successor", p->hash)};
 }
 
 /* Marks it used and stores its successor; *won is false when another call was first. */
-static nexus_status spend(presented *p, nexus_auth *a, nexus_db *tx, char token[static NEXUS__TOKEN_TEXT], bool *won)
+static nexus_status spend(nexus__presented *p, nexus_auth *a, nexus_db *tx, char token[static NEXUS__TOKEN_TEXT], bool *won)
 {
     char context[96], hash[NEXUS__HASH_TEXT], *sealed;
     size_t n;
@@ -224,11 +221,11 @@ static nexus_status spend(presented *p, nexus_auth *a, nexus_db *tx, char token[
     *won = changes == 1;
     if (status == NEXUS_OK && *won)
         status = nexus__token_hash(nexus__slice_c(token), hash);
-    return status == NEXUS_OK && *won ? insert_refresh(a, tx, hash, p->family) : status;
+    return status == NEXUS_OK && *won ? nexus__refresh_insert(a, tx, hash, p->family) : status;
 }
 
 /* A token used before: within the grace the reply may have been lost, and the same successor goes out again. */
-static nexus_status repeat(presented *p, nexus_auth *a, char token[static NEXUS__TOKEN_TEXT], bool *reuse)
+static nexus_status repeat(nexus__presented *p, nexus_auth *a, char token[static NEXUS__TOKEN_TEXT], bool *reuse)
 {
     char context[96], *plain;
     size_t n;
@@ -244,12 +241,14 @@ static nexus_status repeat(presented *p, nexus_auth *a, char token[static NEXUS_
     return NEXUS_OK;
 }
 
-static nexus_status exchange(presented *p, nexus_auth *a, nexus_db *tx, char token[static NEXUS__TOKEN_TEXT],
-                             bool *reuse)
+nexus_status nexus__refresh_exchange(nexus__presented *p, nexus_auth *a, nexus_db *tx, const char *client_id,
+                                     char token[static NEXUS__TOKEN_TEXT], bool *reuse)
 {
     bool won = false;
     int64_t now = nexus__auth_now_ns(a);
-    nexus_status status = look_up(p, tx);
+    nexus_status status = nexus__refresh_look_up(p, tx);
+    if (status == NEXUS_OK && strcmp(p->client_id, client_id) != 0) /* before anything changes */
+        return refuse();
     if (status == NEXUS_OK && (p->revoked || now >= p->expires_at || (!p->used && now >= p->idle_until)))
         return refuse();
     if (status == NEXUS_OK && !p->used)
@@ -257,15 +256,15 @@ static nexus_status exchange(presented *p, nexus_auth *a, nexus_db *tx, char tok
     if (status != NEXUS_OK || won)
         return status;
     if (!p->used) /* lost a race: read what the winner wrote */
-        status = look_up(p, tx);
+        status = nexus__refresh_look_up(p, tx);
     if (status == NEXUS_OK)
         status = repeat(p, a, token, reuse);
-    return status == NEXUS_OK && *reuse ? revoke_family(a, tx, p->family, "reuse", NULL) : status;
+    return status == NEXUS_OK && *reuse ? nexus__family_revoke(a, tx, p->family, "reuse", NULL) : status;
 }
 
 nexus_status nexus_auth_refresh(nexus_auth *a, nexus_slice refresh_token, nexus_grant **out)
 {
-    presented p = {0};
+    nexus__presented p = {0};
     nexus_db *tx;
     nexus_user *user = NULL;
     bool reuse = false;
@@ -276,7 +275,7 @@ nexus_status nexus_auth_refresh(nexus_auth *a, nexus_slice refresh_token, nexus_
     if (status == NEXUS_OK)
         status = nexus_db_begin(&tx, a->db);
     if (status == NEXUS_OK) {
-        status = exchange(&p, a, tx, g->refresh_token, &reuse);
+        status = nexus__refresh_exchange(&p, a, tx, "", g->refresh_token, &reuse);
         if (status == NEXUS_OK && !reuse)
             status = nexus__user_load(&user, tx, "id", nexus__slice_c(p.user_id));
         if (status == NEXUS_OK && user && nexus__subject_gate(user) != NEXUS_OK)
@@ -299,7 +298,7 @@ nexus_status nexus_auth_refresh(nexus_auth *a, nexus_slice refresh_token, nexus_
 
 /* --- logout ---------------------------------------------------------------------------------------------------------------- */
 
-static nexus_status tell_logout(nexus_auth *a, nexus_db *tx, const presented *p)
+static nexus_status tell_logout(nexus_auth *a, nexus_db *tx, const nexus__presented *p)
 {
     nexus__buf data;
     nexus__buf_init(&data, NULL, 0);
@@ -315,7 +314,7 @@ static nexus_status tell_logout(nexus_auth *a, nexus_db *tx, const presented *p)
 
 nexus_status nexus_auth_logout(nexus_auth *a, nexus_slice refresh_token)
 {
-    presented p = {0};
+    nexus__presented p = {0};
     nexus_db *tx;
     int64_t changes = 0;
     nexus_status status = nexus__token_hash(refresh_token, p.hash);
@@ -323,13 +322,13 @@ nexus_status nexus_auth_logout(nexus_auth *a, nexus_slice refresh_token)
         status = nexus_db_begin(&tx, a->db);
     if (status != NEXUS_OK)
         return status;
-    status = look_up(&p, tx);
+    status = nexus__refresh_look_up(&p, tx);
     if (status == NEXUS_EAUTH) {
         nexus_db_rollback(tx);
         return NEXUS_OK;
     }
     if (status == NEXUS_OK)
-        status = revoke_family(a, tx, p.family, "logout", &changes);
+        status = nexus__family_revoke(a, tx, p.family, "logout", &changes);
     if (status == NEXUS_OK && changes)
         status = tell_logout(a, tx, &p);
     return nexus__finish(tx, status);

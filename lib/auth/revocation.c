@@ -15,8 +15,8 @@ void nexus__revocations_init(nexus__revocations *r, const nexus_alloc *alloc)
     r->alloc = alloc;
     atomic_init(&r->count, 0);
     pthread_mutex_init(&r->lock, NULL);
-    nexus__map_init(&r->tokens, alloc);
-    nexus__map_init(&r->subjects, alloc);
+    for (int i = 0; i < NEXUS__REVOKED_KINDS; i++)
+        nexus__map_init(&r->maps[i], alloc);
 }
 
 static void free_map(nexus__revocations *r, nexus__map *map)
@@ -29,8 +29,8 @@ static void free_map(nexus__revocations *r, nexus__map *map)
 
 void nexus__revocations_free(nexus__revocations *r)
 {
-    free_map(r, &r->tokens);
-    free_map(r, &r->subjects);
+    for (int i = 0; i < NEXUS__REVOKED_KINDS; i++)
+        free_map(r, &r->maps[i]);
     pthread_mutex_destroy(&r->lock);
 }
 
@@ -50,7 +50,15 @@ static void purge(nexus__revocations *r, nexus__map *map, int64_t now_s)
     }
 }
 
-nexus_status nexus__revocations_add(nexus__revocations *r, bool subject, nexus_slice name, int64_t until_s,
+static size_t count_all(const nexus__revocations *r)
+{
+    size_t n = 0;
+    for (int i = 0; i < NEXUS__REVOKED_KINDS; i++)
+        n += r->maps[i].count;
+    return n;
+}
+
+nexus_status nexus__revocations_add(nexus__revocations *r, nexus__revoked_kind kind, nexus_slice name, int64_t until_s,
                                     int64_t before_s, int64_t now_s)
 {
     entry *e = nexus__malloc(r->alloc, sizeof *e + name.n);
@@ -58,7 +66,7 @@ nexus_status nexus__revocations_add(nexus__revocations *r, bool subject, nexus_s
         return nexus__nomem();
     *e = (entry){until_s, before_s, name.n};
     memcpy(e->name, name.p, name.n);
-    nexus__map *map = subject ? &r->subjects : &r->tokens;
+    nexus__map *map = &r->maps[kind];
     void *old = NULL;
     pthread_mutex_lock(&r->lock);
     if (map->count % 1024 == 1023)
@@ -66,7 +74,7 @@ nexus_status nexus__revocations_add(nexus__revocations *r, bool subject, nexus_s
     nexus_status status = map->count >= ENTRIES_MAX
                               ? nexus__fail(NEXUS_ELIMIT, "more than %d live revocations", ENTRIES_MAX)
                               : nexus__map_put(map, nexus__slice(e->name, e->n), e, &old);
-    atomic_store(&r->count, r->tokens.count + r->subjects.count);
+    atomic_store(&r->count, count_all(r));
     pthread_mutex_unlock(&r->lock);
     nexus__free(r->alloc, status == NEXUS_OK ? old : e);
     return status;
@@ -76,10 +84,13 @@ bool nexus__revocations_match(nexus__revocations *r, const nexus_principal *p)
 {
     if (atomic_load_explicit(&r->count, memory_order_acquire) == 0)
         return false;
+    const nexus_slice names[NEXUS__REVOKED_KINDS] = {p->jti, p->subject, p->session, p->client};
+    bool match = false;
     pthread_mutex_lock(&r->lock);
-    bool match = p->jti.n && nexus__map_get(&r->tokens, p->jti);
-    const entry *e = match ? NULL : nexus__map_get(&r->subjects, p->subject);
-    match = match || (e && p->issued_s < e->before_s);
+    for (int i = 0; i < NEXUS__REVOKED_KINDS && !match; i++) {
+        const entry *e = names[i].n ? nexus__map_get(&r->maps[i], names[i]) : NULL;
+        match = e && p->issued_s < e->before_s;
+    }
     pthread_mutex_unlock(&r->lock);
     return match;
 }

@@ -12,7 +12,7 @@
 
 typedef struct session {
     char id[NEXUS__UUID_LEN + 1], user_id[NEXUS__UUID_LEN + 1], hash[NEXUS__HASH_TEXT];
-    int64_t seen_at, expires_at, rotated_at;
+    int64_t created_at, seen_at, expires_at, rotated_at;
     bool current, rotation_due; /* current: found by its id of now, not by the one before */
 } session;
 
@@ -65,7 +65,7 @@ static nexus_status find(session *s, nexus_auth *a, nexus_slice token)
     nexus_status status = nexus__token_hash(token, hash);
     if (status == NEXUS_OK)
         status = nexus_db_query_one(&rows, a->db,
-                                    "SELECT id, user_id, hash, seen_at, expires_at, rotated_at, rotation_due"
+                                    "SELECT id, user_id, hash, seen_at, expires_at, rotated_at, rotation_due, created_at"
                                     " FROM auth_sessions WHERE hash = $1 OR previous = $1",
                                     (nexus_value[]){NEXUS_TEXT_C(hash)}, 1);
     if (status != NEXUS_OK)
@@ -77,6 +77,7 @@ static nexus_status find(session *s, nexus_auth *a, nexus_slice token)
     s->expires_at = nexus_rows_int(rows, 4);
     s->rotated_at = nexus_rows_int(rows, 5);
     s->rotation_due = nexus_rows_int(rows, 6) != 0;
+    s->created_at = nexus_rows_int(rows, 7);
     s->current = strcmp(s->hash, hash) == 0;
     nexus_rows_free(rows);
     return NEXUS_OK;
@@ -132,6 +133,15 @@ static nexus_status use(session *s, nexus_auth *a, nexus_slice token, nexus_user
         *out = user;
     else
         nexus_user_free(user);
+    return status;
+}
+
+nexus_status nexus__session_person(nexus_auth *a, nexus_slice token, nexus_user **out, int64_t *signed_in_s)
+{
+    session s;
+    nexus_status status = use(&s, a, token, out);
+    if (status == NEXUS_OK)
+        *signed_in_s = s.created_at / NEXUS__NS_PER_S;
     return status;
 }
 

@@ -6,6 +6,8 @@
 #include "auth/token_cache.h"
 #include "base/status.h"
 
+#define LIFETIME_MAX_S (86400 + 120) /* of a token (nexus_jwt_rules.max_lifetime_s), and the skew */
+
 struct nexus_verifier {
     const nexus_alloc *alloc;
     char *issuer, *audience;
@@ -126,17 +128,30 @@ bool nexus_verifier_ready(const nexus_verifier *v)
     return nexus__jwks_has_keys(v->jwks);
 }
 
-nexus_status nexus_verifier_revoke_token(nexus_verifier *v, nexus_slice jti, int64_t expires_s)
+static nexus_status revoke(nexus_verifier *v, nexus__revoked_kind kind, nexus_slice name, int64_t until_s, int64_t before_s)
 {
     int64_t now_s = nexus__jwks_now_ns(v->jwks) / NEXUS__NS_PER_S;
-    return nexus__revocations_add(&v->revoked, false, jti, expires_s + 120, 0, now_s);
+    return nexus__revocations_add(&v->revoked, kind, name, until_s ? until_s : now_s + LIFETIME_MAX_S, before_s, now_s);
+}
+
+nexus_status nexus_verifier_revoke_token(nexus_verifier *v, nexus_slice jti, int64_t expires_s)
+{
+    return revoke(v, NEXUS__REVOKED_TOKEN, jti, expires_s + 120, INT64_MAX);
 }
 
 nexus_status nexus_verifier_revoke_subject(nexus_verifier *v, nexus_slice subject, int64_t issued_before_s)
 {
-    int64_t now_s = nexus__jwks_now_ns(v->jwks) / NEXUS__NS_PER_S;
-    /* No token lives longer than a day (nexus_jwt_rules.max_lifetime_s). */
-    return nexus__revocations_add(&v->revoked, true, subject, issued_before_s + 86400 + 120, issued_before_s, now_s);
+    return revoke(v, NEXUS__REVOKED_SUBJECT, subject, issued_before_s + LIFETIME_MAX_S, issued_before_s);
+}
+
+nexus_status nexus_verifier_revoke_session(nexus_verifier *v, nexus_slice sid)
+{
+    return revoke(v, NEXUS__REVOKED_SESSION, sid, 0, INT64_MAX);
+}
+
+nexus_status nexus_verifier_revoke_client(nexus_verifier *v, nexus_slice client_id)
+{
+    return revoke(v, NEXUS__REVOKED_CLIENT, client_id, 0, INT64_MAX);
 }
 
 void nexus_verifier_close(nexus_verifier *v)

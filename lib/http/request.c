@@ -201,11 +201,10 @@ bool nexus_request_param(const nexus_request *r, const char *name, nexus_slice *
     return false;
 }
 
-bool nexus_request_query_param(nexus_request *r, const char *name, nexus_slice *out)
+static bool find_param(nexus_request *r, nexus_slice form, const char *name, nexus_slice *out)
 {
-    nexus_slice query, value;
-    nexus_request_query(r, &query);
-    if (!nexus__query_find(query, nexus__slice_c(name), &value))
+    nexus_slice value;
+    if (!nexus__query_find(form, nexus__slice_c(name), &value))
         return false;
     char *decoded = nexus__arena_get(&r->arena, value.n + 1);
     size_t n;
@@ -213,6 +212,20 @@ bool nexus_request_query_param(nexus_request *r, const char *name, nexus_slice *
         return false;
     *out = (nexus_slice){decoded, n};
     return true;
+}
+
+bool nexus_request_query_param(nexus_request *r, const char *name, nexus_slice *out)
+{
+    nexus_slice query;
+    nexus_request_query(r, &query);
+    return find_param(r, query, name, out);
+}
+
+bool nexus_request_form_param(nexus_request *r, const char *name, nexus_slice *out)
+{
+    nexus_slice body;
+    nexus_request_body(r, &body);
+    return find_param(r, body, name, out);
 }
 
 const nexus_route *nexus_request_route(const nexus_request *r)

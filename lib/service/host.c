@@ -117,6 +117,7 @@ void nexus__host_unref(nexus__host *h)
     pthread_mutex_unlock(&h->lock);
     if (!last)
         return;
+    nexus__revoked_feed_close(h->revoked);
     nexus_verifier_close(h->verifier);
     nexus_bus_close(h->bus);
     nexus_client_close(h->client);

@@ -158,10 +158,27 @@ static int32_t refuse(nexus_request *request, uint16_t status, const char *code,
                                        strcmp(code, "token-missing") == 0
                                            ? NEXUS_S("Bearer realm=\"nexus\"")
                                            : NEXUS_S("Bearer realm=\"nexus\", error=\"invalid_token\""));
+    if (strcmp(code, "scope-missing") == 0)
+        (void)nexus_request_set_header(
+            request, "WWW-Authenticate",
+            NEXUS_S("Bearer realm=\"nexus\", error=\"insufficient_scope\", scope=\"api\""));
     if (status == 503)
         (void)nexus_request_set_header(request, "Retry-After", NEXUS_S("1"));
     nexus_request_problem_text(request, status, code, detail);
     return NEXUS_FILTER_DONE;
+}
+
+/* A token that a client was given carries scopes: without "api" it is not for our own interface, whoever it speaks for. */
+static bool lacks_scope(const nexus_principal *principal)
+{
+    const nexus_claims *claims = nexus_principal_claims(principal);
+    nexus_slice scope;
+    if (!claims || !nexus_claims_text(claims, "scope", &scope))
+        return false;
+    while (scope.n > 0)
+        if (nexus__slice_eq_c(nexus__slice_cut(&scope, ' '), "api"))
+            return false;
+    return true;
 }
 
 static int32_t role_filter(nexus_request *request, void *user_data)
@@ -180,6 +197,8 @@ static int32_t role_filter(nexus_request *request, void *user_data)
         return refuse(request, 503, "keys-unavailable", "The keys that verify tokens cannot be fetched yet; try again.");
     if (c->checked != NEXUS_OK)
         return refuse(request, 401, "token-invalid", "The token is wrong, expired or revoked; log in again.");
+    if (lacks_scope(c->principal))
+        return refuse(request, 403, "scope-missing", "The token was not granted the scope \"api\".");
     if (route->roles && !has_one_of(c->principal, route->roles))
         return refuse(request, 403, "role-missing", "Your account lacks the role that this call needs.");
     return NEXUS_FILTER_NEXT;

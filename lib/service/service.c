@@ -190,6 +190,8 @@ nexus_status nexus_service_start(nexus_service *s)
     s->started = true;
     pthread_mutex_unlock(&s->lock);
     status = nexus__jobs_start(s);
+    if (status == NEXUS_OK && !s->host->revoked) /* services of a host start one after the other */
+        status = nexus__revoked_feed_open(&s->host->revoked, s->host);
     if (status != NEXUS_OK)
         return status;
     atomic_store(&s->ready, true);

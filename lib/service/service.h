@@ -23,6 +23,8 @@
 
 #define NEXUS__STATE_PATH_MAX 4000
 
+typedef struct nexus__revoked_feed nexus__revoked_feed;
+
 typedef struct nexus__host {
     const nexus_alloc *alloc;
     const nexus_settings *settings;
@@ -41,6 +43,7 @@ typedef struct nexus__host {
     nexus_bus *bus;
     nexus_verifier *verifier;     /* our own, from the published keys */
     nexus_verifier *set_verifier; /* what a service brought; borrowed */
+    nexus__revoked_feed *revoked; /* since the first start */
 } nexus__host;
 
 typedef struct nexus__job {
@@ -135,6 +138,10 @@ nexus_status nexus__docs_mount(nexus_service *service);
 nexus_status nexus__docs_finish(nexus_service *service); /* all routes are there: document and validation */
 
 /* job.c */
+/* revocation.c: follows auth.revoked on the bus for the host's verifiers, until closed. */
+nexus_status nexus__revoked_feed_open(nexus__revoked_feed **out, nexus__host *host);
+void nexus__revoked_feed_close(nexus__revoked_feed *feed);
+
 nexus_status nexus__jobs_start(nexus_service *service);
 void nexus__jobs_stop(nexus_service *service);
 void nexus__jobs_free(nexus_service *service);

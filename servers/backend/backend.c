@@ -84,6 +84,8 @@ static void upkeep(void *user_data)
         status = take_keys(b);
     if (status == NEXUS_OK)
         status = idempotency_expire(b);
+    if (status == NEXUS_OK)
+        status = nexus_oauth_expire(b->oauth);
     if (status != NEXUS_OK)
         nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_WARN, "backend", NULL, "upkeep: %s",
                          nexus_error_message());
@@ -96,7 +98,8 @@ nexus_status on_auth_event(nexus_db *tx, const char *type, nexus_slice subject, 
 {
     (void)user_data;
     char name[64];
-    snprintf(name, sizeof name, "user-%.*s", TEXT_ARGS(subject));
+    bool of_client = strncmp(type, "client.", 7) == 0, of_auth = strncmp(type, "auth.", 5) == 0;
+    snprintf(name, sizeof name, "%s-%.*s", of_client ? "client" : of_auth ? "auth" : "user", TEXT_ARGS(subject));
     return publish_in(tx, type, name, data, NULL);
 }
 
@@ -159,6 +162,8 @@ static void backend_unmount(void *mounted)
     nexus_service_set_verifier(b->service, NULL);
     nexus_verifier_close(b->verifier);
     nexus_apikeys_close(b->keys);
+    oauth_pages_close(b);
+    nexus_oauth_close(b->oauth);
     nexus_auth_close(b->auth);
     pthread_mutex_destroy(&b->running.lock);
     free(b);
@@ -181,6 +186,10 @@ static nexus_status mount_parts(backend *b)
         status = open_bus(b);
     if (status == NEXUS_OK)
         status = account_routes(b);
+    if (status == NEXUS_OK)
+        status = oauth_routes(b);
+    if (status == NEXUS_OK)
+        status = oauth_pages(b);
     if (status == NEXUS_OK)
         status = order_routes(b);
     if (status == NEXUS_OK)

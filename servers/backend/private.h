@@ -16,12 +16,17 @@ typedef struct running {
     } locked;
 } running;
 
+/* Pages that people see (oauth_pages.c). */
+enum { OAUTH_PAGE_LOGIN, OAUTH_PAGE_SECOND, OAUTH_PAGE_CONSENT, OAUTH_PAGE_ERROR, OAUTH_PAGES };
+
 typedef struct backend {
     nexus_service *service;
     nexus_db *db;
     nexus_bus *bus;
     nexus_auth *auth;
     nexus_apikeys *keys;
+    nexus_oauth *oauth;
+    nexus_template *pages[OAUTH_PAGES];
     nexus_verifier *verifier;
     nexus_outbox_relay *relay;
     nexus_saga *saga;
@@ -101,6 +106,9 @@ nexus_status order_events_open(backend *b);
 nexus_status order_saga_open(backend *b);
 void order_saga_close(backend *b);
 nexus_status account_routes(backend *b);
+nexus_status oauth_routes(backend *b); /* opens b->oauth */
+nexus_status oauth_pages(backend *b);
+void oauth_pages_close(backend *b);
 nexus_status order_routes(backend *b);
 nexus_status keys_open(backend *b);
 nexus_status key_routes(backend *b);

@@ -18,6 +18,7 @@ static const struct {
     {"/api/v1/admin", "backend"},       {"/api/v1/orders", "backend"},
     {"/api/v1/payments", "backend"},    {"/.well-known", "backend"},
     {"/api/v1/ingest", "analytics"},    {"/api/v1/analytics", "analytics"},
+    {"/oauth", "backend"},
     {"/api/v1/copilot", "copilot"},     {"/api/v1/notifications", "notification"},
     {"/", "console"},
 };
