@@ -32,6 +32,10 @@ const cli_command cli_commands[] = {
      "create --name TEXT --scopes a:b,c:d [--cidrs LIST] [--plan NAME] [--days N] [--owner ID] |\n"
      "                        list [--owner ID | --all] | show ID | rotate ID [--overlap SECONDS] | revoke ID",
      "API keys: makes, lists, rotates, ends them", cli_keys},
+    {"clients",
+     "add --name TEXT [--redirect URI,…] [--grants LIST] [--scope WORDS] [--roles LIST] [--public | --jwks FILE]\n"
+     "                        [--first-party] [--resource-server] | list | show ID | rotate ID [--overlap SECONDS] | delete ID",
+     "OAuth clients: registers, lists, gives another secret, removes them", cli_clients},
     {"admin", "token", "Another one-time token for a first administrator", cli_admin},
     {"completion", "bash|zsh", "Prints shell completion", cli_completion},
 };

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from harness import ROOT, SLOW, Topology, binary, problem, wait_for
@@ -286,6 +286,24 @@ def test_clients_are_the_administrators_business(world):
     gone = world.call("DELETE", f"/api/v1/admin/clients/{client['client_id']}", token=world.admin)
     assert gone.status == 204
     refused(post(world, "/oauth/token", "grant_type=client_credentials", basic(client)), 401, "invalid_client")
+
+
+def test_the_command_line_manages_clients(world):
+    def nexus(*args, code=0):
+        run = subprocess.run([binary("nexus"), *args, "--url", world.url("gateway"), "--token", world.admin], env=world.env,
+                             capture_output=True, text=True)
+        assert run.returncode == code, run.stderr
+        return run.stdout
+    made = dict(line.split() for line in nexus("clients", "add", "--name", "Cron", "--grants", "client_credentials", "--scope",
+                                               "api", "--roles", "operator").splitlines())
+    assert "Cron" in nexus("clients", "list") and "operator" in nexus("clients", "show", made["client_id"])
+    assert json.loads(nexus("clients", "show", made["client_id"], "--json"))["roles"] == ["operator"]
+    again = dict(line.split() for line in nexus("clients", "rotate", made["client_id"], "--overlap", "0").splitlines())
+    refused(post(world, "/oauth/token", "grant_type=client_credentials", basic(made)), 401, "invalid_client")
+    assert post(world, "/oauth/token", "grant_type=client_credentials", basic(again)).status == 200
+    nexus("clients", "delete", made["client_id"])
+    nexus("clients", "show", made["client_id"], code=1)
+    nexus("clients", "add", code=2)
 
 
 def test_metadata_at_both_addresses(world):
