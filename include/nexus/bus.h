@@ -15,7 +15,7 @@ struct nexus_db; /* nexus/db.h */
 /** A bus. Every call on it may be made from any thread. */
 typedef struct nexus_bus nexus_bus;
 
-/** Who may own the log of a `file:` bus. */
+/** Who may own the log of a bus that several processes share. */
 enum {
     NEXUS_BUS_AUTO = 0,   /**< own it when nobody does, else be a client of the owner, and take over when it dies */
     NEXUS_BUS_CLIENT = 1, /**< never own it: wait for an owner, at open at most connect_timeout_ms */
@@ -51,17 +51,21 @@ enum {
     NEXUS_CAP_GLOBAL_ORDER = 8, /**< one gapless position */
     NEXUS_CAP_DEDUPE = 16,      /**< by (source, id) */
     NEXUS_CAP_KEY_LANES = 32,   /**< order per key kept through retries */
-    NEXUS_CAP_PROCESSES = 64    /**< several processes on one bus */
+    NEXUS_CAP_PROCESSES = 64,   /**< several processes on one bus */
+    NEXUS_CAP_MACHINES = 128    /**< and they may be on several machines */
 };
 
 /**
- * Opens `memory:` (private to this handle, gone at close) or `file:DIR` (made when absent; shared by every process
- * that opens it). opts may be NULL. Other engines: NEXUS_ENOTSUP. NEXUS_EUNREACH: role client and no owner in time.
- * NEXUS_ECORRUPT: the log is damaged in its middle; the message has file and offset.
+ * Opens `memory:` (private to this handle, gone at close), `file:DIR` or `sqlite:PATH` (made when absent; shared by every
+ * process that opens it), or `postgresql://…[#NAME]` (shared by every process that reaches the database; NAME is the
+ * schema of the bus, "nexus_bus" when absent). opts may be NULL. NEXUS_ENOTSUP: the engine is not in this build.
+ * NEXUS_EUNREACH: role client and no owner in time, or the server cannot be reached. NEXUS_ECORRUPT: the log is damaged in
+ * its middle; the message has file and offset.
  */
 NEXUS_API nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API uint64_t nexus_bus_caps(const nexus_bus *bus);
-/** Whether this handle owns the log at the moment (memory: always). */
+/** Whether this handle owns the log at the moment (memory: always). On postgresql: it may lose it again: when the database
+ * was out of reach for some seconds, another process may have taken over, and this one becomes its client. */
 NEXUS_API bool nexus_bus_is_owner(const nexus_bus *bus);
 /** Position of the last stored event; 0 = none. */
 NEXUS_API nexus_status nexus_bus_head(nexus_bus *bus, uint64_t *pos) NEXUS_MUST_CHECK;
@@ -95,7 +99,7 @@ typedef struct nexus_publish_result {
     int64_t version;        /**< of the last event in its stream; -1 = in none */
     int64_t actual_version; /**< NEXUS_ECONFLICT by `expect`: what the stream has; -1 = no stream */
     bool dup;               /**< every event had been stored before */
-    bool durable;           /**< false on memory: */
+    bool durable;           /**< false on memory:, and where the server of an engine says that it syncs nothing */
     uint32_t warnings;      /**< events that were stored although their contract refuses them (NEXUS_CONTRACT_WARN) */
 } nexus_publish_result;
 

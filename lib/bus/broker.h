@@ -14,8 +14,10 @@
 
 typedef struct nexus__broker nexus__broker;
 
-/* dir NULL = in memory. NEXUS_ECONFLICT: another process owns it. */
-nexus_status nexus__broker_open(nexus__broker **out, const char *dir, const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
+/* dir NULL = in memory. engine: where the log is kept instead, taken in any case; dir then holds its lock, or is NULL.
+ * NEXUS_ECONFLICT: another process owns it. */
+nexus_status nexus__broker_open(nexus__broker **out, const char *dir, nexus__wal_engine *engine,
+                                const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
 void nexus__broker_close(nexus__broker *b);
 nexus__wal *nexus__broker_wal(nexus__broker *b);
 

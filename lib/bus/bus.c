@@ -18,19 +18,22 @@ int64_t nexus__bus_until(const nexus_bus *bus, uint32_t timeout_ms)
 
 static nexus_status parse_url(nexus_bus *bus, const char *url)
 {
-    static const char *const later[] = {
-        "sqlite:", "postgres:", "postgresql:", "redis:", "rediss:", "nats:", "kafka:", "unix:"};
-    nexus_slice text = nexus__slice_c(url);
-    if (nexus__slice_eq_c(text, "memory:"))
+    nexus_status status = nexus__bus_engine_find(url, &bus->engine);
+    if (status != NEXUS_OK)
+        return status;
+    bus->url = nexus__strndup(bus->alloc, nexus__slice_c(url));
+    atomic_store(&bus->caps, bus->engine->caps);
+    if (!bus->url)
+        return nexus__nomem();
+    if (!bus->engine->suffix)
         return NEXUS_OK;
-    if (nexus__slice_starts(text, NEXUS_S("file:")) && text.n > 5) {
-        bus->dir = nexus__strndup(bus->alloc, nexus__slice_from(text, 5));
-        return bus->dir ? NEXUS_OK : nexus__nomem();
-    }
-    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
-        if (nexus__slice_starts(text, nexus__slice_c(later[i])))
-            return nexus__fail(NEXUS_ENOTSUP, "bus URL %s: this engine is not built yet; use file:DIR or memory:", url);
-    return nexus__fail(NEXUS_EINVAL, "bus URL \"%s\": give file:DIR or memory:", url ? url : "");
+    nexus__buf dir;
+    nexus__buf_init(&dir, bus->alloc, 0);
+    nexus__buf_text(&dir, bus->url + strlen(bus->engine->scheme));
+    nexus__buf_text(&dir, bus->engine->suffix);
+    bus->dir = dir.status == NEXUS_OK ? nexus__strndup(bus->alloc, nexus__buf_slice(&dir)) : NULL;
+    nexus__buf_free(&dir);
+    return bus->dir ? NEXUS_OK : nexus__nomem();
 }
 
 static nexus_status check_opts(const nexus_bus_opts *o)
@@ -91,15 +94,18 @@ void nexus_bus_close(nexus_bus *bus)
     if (!bus)
         return;
     nexus__bus_unlink(bus);
-    nexus__bus_server_close(bus->server);
     nexus__broker *broker = atomic_load(&bus->broker);
     /* Behind this barrier every local publish has been answered. */
     if (broker && nexus__wal_append(nexus__broker_wal(broker), NULL, 0, NULL) != NEXUS_OK)
         bus->closing = true;
     nexus__bus_publish_end(bus);
     nexus__broker_close(broker);
+    for (size_t i = 0; i < bus->former_count; i++)
+        nexus__broker_close(bus->former[i]);
+    nexus__free(bus->alloc, bus->former);
     if (bus->dir_fd >= 0)
         close(bus->dir_fd);
+    nexus__free(bus->alloc, bus->url);
     nexus__free(bus->alloc, bus->dir);
     nexus__free(bus->alloc, bus->source);
     nexus__contracts_free(&bus->contracts, bus->alloc);
@@ -111,9 +117,7 @@ void nexus_bus_close(nexus_bus *bus)
 
 uint64_t nexus_bus_caps(const nexus_bus *bus)
 {
-    uint64_t caps =
-        NEXUS_CAP_EXPECT | NEXUS_CAP_ATOMIC_BATCH | NEXUS_CAP_GLOBAL_ORDER | NEXUS_CAP_DEDUPE | NEXUS_CAP_KEY_LANES;
-    return bus->dir ? caps | NEXUS_CAP_DURABLE | NEXUS_CAP_PROCESSES : caps;
+    return atomic_load(&((nexus_bus *)(uintptr_t)bus)->caps);
 }
 
 bool nexus_bus_is_owner(const nexus_bus *bus)

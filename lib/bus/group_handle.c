@@ -73,7 +73,15 @@ static nexus_status bind_locked(nexus_group *g, int64_t until, nexus__group_back
     nexus_status status = nexus__bus_backend(g->bus, until, &broker, &out->remote);
     if (status != NEXUS_OK)
         return status;
+    if (g->local && g->local_of != broker) { /* of an owner that this handle was before; its member ends with it */
+        if (g->watched)
+            nexus__bgroup_unwatch(g->local, &g->watch);
+        g->watched = false;
+        g->local = NULL;
+        g->member = NULL;
+    }
     if (broker && !g->local) {
+        g->local_of = broker;
         nexus__group_config config;
         nexus__group_config_decode(nexus__buf_slice(&g->config), &config);
         nexus__bgroup *local;

@@ -8,28 +8,36 @@
 #include "base/thread.h"
 #include "bus/broker.h"
 #include "bus/contract.h"
+#include "bus/engines/engine.h"
 #include "bus/remote.h"
 #include "bus/server.h"
 
 typedef struct nexus__pub_op nexus__pub_op;
 
 /*
- * A handle is either the owner (broker set, for good) or a client (remote set while connected). The link thread of a
- * client reads its connection; when that ends it tries to become the owner, or connects to whoever did.
+ * A handle is either the owner (broker set) or a client (remote set while connected). The link thread of a client reads
+ * its connection; when that ends it tries to become the owner, or connects to whoever did. An owner stays one for good
+ * where a lock of this machine says so; where a server elsewhere does, it may lose its log, and is a client again. Its
+ * broker is kept until close, since others may still be looking at it.
  */
 struct nexus_bus {
     const nexus_alloc *alloc;
     nexus_bus_opts opts;
-    char *dir, *source; /* dir NULL = memory */
+    const nexus__bus_engine *engine;
+    char *url, *dir, *source; /* dir: of the lock and the socket, or NULL */
     int dir_fd;
     _Atomic(nexus__broker *) broker;
-    nexus__bus_server *server;
+    _Atomic uint64_t caps;
+    nexus__bus_server *server; /* the link's, as are the next three */
+    nexus__bus_porter *porter;
+    nexus__broker **former;
+    size_t former_count;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* locked */
     nexus__remote *remote;
     uint64_t epoch;
-    bool closing;
+    bool closing, lost; /* lost: the broker's log takes no more, somebody may have taken it over */
     nexus_status broken; /* the log cannot be opened: why */
     char broken_text[300];
     nexus__pub_op *again, **again_tail; /* publishes whose connection ended */
@@ -52,6 +60,7 @@ struct nexus_group {
     /* locked */
     nexus__bgroup *local;
     nexus__member *member; /* of local */
+    nexus__broker *local_of;
     uint64_t epoch; /* of the connection that `index` belongs to; 0 = none */
     uint32_t index;
     nexus__watch_group watch;

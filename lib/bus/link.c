@@ -26,23 +26,76 @@ static void on_wake(uint32_t group, void *user_data)
     poke_groups(user_data);
 }
 
+/* On the flush thread of a log that takes no more writes. */
+static void lost(void *user_data)
+{
+    nexus_bus *bus = user_data;
+    pthread_mutex_lock(&bus->lock);
+    bus->lost = true;
+    pthread_cond_broadcast(&bus->changed);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+static nexus_status let_others_in(nexus_bus *bus, nexus__broker *broker)
+{
+    const nexus__bus_engine *engine = bus->engine;
+    if (!bus->dir && !engine->serve)
+        return NEXUS_OK;
+    nexus_status status = nexus__bus_server_open(&bus->server, broker, bus->dir, bus->alloc, bus->opts.connections_max,
+                                                 atomic_load(&bus->caps));
+    if (status == NEXUS_OK && engine->serve)
+        status = engine->serve(&bus->porter, bus->url, bus->server, bus->alloc);
+    return status;
+}
+
+static void let_nobody_in(nexus_bus *bus)
+{
+    if (bus->porter)
+        bus->engine->close_porter(bus->porter);
+    nexus__bus_server_close(bus->server);
+    bus->porter = NULL;
+    bus->server = NULL;
+}
+
 /* NEXUS_ECONFLICT: somebody else owns it. */
 static nexus_status own(nexus_bus *bus)
 {
     nexus__broker *broker;
-    nexus_status status = nexus__broker_open(&broker, bus->dir, &bus->opts);
-    if (status == NEXUS_OK && bus->dir) {
-        status = nexus__bus_server_open(&bus->server, broker, bus->dir, bus->alloc, bus->opts.connections_max);
-        if (status != NEXUS_OK)
-            nexus__broker_close(broker);
-    }
+    nexus__wal_engine *log = NULL;
+    nexus_status status = bus->engine->open_log ? bus->engine->open_log(&log, bus->url, bus->alloc) : NEXUS_OK;
+    if (status == NEXUS_OK)
+        status = nexus__broker_open(&broker, bus->dir, log, &bus->opts);
     if (status != NEXUS_OK)
         return status;
+    nexus__wal *wal = nexus__broker_wal(broker);
+    atomic_store(&bus->caps, bus->engine->caps | (nexus__wal_is_durable(wal) ? NEXUS_CAP_DURABLE : 0));
+    nexus__wal_on_lost(wal, lost, bus);
+    status = let_others_in(bus, broker);
+    if (status != NEXUS_OK) {
+        let_nobody_in(bus);
+        nexus__broker_close(broker);
+        return status;
+    }
     pthread_mutex_lock(&bus->lock);
     atomic_store(&bus->broker, broker);
     pthread_cond_broadcast(&bus->changed);
     pthread_mutex_unlock(&bus->lock);
     return NEXUS_OK;
+}
+
+/* The log is lost: whoever asks from now on waits for the next owner, which may be this handle again. */
+static void step_down(nexus_bus *bus)
+{
+    nexus__broker **grown = nexus__realloc(bus->alloc, bus->former, (bus->former_count + 1) * sizeof *grown);
+    if (!grown)
+        return; /* a log that refuses everything, until there is memory */
+    pthread_mutex_lock(&bus->lock);
+    bus->former = grown;
+    bus->former[bus->former_count++] = atomic_exchange(&bus->broker, NULL);
+    bus->epoch++;
+    bus->lost = false;
+    pthread_mutex_unlock(&bus->lock);
+    let_nobody_in(bus);
 }
 
 static nexus_status open_dir(nexus_bus *bus)
@@ -55,11 +108,20 @@ static nexus_status open_dir(nexus_bus *bus)
 static nexus_status join(nexus_bus *bus)
 {
     nexus__remote *remote;
-    nexus_status status = open_dir(bus);
+    uint64_t caps = 0;
+    int fd = -1;
+    nexus_status status;
+    if (bus->engine->dial)
+        status = bus->engine->dial(&bus->porter, &fd, bus->url, bus->alloc);
+    else if ((status = open_dir(bus)) == NEXUS_OK)
+        status = nexus__remote_dial(&fd, bus->dir_fd);
     if (status == NEXUS_OK)
-        status = nexus__remote_open(&remote, bus->dir_fd, bus->alloc, bus->epoch + 1);
-    if (status != NEXUS_OK)
+        status = nexus__remote_open(&remote, fd, bus->alloc, bus->epoch + 1, &caps);
+    if (status != NEXUS_OK) {
+        let_nobody_in(bus);
         return status;
+    }
+    atomic_store(&bus->caps, caps);
     pthread_mutex_lock(&bus->lock);
     bus->epoch++;
     bus->remote = remote;
@@ -114,6 +176,24 @@ static void read_until_it_ends(nexus_bus *bus)
     bus->remote = NULL;
     pthread_mutex_unlock(&bus->lock);
     nexus__remote_unref(remote);
+    let_nobody_in(bus);
+}
+
+static void wait_until_lost(nexus_bus *bus)
+{
+    pthread_mutex_lock(&bus->lock);
+    while (!bus->closing && !bus->lost)
+        pthread_cond_wait(&bus->changed, &bus->lock);
+    bool over = bus->lost && !bus->closing;
+    pthread_mutex_unlock(&bus->lock);
+    if (over)
+        step_down(bus);
+}
+
+/* Whether an owner of this engine can stop being one before its end. */
+static bool can_lose(const nexus_bus *bus)
+{
+    return bus->engine->serve != NULL;
 }
 
 static void up(nexus_bus *bus)
@@ -122,11 +202,20 @@ static void up(nexus_bus *bus)
     poke_groups(bus);
 }
 
+/* Until what the handle is, owner or client, is over. */
+static void stay(nexus_bus *bus)
+{
+    if (atomic_load(&bus->broker))
+        wait_until_lost(bus);
+    else
+        read_until_it_ends(bus);
+}
+
 static void *link_main(void *arg)
 {
     nexus_bus *bus = arg;
     int64_t pause = 10 * NEXUS__NS_PER_MS;
-    read_until_it_ends(bus);
+    stay(bus);
     while (!closing(bus)) {
         nexus_status status = attempt(bus);
         if (status != NEXUS_OK) {
@@ -145,26 +234,26 @@ static void *link_main(void *arg)
         bus->broken = NEXUS_OK;
         pthread_mutex_unlock(&bus->lock);
         up(bus);
-        if (atomic_load(&bus->broker))
+        if (atomic_load(&bus->broker) && !can_lose(bus))
             return NULL;
-        read_until_it_ends(bus);
+        stay(bus);
     }
     return NULL;
 }
 
 nexus_status nexus__bus_link(nexus_bus *bus)
 {
-    if (!bus->dir)
+    if (!bus->dir && !bus->engine->serve)
         return own(bus);
     int64_t until =
         nexus__mono_ns() + (bus->opts.connect_timeout_ms ? bus->opts.connect_timeout_ms : 5000) * NEXUS__NS_PER_MS;
     nexus_status status;
     while ((status = attempt(bus)) == NEXUS_EUNREACH && nexus__mono_ns() < until)
         rest(bus, 10 * NEXUS__NS_PER_MS);
-    if (status == NEXUS_EUNREACH)
-        return nexus__fail(status, "nobody owns the bus in %s: start its owner, or open it without role client",
-                           bus->dir);
-    if (status != NEXUS_OK || atomic_load(&bus->broker))
+    if (status == NEXUS_EUNREACH && bus->opts.role == NEXUS_BUS_CLIENT)
+        return nexus__fail(status, "nobody owns the bus: start its owner, or open it without role client (%s)",
+                           nexus_error_message());
+    if (status != NEXUS_OK || (atomic_load(&bus->broker) && !can_lose(bus)))
         return status;
     status = nexus__thread_start(&bus->link_thread, "nexus-bus-link", link_main, bus);
     bus->link_started = status == NEXUS_OK;
@@ -184,6 +273,7 @@ void nexus__bus_unlink(nexus_bus *bus)
     else if (bus->remote)
         nexus__remote_unref(bus->remote);
     bus->remote = NULL;
+    let_nobody_in(bus);
 }
 
 nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker **broker, nexus__remote **remote)
@@ -203,7 +293,7 @@ nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker 
     else if (!*broker)
         status = bus->closing              ? nexus__fail(NEXUS_ECLOSED, "the bus is closing")
                  : bus->broken != NEXUS_OK ? nexus__fail(bus->broken, "%s", bus->broken_text)
-                                           : nexus__fail(NEXUS_ETIMEDOUT, "no owner of the bus in %s", bus->dir);
+                                           : nexus__fail(NEXUS_ETIMEDOUT, "the bus has no owner at the moment");
     pthread_mutex_unlock(&bus->lock);
     return status;
 }

@@ -21,6 +21,7 @@ struct nexus_reader {
     nexus_slice accept;
     bool raw;
     nexus__wal_reader *direct;
+    nexus__wal *direct_of;
     nexus__wal *sealed; /* a client's own view of the finished files */
     bool sealed_over;
     nexus__buf page;
@@ -207,7 +208,12 @@ static nexus_status next_page(nexus_reader *r, uint32_t wait_ms)
 static nexus_status scan(nexus_reader *r, nexus__wal *wal)
 {
     nexus__read_request *q = &r->request;
+    if (r->direct && r->direct_of != wal) { /* of an owner that this handle was before */
+        nexus__wal_reader_close(r->direct);
+        r->direct = NULL;
+    }
     if (!r->direct) {
+        r->direct_of = wal;
         nexus_status status = nexus__wal_reader_open(&r->direct, wal, q->from);
         if (status == NEXUS_EMISSING)
             q->from = nexus__wal_first(wal);
@@ -330,7 +336,7 @@ static nexus_status next_stored(nexus_reader *r, uint32_t wait_ms)
     if (past_end(r))
         return NEXUS_EDONE;
     bool narrowed = r->request.filter.stream.n > 0; /* a page begins near the stream's events */
-    if (r->sealed || (!broker && !narrowed && r->bus->dir && !r->sealed_over)) {
+    if (r->sealed || (!broker && !narrowed && r->bus->dir && !r->bus->engine->open_log && !r->sealed_over)) {
         nexus_status status = next_sealed(r);
         if (status != NEXUS_EDONE || past_end(r))
             return status;

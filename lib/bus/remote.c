@@ -239,27 +239,23 @@ nexus_status nexus__remote_call(nexus__remote *r, uint16_t op, nexus_slice body,
 
 /* --- connecting ---- */
 
-static void closed_early(nexus__remote *r, int fd)
-{
-    r->fd = -1;
-    if (fd >= 0)
-        close(fd);
-}
-
-static nexus_status connect_to(nexus__remote *r, int dir_fd)
+nexus_status nexus__remote_dial(int *fd, int dir_fd)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/bus.sock", dir_fd);
-    r->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (r->fd >= 0 && connect(r->fd, (struct sockaddr *)&address, sizeof address) == 0)
+    int made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (made >= 0 && connect(made, (struct sockaddr *)&address, sizeof address) == 0) {
+        *fd = made;
         return NEXUS_OK;
+    }
     int error = errno;
-    closed_early(r, r->fd);
+    if (made >= 0)
+        close(made);
     return nexus__fail(NEXUS_EUNREACH, "no owner of the bus listens yet (errno %d)", error);
 }
 
 /* Before any other thread knows of it: the answer is waited for here. */
-static nexus_status hello(nexus__remote *r)
+static nexus_status hello(nexus__remote *r, uint64_t *caps)
 {
     uint32_t version = NEXUS__WIRE_VERSION;
     struct timeval limit = {.tv_sec = 5};
@@ -281,6 +277,8 @@ static nexus_status hello(nexus__remote *r)
             continue;
         if (decoded == NEXUS_OK && head.status != NEXUS_OK)
             decoded = nexus__fail(head.status, "%.*s", (int)body.n, body.p);
+        if (decoded == NEXUS_OK && body.n == sizeof *caps)
+            memcpy(caps, body.p, sizeof *caps);
         nexus__buf_consume(&r->in, used);
         status = decoded;
         break;
@@ -290,22 +288,22 @@ static nexus_status hello(nexus__remote *r)
     return status;
 }
 
-nexus_status nexus__remote_open(nexus__remote **out, int dir_fd, const nexus_alloc *alloc, uint64_t epoch)
+nexus_status nexus__remote_open(nexus__remote **out, int fd, const nexus_alloc *alloc, uint64_t epoch, uint64_t *caps)
 {
     nexus__remote *r = nexus__calloc(alloc, 1, sizeof *r);
-    if (!r)
+    if (!r) {
+        close(fd);
         return nexus__nomem();
+    }
     r->alloc = alloc;
     r->epoch = epoch;
-    r->fd = -1;
+    r->fd = fd;
     atomic_init(&r->refs, 1);
     nexus__buf_init(&r->in, alloc, NEXUS__WIRE_BODY_MAX + 131072);
     nexus__buf_init(&r->out, alloc, 0);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->send_lock, NULL);
-    nexus_status status = connect_to(r, dir_fd);
-    if (status == NEXUS_OK)
-        status = hello(r);
+    nexus_status status = hello(r, caps);
     if (status != NEXUS_OK) {
         nexus__remote_unref(r);
         return status;

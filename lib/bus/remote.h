@@ -6,9 +6,11 @@
 
 typedef struct nexus__remote nexus__remote;
 
-/* Connects to DIR/bus.sock and says hello. NEXUS_EUNREACH: nobody listens. epoch: the caller's number for it. */
-nexus_status nexus__remote_open(nexus__remote **out, int dir_fd, const nexus_alloc *alloc,
-                                uint64_t epoch) NEXUS_MUST_CHECK;
+/* A connection to DIR/bus.sock. NEXUS_EUNREACH: nobody listens. */
+nexus_status nexus__remote_dial(int *fd, int dir_fd) NEXUS_MUST_CHECK;
+/* Says hello on the connected socket, which it takes. epoch: the caller's number for it. *caps: the owner's. */
+nexus_status nexus__remote_open(nexus__remote **out, int fd, const nexus_alloc *alloc, uint64_t epoch,
+                                uint64_t *caps) NEXUS_MUST_CHECK;
 nexus__remote *nexus__remote_ref(nexus__remote *r);
 void nexus__remote_unref(nexus__remote *r);
 uint64_t nexus__remote_epoch(const nexus__remote *r);

@@ -69,6 +69,7 @@ struct nexus__bus_server {
     nexus__broker *broker;
     int dir_fd, fd, wake_fd;
     uint32_t max;
+    uint64_t caps;
     pthread_t thread;
     bool started;
     pthread_mutex_t lock;
@@ -451,7 +452,7 @@ static void on_group_report(conn *c, const nexus__wire_head *head, nexus__wire_i
 static void on_hello(conn *c, uint64_t id, nexus__wire_in *in)
 {
     uint32_t version = nexus__wire_take_u32(in);
-    uint64_t caps = 0;
+    uint64_t caps = c->server->caps;
     c->greeted = version == NEXUS__WIRE_VERSION;
     nexus_status status = c->greeted ? NEXUS_OK
                                      : nexus__fail(NEXUS_EREV, "the bus owner speaks version %u, the client %u",
@@ -710,6 +711,17 @@ static void welcome(nexus__bus_server *s, int fd)
     conn_unref(c);
 }
 
+void nexus__bus_server_welcome(nexus__bus_server *s, int fd)
+{
+    pthread_mutex_lock(&s->lock);
+    bool full = s->count >= s->max;
+    pthread_mutex_unlock(&s->lock);
+    if (full)
+        close(fd);
+    else
+        welcome(s, fd);
+}
+
 static void *accept_main(void *arg)
 {
     nexus__bus_server *s = arg;
@@ -722,13 +734,10 @@ static void *accept_main(void *arg)
         int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
             continue;
-        pthread_mutex_lock(&s->lock);
-        bool full = s->count >= s->max;
-        pthread_mutex_unlock(&s->lock);
-        if (full || !same_user(fd))
-            close(fd);
+        if (same_user(fd))
+            nexus__bus_server_welcome(s, fd);
         else
-            welcome(s, fd);
+            close(fd);
     }
 }
 
@@ -751,22 +760,23 @@ static nexus_status listen_on(nexus__bus_server *s, const char *dir)
 }
 
 nexus_status nexus__bus_server_open(nexus__bus_server **out, nexus__broker *broker, const char *dir,
-                                    const nexus_alloc *alloc, uint32_t connections_max)
+                                    const nexus_alloc *alloc, uint32_t connections_max, uint64_t caps)
 {
     nexus__bus_server *s = nexus__calloc(alloc, 1, sizeof *s);
     if (!s)
         return nexus__nomem();
     s->alloc = alloc;
     s->broker = broker;
+    s->caps = caps;
     s->max = connections_max ? connections_max : 256;
     s->dir_fd = s->fd = s->wake_fd = -1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->ended, NULL);
     nexus__list_init(&s->conns);
-    nexus_status status = listen_on(s, dir);
-    if (status == NEXUS_OK)
+    nexus_status status = dir ? listen_on(s, dir) : NEXUS_OK;
+    if (status == NEXUS_OK && dir)
         status = nexus__thread_start(&s->thread, "nexus-bus-acc", accept_main, s);
-    s->started = status == NEXUS_OK;
+    s->started = status == NEXUS_OK && dir;
     if (status != NEXUS_OK) {
         nexus__bus_server_close(s);
         return status;

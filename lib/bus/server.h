@@ -7,9 +7,12 @@
 
 typedef struct nexus__bus_server nexus__bus_server;
 
-/* broker is borrowed until close. */
+/* broker is borrowed until close. dir NULL: listens nowhere, connections come by welcome. caps: told to clients. */
 nexus_status nexus__bus_server_open(nexus__bus_server **out, nexus__broker *broker, const char *dir,
-                                    const nexus_alloc *alloc, uint32_t connections_max) NEXUS_MUST_CHECK;
+                                    const nexus_alloc *alloc, uint32_t connections_max,
+                                    uint64_t caps) NEXUS_MUST_CHECK;
+/* Serves a connected stream socket, which it takes; one too many is closed. */
+void nexus__bus_server_welcome(nexus__bus_server *server, int fd);
 void nexus__bus_server_close(nexus__bus_server *server);
 
 /* A publish as a client sends it (WIRE_PUBLISH); done as of nexus__broker_publish. */

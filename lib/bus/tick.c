@@ -179,10 +179,13 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     nexus__map_init(&b->groups, b->alloc);
 }
 
-static nexus_status start(nexus__broker *b, const char *dir, const nexus_bus_opts *o)
+static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *engine, const nexus_bus_opts *o)
 {
-    nexus__wal_opts opts = {
-        .alloc = o->alloc, .segment_bytes = o->segment_bytes, .batch_max_bytes = 64u << 20, .name = "nexus-bus-w"};
+    nexus__wal_opts opts = {.alloc = o->alloc,
+                            .segment_bytes = o->segment_bytes,
+                            .batch_max_bytes = 64u << 20,
+                            .name = "nexus-bus-w",
+                            .engine = engine};
     nexus__wal_report report;
     nexus_status status = nexus__wal_open(&b->wal, dir, &opts, &report);
     if (status != NEXUS_OK)
@@ -198,13 +201,16 @@ static nexus_status start(nexus__broker *b, const char *dir, const nexus_bus_opt
     return status;
 }
 
-nexus_status nexus__broker_open(nexus__broker **out, const char *dir, const nexus_bus_opts *opts)
+nexus_status nexus__broker_open(nexus__broker **out, const char *dir, nexus__wal_engine *engine,
+                                const nexus_bus_opts *opts)
 {
     nexus__broker *b = nexus__calloc(opts->alloc, 1, sizeof *b);
+    if (!b && engine)
+        engine->ops->close(engine);
     if (!b)
         return nexus__nomem();
     init(b, opts);
-    nexus_status status = start(b, dir, opts);
+    nexus_status status = start(b, dir, engine, opts);
     if (status != NEXUS_OK) {
         nexus__broker_close(b);
         return status;

@@ -6,6 +6,7 @@
 #define NEXUS_STORE_DRIVER_H
 
 #include <nexus/db.h>
+#include <poll.h>
 
 #include "store/rows.h"
 
@@ -35,6 +36,8 @@ typedef struct nexus__db_ops {
     nexus_status (*script)(void *link, const char *sql); /* several statements, no parameters */
     nexus_status (*commit)(void *link);                  /* the outermost transaction */
     nexus_status (*lock)(void *link, const char *name);  /* one process at a time, until the transaction ends */
+    /* As nexus__db_wait; NULL: no notifications. */
+    nexus_status (*wait)(void *link, struct pollfd *fds, size_t n, int timeout_ms, bool *notified);
 } nexus__db_ops;
 
 extern const nexus__db_ops nexus__sqlite_ops;

@@ -437,6 +437,30 @@ static nexus_status postgres_lock(void *opaque, const char *name)
     return NEXUS_OK;
 }
 
+static bool take_notifications(PGconn *conn)
+{
+    bool any = false;
+    for (PGnotify *n; (n = PQnotifies(conn)) != NULL; any = true)
+        PQfreemem(n);
+    return any;
+}
+
+static nexus_status postgres_wait(void *opaque, struct pollfd *fds, size_t n, int timeout_ms, bool *notified)
+{
+    postgres_link *link = opaque;
+    *notified = take_notifications(link->conn); /* those that came along with an earlier answer */
+    fds[n] = (struct pollfd){.fd = PQsocket(link->conn), .events = POLLIN};
+    if (fds[n].fd < 0)
+        return fail_connection(link, NEXUS_EUNREACH);
+    int ready = poll(fds, n + 1, *notified ? 0 : timeout_ms);
+    for (size_t i = 0; ready <= 0 && i <= n; i++)
+        fds[i].revents = 0;
+    if (fds[n].revents && (!PQconsumeInput(link->conn) || PQstatus(link->conn) != CONNECTION_OK))
+        return fail_connection(link, NEXUS_EUNREACH);
+    *notified |= take_notifications(link->conn);
+    return NEXUS_OK;
+}
+
 const nexus__db_ops nexus__postgres_ops = {
     .size = sizeof(nexus__db_ops),
     .kind = "postgres",
@@ -450,4 +474,5 @@ const nexus__db_ops nexus__postgres_ops = {
     .script = postgres_script,
     .commit = postgres_commit,
     .lock = postgres_lock,
+    .wait = postgres_wait,
 };

@@ -52,6 +52,11 @@ struct nexus__wal {
     int dir_fd, lock_fd;
     uint8_t uuid[16];
     uint32_t seed, segment_bytes, batch_max;
+    nexus__wal_engine *engine;      /* NULL: files */
+    bool engine_durable;
+    uint64_t engine_place;          /* the flush thread's: behind the last run */
+    _Atomic uint64_t engine_end;    /* the same, once its batches are durable for all */
+    _Atomic uint64_t engine_begin, engine_first_pos;
     uint64_t queue_max;
     char name[12];
 
@@ -80,8 +85,8 @@ struct nexus__wal {
     _Atomic uint64_t durable, written;
     _Atomic nexus_status condition; /* of the last write */
 
-    void (*on_durable)(void *user_data);
-    void *on_durable_data;
+    void (*on_durable)(void *user_data), (*on_lost)(void *user_data);
+    void *on_durable_data, *on_lost_data;
     pthread_t flush_thread, prepare_thread;
     bool flush_started, prepare_started;
 };
@@ -109,6 +114,13 @@ nexus_status nexus__wal_recover(nexus__wal *wal, nexus__wal_report *report);
 nexus_status nexus__wal_look(nexus__wal *wal);
 /* Offset of the first whole batch of this generation at or behind `from` in map[0..size), or 0. */
 uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation, uint32_t seed);
+
+/* engine.c: the same steps where batches are not in files */
+nexus_status nexus__wal_engine_start(nexus__wal *wal);
+nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end,
+                                      nexus_slice bytes);
+nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos);
+#define ENGINE_GENERATION 1u
 
 nexus_status nexus__wal_thread(pthread_t *thread, void *(*main)(void *), void *arg);
 

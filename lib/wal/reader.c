@@ -24,6 +24,9 @@ struct nexus__wal_reader {
     char *bytes;
     size_t cap;
     uint64_t from, have;
+    /* with an engine: offset is the place of the next run, page holds the last ones read */
+    nexus__buf page;
+    size_t page_at;
     /* present batch */
     nexus__wal_batch_head head;
     const char *body;
@@ -73,10 +76,20 @@ nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, ui
         return nexus__nomem();
     r->wal = wal;
     r->want = pos;
-    pthread_mutex_lock(&wal->lock);
-    uint64_t first = wal->first ? wal->first->first_pos : 1;
-    place(r, pos);
-    pthread_mutex_unlock(&wal->lock);
+    nexus__buf_init(&r->page, wal->alloc, 0);
+    uint64_t first = wal->engine ? nexus__wal_first(wal) : 1;
+    if (wal->engine) {
+        nexus_status status = pos > 1 ? wal->engine->ops->find(wal->engine, pos, &r->offset) : NEXUS_OK;
+        if (status != NEXUS_OK) {
+            nexus__wal_reader_close(r);
+            return status;
+        }
+    } else {
+        pthread_mutex_lock(&wal->lock);
+        first = wal->first ? wal->first->first_pos : 1;
+        place(r, pos);
+        pthread_mutex_unlock(&wal->lock);
+    }
     if (pos > 1 && pos < first) {
         nexus__wal_reader_close(r);
         return nexus__fail(NEXUS_EMISSING, "positions %llu to %llu are no longer in the log", (unsigned long long)pos,
@@ -114,10 +127,16 @@ nexus_status nexus__wal_reader_open_at(nexus__wal_reader **out, nexus__wal *wal,
         return nexus__nomem();
     r->wal = wal;
     r->want_seq = c->seq;
+    nexus__buf_init(&r->page, wal->alloc, 0);
     pthread_mutex_lock(&wal->lock);
     segment *s = file_of(wal, c);
     bool early = c->seq > wal->durable_seq || c->pos > atomic_load(&wal->durable) + 1;
-    if (s) {
+    bool dropped = wal->engine ? c->at < atomic_load(&wal->engine_begin) : !s && wal->first;
+    if (wal->engine) { /* places never change */
+        r->offset = c->at;
+        r->next_seq = c->seq;
+        r->pos = c->pos - 1;
+    } else if (s) {
         bool near = hint_holds(wal, s, c);
         r->at = nexus__wal_segment_ref(s);
         r->offset = near ? c->at : SEGMENT_HEAD_BYTES;
@@ -125,7 +144,7 @@ nexus_status nexus__wal_reader_open_at(nexus__wal_reader **out, nexus__wal *wal,
         r->pos = near ? c->pos - 1 : s->first_pos - 1;
     }
     pthread_mutex_unlock(&wal->lock);
-    if (early || (!s && wal->first)) {
+    if (early || dropped) {
         nexus__wal_reader_close(r);
         return early ? nexus__fail(NEXUS_ESTALE, "the log ends before position %llu", (unsigned long long)c->pos)
                      : nexus__fail(NEXUS_EMISSING, "what followed position %llu is no longer in the log",
@@ -141,6 +160,7 @@ void nexus__wal_reader_close(nexus__wal_reader *r)
         return;
     nexus__wal_segment_unref(r->at);
     nexus__free(r->wal->alloc, r->bytes);
+    nexus__buf_free(&r->page);
     nexus__free(r->wal->alloc, r);
 }
 
@@ -278,9 +298,86 @@ static nexus_status load_batch(nexus__wal_reader *r)
     return NEXUS_OK;
 }
 
+/* Where what is read comes from, for messages. */
+static const char *source_name(const nexus__wal_reader *r)
+{
+    return r->wal->engine ? r->wal->engine->ops->name : r->at->name;
+}
+
+/* --- from an engine ---- */
+
+static nexus_status next_page(nexus__wal_reader *r)
+{
+    nexus__wal *wal = r->wal;
+    if (r->offset >= atomic_load(&wal->engine_end))
+        return NEXUS_EDONE;
+    nexus__buf_clear(&r->page);
+    r->page_at = 0;
+    nexus_status status = wal->engine->ops->read(wal->engine, r->offset, &r->page, &r->offset);
+    if (status == NEXUS_OK)
+        status = r->page.status;
+    if (status != NEXUS_OK || r->page.len)
+        return status;
+    r->offset = atomic_load(&wal->engine_end);
+    r->next_seq = 0;
+    return nexus__fail(NEXUS_EMISSING, "the end of the log is gone from its %s engine", wal->engine->ops->name);
+}
+
+/* A batch of the page that fails its check: the next whole one of it, or the next page. */
+static nexus_status pass_broken(nexus__wal_reader *r)
+{
+    uint64_t next =
+        nexus__wal_find_batch(r->page.p, r->page.len, r->page_at + 8, ENGINE_GENERATION, r->wal->seed);
+    r->page_at = next ? next : r->page.len;
+    r->next_seq = 0;
+    return nexus__fail(NEXUS_ECORRUPT, "a batch of the log in its %s engine fails its check",
+                       r->wal->engine->ops->name);
+}
+
+/* Numbers are missing before this batch: rows or entries were removed behind our back. Said once, then read on. */
+static nexus_status pass_gap(nexus__wal_reader *r, uint64_t first_pos)
+{
+    uint64_t from = r->pos + 1;
+    r->next_seq = 0;
+    if (from >= first_pos)
+        return NEXUS_OK;
+    return nexus__fail(NEXUS_EMISSING, "positions %llu to %llu are missing from the log's %s engine",
+                       (unsigned long long)from, (unsigned long long)first_pos - 1, r->wal->engine->ops->name);
+}
+
+static nexus_status load_from_engine(nexus__wal_reader *r)
+{
+    nexus_status status = r->page_at == r->page.len ? next_page(r) : NEXUS_OK;
+    if (status != NEXUS_OK)
+        return status;
+    const char *p = r->page.p + r->page_at;
+    size_t n = r->page.len - r->page_at;
+    if (n < sizeof r->head)
+        return pass_broken(r);
+    memcpy(&r->head, p, sizeof r->head);
+    if (!nexus__wal_head_ok(&r->head, n, ENGINE_GENERATION, r->wal->seed) ||
+        !nexus__wal_body_ok(&r->head, p + sizeof r->head, false))
+        return pass_broken(r);
+    if (r->next_seq && r->head.seq != r->next_seq && (status = pass_gap(r, r->head.first_pos)) != NEXUS_OK)
+        return status;
+    r->body = p + sizeof r->head;
+    r->index = 0;
+    r->body_at = 0;
+    r->pos = r->head.first_pos - 1;
+    r->page_at += sizeof r->head + r->head.body_bytes;
+    r->next_seq = r->head.seq + 1;
+    return NEXUS_OK;
+}
+
 nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *record)
 {
     for (;;) {
+        while (r->wal->engine && (!r->body || r->index == r->head.count)) {
+            r->body = NULL;
+            nexus_status status = load_from_engine(r);
+            if (status != NEXUS_OK)
+                return status;
+        }
         while (!r->body || r->index == r->head.count) {
             r->body = NULL;
             if (!r->at)
@@ -297,7 +394,7 @@ nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *rec
         size_t n = r->head.body_bytes - BATCH_TRAILER_BYTES;
         if (!nexus__wal_record_decode(r->body, n, r->body_at, record, &r->body_at, &head)) {
             r->index = r->head.count;
-            return nexus__fail(NEXUS_ECORRUPT, "%s: a record fails its check", r->at->name);
+            return nexus__fail(NEXUS_ECORRUPT, "%s: a record fails its check", source_name(r));
         }
         r->index++;
         if (r->head.seq < r->want_seq) {
@@ -311,7 +408,7 @@ nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *rec
         if (record->pos + internal < r->want)
             continue;
         if (!nexus__wal_record_intact(record, &head))
-            return nexus__fail(NEXUS_ECORRUPT, "%s: the data of position %llu fails its check", r->at->name,
+            return nexus__fail(NEXUS_ECORRUPT, "%s: the data of position %llu fails its check", source_name(r),
                                (unsigned long long)record->pos);
         return NEXUS_OK;
     }

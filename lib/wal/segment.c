@@ -286,6 +286,8 @@ static void to_pool(nexus__wal *wal, segment *s)
 
 nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos)
 {
+    if (wal->engine)
+        return nexus__wal_engine_drop_below(wal, pos);
     pthread_mutex_lock(&wal->lock);
     while (wal->first != wal->active && wal->first->next->first_pos <= pos) {
         segment *old = wal->first;
@@ -301,6 +303,8 @@ nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos)
 uint64_t nexus__wal_bytes(nexus__wal *wal)
 {
     uint64_t bytes = 0;
+    if (wal->engine)
+        return atomic_load(&wal->engine_end) - atomic_load(&wal->engine_begin);
     pthread_mutex_lock(&wal->lock);
     for (segment *s = wal->first; s; s = s->next)
         bytes += s->size;

@@ -242,6 +242,8 @@ static void poison(nexus__wal *wal, const char *why)
         memcpy(wal->poison_text, text, sizeof text);
     }
     pthread_mutex_unlock(&wal->lock);
+    if (wal->engine && wal->on_lost)
+        wal->on_lost(wal->on_lost_data);
 }
 
 /* Seals the batches of one run and lays them side by side; a lone batch is written from where it stands. */
@@ -252,7 +254,7 @@ static nexus_slice gather(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_b
         if (!b->count)
             continue;
         nexus__wal_batch_head head = {.count = b->count,
-                                      .generation = wal->active->generation,
+                                      .generation = wal->engine ? ENGINE_GENERATION : wal->active->generation,
                                       .seq = wal->next_seq++,
                                       .first_pos = b->first_pos,
                                       .recv_ns = b->recv_ns,
@@ -280,6 +282,12 @@ static nexus_status undo(nexus__wal *wal, size_t n)
     return NEXUS_OK;
 }
 
+/* What an engine says when nothing was stored. */
+static bool is_definite(nexus_status status)
+{
+    return status == NEXUS_ENOSPC || status == NEXUS_EAGAIN || status == NEXUS_ETIMEDOUT || status == NEXUS_EUNREACH;
+}
+
 static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end)
 {
     uint64_t seq = wal->next_seq;
@@ -288,9 +296,12 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
         wal->next_seq = seq;
         return nexus__nomem();
     }
-    nexus_status status =
-        bytes.n ? nexus__wal_io_write(wal, wal->active->fd, bytes.p, bytes.n, wal->write_at) : NEXUS_OK;
-    if (status == NEXUS_OK && wal->dir && wal->io && wal->io->fdatasync_fn)
+    nexus_status status = NEXUS_OK;
+    if (bytes.n && wal->engine)
+        status = nexus__wal_engine_append(wal, first, end, bytes);
+    else if (bytes.n)
+        status = nexus__wal_io_write(wal, wal->active->fd, bytes.p, bytes.n, wal->write_at);
+    if (status == NEXUS_OK && !wal->engine && wal->dir && wal->io && wal->io->fdatasync_fn)
         status = nexus__wal_io_sync(wal, wal->active->fd); /* a replaced world decides for itself what sync means */
     if (status == NEXUS_OK) {
         wal->write_at += bytes.n;
@@ -299,8 +310,8 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
     wal->next_seq = seq;
     char why[300];
     snprintf(why, sizeof why, "%s", nexus_error_message());
-    if (status == NEXUS_ENOSPC && undo(wal, bytes.n) == NEXUS_OK)
-        return nexus__fail(NEXUS_ENOSPC, "%s", why);
+    if (wal->engine ? is_definite(status) : status == NEXUS_ENOSPC && undo(wal, bytes.n) == NEXUS_OK)
+        return nexus__fail(status, "%s", why);
     poison(wal, why);
     return nexus__fail(NEXUS_EUNKNOWN, "%s", why);
 }
@@ -308,16 +319,16 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
 /* How many of the list fit into the active file (a bounded run of them), opening the next file when none does. */
 static nexus_status next_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch **end)
 {
-    if (!wal->active || wal->write_at + first->bytes.len > wal->active->size) {
+    if (!wal->engine && (!wal->active || wal->write_at + first->bytes.len > wal->active->size)) {
         nexus_status status = nexus__wal_roll(wal, first->bytes.len);
         if (status != NEXUS_OK)
             return status;
     }
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, room = wal->engine ? UINT64_MAX : wal->active->size - wal->write_at;
     nexus__wal_batch *b = first;
     for (; b; b = b->next) {
         bytes += b->count ? b->bytes.len : 0;
-        if (b != first && (wal->write_at + bytes > wal->active->size || bytes > GATHER_MAX))
+        if (b != first && (bytes > room || bytes > GATHER_MAX))
             break;
     }
     *end = b;
@@ -330,18 +341,22 @@ static void publish_end(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_bat
     pthread_mutex_lock(&wal->lock);
     for (nexus__wal_batch *b = first; b != end; b = b->next) {
         if (b->count) {
-            nexus__wal_mark(wal->active, b->first_pos, at);
+            if (!wal->engine)
+                nexus__wal_mark(wal->active, b->first_pos, at);
             at += b->bytes.len;
         }
         bytes += b->bytes.len;
         durable = b->first_pos + b->data_count - 1;
     }
     wal->queue_bytes -= bytes;
-    atomic_store(&wal->active->end, at);
+    if (!wal->engine)
+        atomic_store(&wal->active->end, at);
     atomic_store(&wal->durable, durable);
     atomic_fetch_add(&wal->written, at - start);
     wal->durable_seq = wal->next_seq;
-    if (wal->dir && wal->write_at > wal->active->size / 2 && wal->prepared.fd < 0 && !wal->prepared.wanted) {
+    if (wal->engine)
+        atomic_store(&wal->engine_end, wal->engine_place);
+    if (wal->dir && !wal->engine && wal->write_at > wal->active->size / 2 && wal->prepared.fd < 0 && !wal->prepared.wanted) {
         wal->prepared.wanted = true;
         pthread_cond_broadcast(&wal->prepare);
     }
@@ -499,6 +514,7 @@ static void take_opts(nexus__wal *wal, const nexus__wal_opts *o)
     wal->alloc = o->alloc;
     wal->io = o->io;
     wal->clock = o->clock;
+    wal->engine = o->engine;
     wal->segment_bytes = o->segment_bytes ? o->segment_bytes : 64u << 20;
     if (wal->segment_bytes < SEGMENT_MIN)
         wal->segment_bytes = SEGMENT_MIN;
@@ -523,9 +539,11 @@ static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__w
     if (dir) {
         wal->dir = nexus__strndup(wal->alloc, nexus__slice_c(dir));
         status = wal->dir ? lock_dir(wal, force) : nexus__nomem();
-        if (status == NEXUS_OK)
+        if (status == NEXUS_OK && !wal->engine)
             status = nexus__wal_recover(wal, found);
     }
+    if (status == NEXUS_OK && wal->engine)
+        status = nexus__wal_engine_start(wal);
     if (status != NEXUS_OK)
         return status;
     wal->seed = nexus__wal_seed(wal->uuid);
@@ -535,15 +553,15 @@ static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__w
         wal->poison = NEXUS_ECORRUPT;
         snprintf(wal->poison_text, sizeof wal->poison_text, "the log is damaged and opened read-only: %s",
                  found->damage);
-    } else if (!wal->active) {
+    } else if (!wal->active && !wal->engine) {
         status = nexus__wal_roll(wal, 0);
     }
     if (status == NEXUS_OK)
         status = nexus__wal_thread(&wal->flush_thread, flush_main, wal);
     wal->flush_started = status == NEXUS_OK;
-    if (status == NEXUS_OK && dir)
+    if (status == NEXUS_OK && dir && !wal->engine)
         status = nexus__wal_thread(&wal->prepare_thread, nexus__wal_prepare_main, wal);
-    wal->prepare_started = status == NEXUS_OK && dir;
+    wal->prepare_started = status == NEXUS_OK && dir && !wal->engine;
     return status;
 }
 
@@ -557,6 +575,8 @@ nexus_status nexus__wal_open(nexus__wal **out, const char *dir, const nexus__wal
         found = &local;
     memset(found, 0, sizeof *found);
     nexus__wal *wal = nexus__calloc(opts->alloc, 1, sizeof *wal);
+    if (!wal && opts->engine)
+        opts->engine->ops->close(opts->engine);
     if (!wal)
         return nexus__nomem();
     take_opts(wal, opts);
@@ -622,6 +642,8 @@ void nexus__wal_close(nexus__wal *wal)
         wal->first = s->next;
         nexus__wal_segment_unref(s);
     }
+    if (wal->engine)
+        wal->engine->ops->close(wal->engine);
     close_fd(wal->prepared.fd);
     close_fd(wal->dir_fd);
     close_fd(wal->lock_fd);
@@ -657,7 +679,10 @@ void nexus__wal_cursor_now(nexus__wal *wal, nexus__wal_cursor *out)
 {
     pthread_mutex_lock(&wal->lock);
     *out = (nexus__wal_cursor){.seq = wal->durable_seq, .pos = atomic_load(&wal->durable) + 1};
-    if (wal->active) {
+    if (wal->engine) {
+        out->generation = ENGINE_GENERATION;
+        out->at = atomic_load(&wal->engine_end);
+    } else if (wal->active) {
         out->generation = wal->active->generation;
         out->at = atomic_load(&wal->active->end);
     }
@@ -666,11 +691,13 @@ void nexus__wal_cursor_now(nexus__wal *wal, nexus__wal_cursor *out)
 
 bool nexus__wal_is_durable(const nexus__wal *wal)
 {
-    return wal->dir != NULL;
+    return wal->engine ? wal->engine_durable : wal->dir != NULL;
 }
 
 uint64_t nexus__wal_first(nexus__wal *wal)
 {
+    if (wal->engine)
+        return atomic_load(&wal->engine_first_pos);
     pthread_mutex_lock(&wal->lock);
     uint64_t first = wal->first ? wal->first->first_pos : atomic_load(&wal->durable) + 1;
     pthread_mutex_unlock(&wal->lock);

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "base/str.h"
 #include "base/time.h"
 
@@ -23,6 +24,9 @@ typedef struct nexus__wal_io {
     void *user_data;
 } nexus__wal_io;
 
+/* Where batches are kept when not in files; see the end of this header. */
+typedef struct nexus__wal_engine nexus__wal_engine;
+
 typedef struct nexus__wal_opts {
     const nexus_alloc *alloc;
     const nexus__wal_io *io;   /* borrowed */
@@ -32,6 +36,7 @@ typedef struct nexus__wal_opts {
     uint32_t batch_max_bytes;  /* 0 = 32 MiB; a bigger batch is NEXUS_ETOOBIG */
     bool force;                /* on a network file system too, where O_DSYNC and locks may mean little */
     const char *name;          /* of the threads, at most 10 bytes; NULL = "wal" */
+    nexus__wal_engine *engine; /* taken in any case; NULL = files. dir then holds no more than the lock, and may be NULL */
 } nexus__wal_opts;
 
 /* What opening found. */
@@ -108,6 +113,9 @@ nexus_status nexus__wal_condition(nexus__wal *wal);
 /* Called on the flush thread after every write; set it before the first append. */
 void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
 
+/* Called on the flush thread of a log in an engine when it takes no more writes: open it again. */
+void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
+
 typedef struct nexus__wal_reader nexus__wal_reader; /* one thread at a time */
 
 /* Starts at the first data record with position >= pos, and the internal records after the one before it; 0 or 1 =
@@ -154,5 +162,52 @@ void nexus__wal_checkpoint_abort(nexus__wal_checkpoint *c);
 bool nexus__wal_checkpoint_peek(nexus__wal *wal, const char *name, void *out, size_t n);
 /* NEXUS_ENOTFOUND, or NEXUS_ECORRUPT: build the state from the log instead. Free *out with nexus__free. */
 nexus_status nexus__wal_checkpoint_read(nexus__wal *wal, const char *name, char **out, size_t *n) NEXUS_MUST_CHECK;
+
+/* --- engines: batches in a database or a broker's stream instead of files ----
+ *
+ * To an engine the log is a row of runs. A run is one or more whole batches, written together and never changed; the
+ * engine gives each a place (a number that grows) and hands runs out from a place on. Whatever else a log is (batches,
+ * positions, readers, group commit, failures) stays in this room. One process writes: `own` decides who.
+ */
+
+typedef struct nexus__wal_tail {
+    uint8_t uuid[16];               /* of the log; made by the engine when the log is new */
+    uint64_t begin, end;            /* places of the first run kept and behind the last one */
+    uint64_t next_seq, next_pos;    /* of the next batch and data record, both from 1 */
+    uint64_t first_pos;             /* first position kept */
+    int64_t last_recv_ns;
+    bool durable;                   /* what append has stored survives a power cut */
+} nexus__wal_tail;
+
+typedef struct nexus__wal_run {
+    uint64_t first_pos;          /* of its first batch, as in the batch's head */
+    uint64_t next_seq, next_pos; /* behind it */
+    int64_t recv_ns;             /* of its last batch */
+    nexus_slice bytes;
+} nexus__wal_run;
+
+typedef struct nexus__wal_engine_ops {
+    size_t size;
+    const char *name;
+    /* Becomes the writer and says where the log ends. NEXUS_ECONFLICT: another process is the writer. */
+    nexus_status (*own)(nexus__wal_engine *e, nexus__wal_tail *tail);
+    /* Stores the run, whole or not at all; *end is the place behind it. NEXUS_ENOSPC, NEXUS_EAGAIN, NEXUS_ETIMEDOUT and
+     * NEXUS_EUNREACH: nothing was stored, the next one may be. Whatever else it says, the log takes no more writes. */
+    nexus_status (*append)(nexus__wal_engine *e, const nexus__wal_run *run, uint64_t *end);
+    /* Appends whole runs to out, about 1 MiB of them, the first one at `place` or the next one there is; *next is the
+     * place behind them. Nothing in out: there are none. Any thread. */
+    nexus_status (*read)(nexus__wal_engine *e, uint64_t place, nexus__buf *out, uint64_t *next);
+    /* The place of the last run whose first_pos is below pos, or of the first run. Any thread. */
+    nexus_status (*find)(nexus__wal_engine *e, uint64_t pos, uint64_t *place);
+    /* Forgets runs all of whose records stand below pos; *first_pos and *begin are what is kept. */
+    nexus_status (*drop_below)(nexus__wal_engine *e, uint64_t pos, uint64_t *first_pos, uint64_t *begin);
+    nexus_status (*put_blob)(nexus__wal_engine *e, const char *name, nexus_slice blob);
+    nexus_status (*get_blob)(nexus__wal_engine *e, const char *name, nexus__buf *out); /* NEXUS_ENOTFOUND */
+    void (*close)(nexus__wal_engine *e);
+} nexus__wal_engine_ops;
+
+struct nexus__wal_engine { /* the first member of the engine's own struct */
+    const nexus__wal_engine_ops *ops;
+};
 
 #endif

@@ -1,0 +1,49 @@
+/* The engines, by what a bus URL begins with. */
+#include "bus/engines/engine.h"
+
+#include "base/status.h"
+
+#define BROKER_CAPS                                                                                                    \
+    (NEXUS_CAP_EXPECT | NEXUS_CAP_ATOMIC_BATCH | NEXUS_CAP_GLOBAL_ORDER | NEXUS_CAP_DEDUPE | NEXUS_CAP_KEY_LANES)
+
+static const nexus__bus_engine engines[] = {
+    {.scheme = "memory:", .caps = BROKER_CAPS},
+    {.scheme = "file:", .caps = BROKER_CAPS | NEXUS_CAP_PROCESSES, .suffix = ""},
+    {.scheme = "sqlite:",
+     .caps = BROKER_CAPS | NEXUS_CAP_PROCESSES,
+     .suffix = "-bus",
+     .open_log = nexus__sql_log_open},
+#if NEXUS_HAVE_POSTGRES
+#define POSTGRES(name)                                                                                                 \
+    {                                                                                                                  \
+        .scheme = name, .caps = BROKER_CAPS | NEXUS_CAP_PROCESSES | NEXUS_CAP_MACHINES,                                \
+        .open_log = nexus__sql_log_open, .serve = nexus__sql_serve, .dial = nexus__sql_dial,                           \
+        .close_porter = nexus__sql_porter_close                                                                        \
+    }
+    POSTGRES("postgresql://"),
+    POSTGRES("postgres://"),
+#else
+    {.scheme = "postgresql://", .left_out = true},
+    {.scheme = "postgres://", .left_out = true},
+#endif
+};
+
+nexus_status nexus__bus_engine_find(const char *url, const nexus__bus_engine **out)
+{
+    static const char *const later[] = {"redis:", "rediss:", "nats:", "kafka:"};
+    nexus_slice text = nexus__slice_c(url);
+    for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
+        const nexus__bus_engine *e = &engines[i];
+        nexus_slice scheme = nexus__slice_c(e->scheme);
+        if (!nexus__slice_starts(text, scheme) || (text.n == scheme.n) != (i == 0))
+            continue;
+        if (e->left_out)
+            return nexus__fail(NEXUS_ENOTSUP, "this build has no bus engine for %s: build it with its library", e->scheme);
+        *out = e;
+        return NEXUS_OK;
+    }
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) /* not the whole URL: it may hold a password */
+        if (nexus__slice_starts(text, nexus__slice_c(later[i])))
+            return nexus__fail(NEXUS_ENOTSUP, "bus URL %s: this engine is not built", later[i]);
+    return nexus__fail(NEXUS_EINVAL, "not a bus URL: use file:DIR, sqlite:PATH, postgresql://… or memory:");
+}

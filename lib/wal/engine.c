@@ -1,0 +1,49 @@
+/* A log whose batches are kept by an engine: the flush thread's steps that differ from those with files. */
+#include "base/status.h"
+#include "wal/internal.h"
+
+nexus_status nexus__wal_engine_start(nexus__wal *wal)
+{
+    nexus__wal_tail tail = {0};
+    nexus_status status = wal->engine->ops->own(wal->engine, &tail);
+    if (status != NEXUS_OK)
+        return status;
+    memcpy(wal->uuid, tail.uuid, sizeof wal->uuid);
+    wal->engine_durable = tail.durable;
+    wal->next_seq = tail.next_seq;
+    wal->next_pos = tail.next_pos;
+    wal->last_recv_ns = tail.last_recv_ns;
+    atomic_store(&wal->engine_begin, tail.begin);
+    wal->engine_place = tail.end;
+    atomic_store(&wal->engine_end, tail.end);
+    atomic_store(&wal->engine_first_pos, tail.first_pos);
+    return NEXUS_OK;
+}
+
+nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end,
+                                      nexus_slice bytes)
+{
+    nexus__wal_run run = {.first_pos = first->first_pos, .next_seq = wal->next_seq, .bytes = bytes};
+    for (const nexus__wal_batch *b = first; b != end; b = b->next) {
+        run.next_pos = b->first_pos + b->data_count;
+        run.recv_ns = b->recv_ns;
+    }
+    return wal->engine->ops->append(wal->engine, &run, &wal->engine_place);
+}
+
+nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos)
+{
+    uint64_t first_pos = 0, begin = 0;
+    nexus_status status = wal->engine->ops->drop_below(wal->engine, pos, &first_pos, &begin);
+    if (status != NEXUS_OK)
+        return status;
+    atomic_store(&wal->engine_first_pos, first_pos);
+    atomic_store(&wal->engine_begin, begin);
+    return NEXUS_OK;
+}
+
+void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user_data)
+{
+    wal->on_lost = fn;
+    wal->on_lost_data = user_data;
+}
