@@ -9,6 +9,7 @@
  * bytes means that the sender has hung up. Nothing here has to survive: what was lost on the way is asked again.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>

@@ -1,0 +1,44 @@
+/*
+ * The engines that this build and this machine have, each with the URL of a fresh bus: tests that hold for every engine
+ * run once for each. Servers come from with_servers.py; where there is none, its engine is left out.
+ */
+#ifndef TESTS_BUS_ENGINES_H
+#define TESTS_BUS_ENGINES_H
+
+#include "fixture.h"
+
+#include <unistd.h>
+
+static const char *const engine_names[] = {"memory", "file", "sqlite", "postgresql"};
+enum { ENGINE_COUNT = sizeof engine_names / sizeof engine_names[0] };
+
+/* False: no such server here. The bus is new; dir is a scratch directory. */
+static inline bool engine_url(char out[static 400], const char *engine, const char *dir)
+{
+    static int number;
+    const char *server = NULL;
+    if (strcmp(engine, "memory") == 0)
+        snprintf(out, 400, "memory:");
+    else if (strcmp(engine, "file") == 0)
+        snprintf(out, 400, "file:%s/bus%d", dir, number++);
+    else if (strcmp(engine, "sqlite") == 0)
+        snprintf(out, 400, "sqlite:%s/bus%d.db", dir, number++);
+    else if ((server = getenv("NEXUS_TEST_POSTGRES_URL")) != NULL)
+        snprintf(out, 400, "%s#bus_%d_%d", server, (int)getpid(), number++);
+    else
+        return false;
+    return true;
+}
+
+static inline nexus_bus *engine_open(const char *url, uint32_t role)
+{
+    nexus_bus *bus = NULL;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.segment_bytes = 1 << 20;
+    opts.role = role;
+    nexus_status status = nexus_bus_open(&bus, url, &opts);
+    cr_assert(status == NEXUS_OK, "%s: %s", url, nexus_error_message());
+    return bus;
+}
+
+#endif
