@@ -216,6 +216,12 @@ NEXUS_API nexus_status nexus_auth_change_password(nexus_auth *auth, nexus_slice 
                                                   nexus_slice new_password, const nexus_auth_client *client,
                                                   uint32_t *retry_after_s) NEXUS_MUST_CHECK;
 
+/** Whether it is the user's password, for what must not be done on a token alone; wrong ones count as wrong logins. Statuses
+ * of nexus_auth_change_password. */
+NEXUS_API nexus_status nexus_auth_check_password(nexus_auth *auth, nexus_slice user_id, nexus_slice password,
+                                                 const nexus_auth_client *client,
+                                                 uint32_t *retry_after_s) NEXUS_MUST_CHECK;
+
 /* --- sessions: for browsers, which keep an id in a cookie and no token -------------------------------------------- */
 
 /**

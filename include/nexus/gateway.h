@@ -23,6 +23,7 @@ extern "C" {
 
 struct nexus_verifier;
 struct nexus_key;
+struct nexus_limiter;
 
 typedef struct nexus_gateway nexus_gateway;
 
@@ -51,6 +52,7 @@ typedef struct nexus_gateway_opts {
     const char *dns_servers; /**< asked for names of targets, "127.0.0.1:5353,…"; borrowed until close; NULL = the system's */
     bool development;        /**< upstreams may say "insecure" and are then not verified */
     uint32_t limit_keys;     /**< keys that limits remember at most, rounded up; 0 = 1,048,576 */
+    struct nexus_limiter *limiter; /**< remembers them instead, shared with others; borrowed until close; NULL = its own */
     struct nexus_db *db;     /**< counts quotas by the calendar; borrowed until close; NULL: routes files with such quotas are
                                   refused */
     const char *limit_store; /**< redis://… that counts limits of scope "cluster"; borrowed until close; NULL: routes files

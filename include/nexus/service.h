@@ -50,6 +50,7 @@ struct nexus_db;
 struct nexus_cache;
 struct nexus_bus;
 struct nexus_verifier;
+struct nexus_limiter;
 
 typedef struct nexus_service nexus_service;
 
@@ -177,6 +178,9 @@ NEXUS_API struct nexus_cache *nexus_service_cache(nexus_service *service);
 /** bus_url, else file:$STATE/bus, in the module's role. */
 NEXUS_API struct nexus_bus *nexus_service_bus(nexus_service *service);
 NEXUS_API struct nexus_verifier *nexus_service_verifier(nexus_service *service);
+/** Counts that limits keep, one memory for all services of the process: of logins and codes, of the gateway's routes. Has
+ * room for the setting gateway_limit_keys where that is known, else for 65,536 keys. */
+NEXUS_API struct nexus_limiter *nexus_service_limiter(nexus_service *service);
 
 /** The absolute path of the state directory (0700). */
 NEXUS_API const char *nexus_service_state_dir(const nexus_service *service);
@@ -201,6 +205,8 @@ NEXUS_API nexus_status nexus_service_secret(char **out, nexus_service *service, 
 
 /** Who asks: the subject of the verified token; false on a public route without one. */
 NEXUS_API bool nexus_service_subject(const struct nexus_request *request, nexus_slice *out);
+/** A text claim of the verified token ("sid"); borrowed as long as the request. False: there is none. */
+NEXUS_API bool nexus_service_claim(const struct nexus_request *request, const char *name, nexus_slice *out);
 /** Whether the verified token has the role. */
 NEXUS_API bool nexus_service_has_role(const struct nexus_request *request, const char *role);
 /**

@@ -141,6 +141,46 @@ nexus_status nexus_auth_reset_confirm(nexus_auth *a, nexus_slice token, nexus_sl
 
 /* --- by who knows the old one ------------------------------------------------------------------------------------------------ */
 
+/* The user, if he is who he says; wrong passwords count as they do at a login. */
+static nexus_status prove(nexus_auth *a, nexus_slice user_id, nexus_slice password, const nexus_auth_client *client,
+                          nexus__attempt *attempt, nexus_user **out, uint32_t *wait_s)
+{
+    char rehash[NEXUS__PASSWORD_HASH_MAX];
+    nexus_user *user = NULL;
+    nexus_status status = password.n > 1024 ? nexus__fail(NEXUS_EINVAL, "old_password: at most 1024 bytes") : NEXUS_OK;
+    if (status == NEXUS_OK)
+        status = nexus_auth_user(a, user_id, &user);
+    if (status == NEXUS_OK)
+        status = nexus__subject_gate(user);
+    if (status == NEXUS_OK)
+        status = nexus__attempt_begin(attempt, a, nexus__slice_c(user->email), client, wait_s);
+    if (status == NEXUS_OK) {
+        status = nexus__check_user_password(a, user, password, rehash);
+        if (status == NEXUS_EAUTH && (status = nexus__attempt_failed(attempt, a)) == NEXUS_OK)
+            status = nexus__fail(NEXUS_EAUTH, "old_password: is wrong");
+    }
+    if (status == NEXUS_OK)
+        *out = user;
+    else
+        nexus_user_free(user);
+    return status;
+}
+
+nexus_status nexus_auth_check_password(nexus_auth *a, nexus_slice user_id, nexus_slice password,
+                                       const nexus_auth_client *client, uint32_t *retry_after_s)
+{
+    nexus_user *user = NULL;
+    nexus__attempt attempt;
+    uint32_t wait = 0;
+    nexus_status status = prove(a, user_id, password, client, &attempt, &user, &wait);
+    if (status == NEXUS_OK)
+        status = nexus__attempt_cleared(&attempt, a->db);
+    if (retry_after_s)
+        *retry_after_s = wait;
+    nexus_user_free(user);
+    return status;
+}
+
 static nexus_status replace(nexus_auth *a, const nexus_user *user, const nexus__attempt *attempt, nexus_slice password)
 {
     char hash[NEXUS__PASSWORD_HASH_MAX];
@@ -162,25 +202,14 @@ nexus_status nexus_auth_change_password(nexus_auth *a, nexus_slice user_id, nexu
                                         nexus_slice new_password, const nexus_auth_client *client,
                                         uint32_t *retry_after_s)
 {
-    char rehash[NEXUS__PASSWORD_HASH_MAX];
     nexus_user *user = NULL;
     nexus__attempt attempt;
     uint32_t wait = 0;
-    nexus_status status = old_password.n > 1024 ? nexus__fail(NEXUS_EINVAL, "old_password: at most 1024 bytes")
-                                                : nexus__check_password(a, new_password);
+    nexus_status status = nexus__check_password(a, new_password);
     if (status == NEXUS_OK)
-        status = nexus_auth_user(a, user_id, &user);
+        status = prove(a, user_id, old_password, client, &attempt, &user, &wait);
     if (status == NEXUS_OK)
-        status = nexus__subject_gate(user);
-    if (status == NEXUS_OK)
-        status = nexus__attempt_begin(&attempt, a, nexus__slice_c(user->email), client, &wait);
-    if (status == NEXUS_OK) {
-        status = nexus__check_user_password(a, user, old_password, rehash);
-        if (status == NEXUS_EAUTH && (status = nexus__attempt_failed(&attempt, a)) == NEXUS_OK)
-            status = nexus__fail(NEXUS_EAUTH, "old_password: is wrong");
-        else if (status == NEXUS_OK)
-            status = replace(a, user, &attempt, new_password);
-    }
+        status = replace(a, user, &attempt, new_password);
     if (retry_after_s)
         *retry_after_s = wait;
     nexus_user_free(user);

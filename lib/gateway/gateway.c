@@ -222,7 +222,8 @@ nexus_status nexus_gateway_open(nexus_gateway **out, nexus_runtime *runtime, con
     nexus_status status = nexus__registry_new(&g->registry, o.alloc);
     for (uint32_t i = 0; i < n && !status; i++)
         status = open_loop(g, i);
-    if (status || (status = nexus_limiter_new(&g->limits, o.limit_keys, o.alloc)) ||
+    g->limits = o.limiter;
+    if (status || (!g->limits && (status = nexus_limiter_new(&g->limits, o.limit_keys, o.alloc))) ||
         (status = nexus_client_open(&g->client, NULL, &client)) || (status = open_metrics(g)) ||
         (status = open_timer(g))) {
         nexus_gateway_close(g);
@@ -369,7 +370,8 @@ void nexus_gateway_close(nexus_gateway *g)
     nexus__snapshot_unref(g->locked.current);
     nexus__functions_free(g);
     nexus__registry_free(g->registry);
-    nexus_limiter_free(g->limits);
+    if (g->limits != g->opts.limiter)
+        nexus_limiter_free(g->limits);
     nexus_principal_free(g->anonymous);
     nexus__usage_free(g->usage);
     nexus__mw_free(g->middlewares, g->alloc);

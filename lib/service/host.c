@@ -119,6 +119,7 @@ void nexus__host_unref(nexus__host *h)
         return;
     nexus__revoked_feed_close(h->revoked);
     nexus_verifier_close(h->verifier);
+    nexus_limiter_free(h->limiter);
     nexus_bus_close(h->bus);
     nexus_client_close(h->client);
     nexus_runtime_close(h->runtime);
@@ -137,6 +138,18 @@ void nexus__host_unref(nexus__host *h)
 }
 
 /* --- what is opened at the first call ------------------------------------------------------------------------------ */
+
+nexus_limiter *nexus_service_limiter(nexus_service *service)
+{
+    nexus__host *h = service->host;
+    nexus__setting_value *keys = nexus__settings_find(h->settings, NEXUS_S("gateway_limit_keys"));
+    pthread_mutex_lock(&h->lock);
+    if (!h->limiter && nexus_limiter_new(&h->limiter, keys ? (uint32_t)keys->i : 65536, h->alloc) != NEXUS_OK)
+        h->limiter = NULL;
+    nexus_limiter *limiter = h->limiter;
+    pthread_mutex_unlock(&h->lock);
+    return limiter;
+}
 
 nexus_client *nexus_service_client(nexus_service *service)
 {

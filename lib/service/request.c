@@ -416,6 +416,13 @@ static const nexus_principal *principal_of(const nexus_request *request)
     return c ? c->principal : NULL;
 }
 
+bool nexus_service_claim(const nexus_request *request, const char *name, nexus_slice *out)
+{
+    const nexus_principal *principal = principal_of(request);
+    const nexus_claims *claims = principal ? nexus_principal_claims(principal) : NULL;
+    return claims && nexus_claims_text(claims, name, out);
+}
+
 bool nexus_service_subject(const nexus_request *request, nexus_slice *out)
 {
     const nexus_principal *principal = principal_of(request);

@@ -10,6 +10,7 @@
 #include <nexus/client.h>
 #include <nexus/db.h>
 #include <nexus/http.h>
+#include <nexus/limit.h>
 #include <nexus/openapi.h>
 #include <nexus/service.h>
 #include <nexus/trace.h>
@@ -41,6 +42,7 @@ typedef struct nexus__host {
     nexus__list services; /* in order of opening */
     nexus_client *client;
     nexus_bus *bus;
+    nexus_limiter *limiter;
     nexus_verifier *verifier;     /* our own, from the published keys */
     nexus_verifier *set_verifier; /* what a service brought; borrowed */
     nexus__revoked_feed *revoked; /* since the first start */

@@ -23,6 +23,11 @@ static const nexus_setting settings[] = {
      "How late the payment sandbox answers; for tests of late payments."},
     {"hash_parallel", NEXUS_SETTING_INT, "0", 0, 64, NULL, "Passwords hashed at once; 0: one per core."},
     {"hash_queue", NEXUS_SETTING_INT, "64", 1, 10000, NULL, "Logins that wait for that; more are answered 503."},
+    {"login_failures_max", NEXUS_SETTING_INT, "50", 0, 1000000, NULL,
+     "Wrong passwords and codes from one client address in ten minutes, four times as many from an IPv6 /64; 0: not "
+     "counted. Loopback never is: it stands for whoever a proxy on this machine speaks for, see trusted_proxies."},
+    {"session_idle_s", NEXUS_SETTING_INT, "1800", 60, 86400, NULL, "A browser's session that rests so long is over."},
+    {"session_max_s", NEXUS_SETTING_INT, "43200", 60, 2592000, NULL, "A browser's session that is so old is over."},
 };
 
 /* --- the first administrator -------------------------------------------------------------------------------------------- */
@@ -111,6 +116,12 @@ static nexus_status open_auth(backend *b)
     opts.key_dir = nexus_service_state_dir(b->service);
     opts.hash_parallel = (uint32_t)nexus_settings_int(s, "hash_parallel");
     opts.hash_queue = (uint32_t)nexus_settings_int(s, "hash_queue");
+    opts.address_failures = (uint32_t)nexus_settings_int(s, "login_failures_max");
+    if (opts.address_failures == 0)
+        opts.address_failures = NEXUS_AUTH_UNLIMITED;
+    opts.session_idle_s = (uint32_t)nexus_settings_int(s, "session_idle_s");
+    opts.session_absolute_s = (uint32_t)nexus_settings_int(s, "session_max_s");
+    opts.limiter = nexus_service_limiter(b->service);
     opts.event_fn = on_auth_event;
     opts.user_data = b;
     nexus_status status = nexus_auth_open(&b->auth, b->db, &opts);
@@ -153,6 +164,7 @@ static void backend_unmount(void *mounted)
     backend *b = mounted;
     if (!b)
         return;
+    nexus_runtime_close(b->hashers); /* what waits there is answered */
     order_saga_close(b);
     nexus_consumer_close(b->order_consumer);
     nexus_consumer_close(b->payment_consumer);
@@ -179,6 +191,8 @@ static nexus_status mount_parts(backend *b)
         return NEXUS_EIO;
     nexus_status status = backend_migrate(b->db);
     if (status == NEXUS_OK)
+        status = hashers_open(b);
+    if (status == NEXUS_OK)
         status = open_metrics(b);
     if (status == NEXUS_OK)
         status = open_auth(b);
@@ -190,6 +204,12 @@ static nexus_status mount_parts(backend *b)
         status = oauth_routes(b);
     if (status == NEXUS_OK)
         status = oauth_pages(b);
+    if (status == NEXUS_OK)
+        status = login_routes(b);
+    if (status == NEXUS_OK)
+        status = me_routes(b);
+    if (status == NEXUS_OK)
+        status = user_routes(b);
     if (status == NEXUS_OK)
         status = order_routes(b);
     if (status == NEXUS_OK)

@@ -27,6 +27,7 @@ typedef struct backend {
     nexus_apikeys *keys;
     nexus_oauth *oauth;
     nexus_template *pages[OAUTH_PAGES];
+    nexus_runtime *hashers; /* threads that hash passwords: a flood of logins holds up nothing else */
     nexus_verifier *verifier;
     nexus_outbox_relay *relay;
     nexus_saga *saga;
@@ -63,6 +64,24 @@ extern _Thread_local nexus_request *current_request;
 nexus_status publish_in(nexus_db *tx, const char *type, const char *subject, nexus_slice data, const nexus_event *cause);
 nexus_auth_event_fn on_auth_event; /* what auth/ tells, as an event of the user */
 const char *writer_text(nexus_json_writer *writer, nexus_slice *out);
+
+/* --- account.c: what the calls about people share ----------------------------------------------------------------------- */
+
+/* Where the request comes from; the slices live as long as the request. */
+void client_of(const nexus_request *request, nexus_auth_client *client);
+/* Lets the client keep its known-device token; NULL: it has one. */
+void set_device(const backend *b, nexus_request *request, const char *token);
+/* What every account call may run into; wait_s: of NEXUS_ELIMIT. */
+void refuse_account(backend *b, nexus_request *request, nexus_status status, uint32_t wait_s);
+/* False: over 1,024 bytes, answered with 400 before anything is hashed. */
+bool password_fits(nexus_request *request, nexus_json *body, const char *name);
+
+/* A call with a JSON body that may write events, and one that hashes a password, too (called on the loop). */
+typedef void account_fn(backend *b, nexus_request *request, nexus_json *body);
+void with_body(nexus_request *request, backend *b, account_fn *fn);
+void with_hashing(nexus_request *request, backend *b, account_fn *fn);
+nexus_status hashers_open(backend *b);
+nexus_status add_rows(backend *b, nexus_route *rows, size_t count);
 
 /* --- orders.c ---------------------------------------------------------------------------------------------------------- */
 
@@ -109,6 +128,9 @@ nexus_status account_routes(backend *b);
 nexus_status oauth_routes(backend *b); /* opens b->oauth */
 nexus_status oauth_pages(backend *b);
 void oauth_pages_close(backend *b);
+nexus_status login_routes(backend *b);
+nexus_status me_routes(backend *b);
+nexus_status user_routes(backend *b);
 nexus_status order_routes(backend *b);
 nexus_status keys_open(backend *b);
 nexus_status key_routes(backend *b);

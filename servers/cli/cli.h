@@ -87,6 +87,7 @@ int cli_demo(cli *c);
 int cli_admin(cli *c);
 int cli_keys(cli *c);
 int cli_clients(cli *c);
+int cli_users(cli *c);
 int cli_completion(cli *c);
 
 extern const cli_command cli_commands[];

@@ -36,6 +36,10 @@ const cli_command cli_commands[] = {
      "add --name TEXT [--redirect URI,…] [--grants LIST] [--scope WORDS] [--roles LIST] [--public | --jwks FILE]\n"
      "                        [--first-party] [--resource-server] | list | show ID | rotate ID [--overlap SECONDS] | delete ID",
      "OAuth clients: registers, lists, gives another secret, removes them", cli_clients},
+    {"users",
+     "list [--email ADDRESS] [--state STATE] | show ID | disable|enable|lock|unlock|delete ID |\n"
+     "                        require-reset|verify|drop-second-factor|sign-out ID | roles ID [--add R] [--remove R]",
+     "Accounts: lists, shows, changes them; for administrators", cli_users},
     {"admin", "token", "Another one-time token for a first administrator", cli_admin},
     {"completion", "bash|zsh", "Prints shell completion", cli_completion},
 };

@@ -91,7 +91,7 @@ static nexus_status open_gateway(gateway *g)
     opts.limit_nodes = (uint32_t)nexus_settings_int(s, "gateway_nodes");
     const char *store = nexus_settings_text(s, "redis_url");
     opts.limit_store = strncmp(store, "redis:", 6) == 0 ? store : NULL;
-    opts.limit_keys = (uint32_t)nexus_settings_int(s, "gateway_limit_keys");
+    opts.limiter = nexus_service_limiter(g->service);
     opts.body_max_bytes = (uint64_t)nexus_settings_int(s, "gateway_body_max");
     nexus_status status = gateway_identity_open(g);
     opts.identity_key = g->identity;

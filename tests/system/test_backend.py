@@ -172,29 +172,15 @@ def test_row_55_a_token_comes_in_one_place_only(world):
 def test_row_65_long_passwords_are_refused_before_they_are_hashed(world):
     started = time.monotonic()
     body = {"email": "long@example.com", "password": "x" * 1025, "name": "L"}
-    found = problem(call(world, "POST", "/api/v1/auth/register", body), 422)
-    assert "password" in json.dumps(found["errors"])
-    reply = call(world, "POST", "/api/v1/auth/login", {"email": "long@example.com", "password": "x" * 15000})
-    assert reply.status in (413, 422), reply
+    problem(call(world, "POST", "/api/v1/auth/register", body), 400, "password-too-long")
+    problem(call(world, "POST", "/api/v1/auth/register", {**body, "password": "\u00e4" * 513}), 400, "password-too-long")
+    for path, name in (("login", "password"), ("password-reset/confirm", "password")):
+        sent = {"login": {"email": "long@example.com"}, "password-reset/confirm": {"token": "x" * 43}}[path]
+        problem(call(world, "POST", f"/api/v1/auth/{path}", {**sent, name: "x" * 1025}), 400, "password-too-long")
+    problem(call(world, "POST", "/api/v1/auth/login", {"email": "long@example.com", "password": "x" * 200_000}), 413)
     assert time.monotonic() - started < 5 * SLOW
     body["password"] = "x" * 1024
     assert call(world, "POST", "/api/v1/auth/register", body).status == 201
-
-
-def test_row_65_many_logins_at_once_stay_within_memory(world):
-    email, _ = new_user(world)
-    got = []
-
-    def one():
-        got.append(call(world, "POST", "/api/v1/auth/login", {"email": email, "password": PASSWORD}, timeout=60))
-    threads = [threading.Thread(target=one) for _ in range(200)]
-    [t.start() for t in threads]
-    status = open(f"/proc/{world.servers['backend'].process.pid}/status").read()
-    assert call(world, "GET", "/health/live").status == 200
-    [t.join() for t in threads]
-    assert {r.status for r in got} <= {200, 503} and any(r.status == 200 for r in got)
-    assert all(r.header("Retry-After") for r in got if r.status == 503)
-    assert SLOW > 1 or int(status.split("VmRSS:")[1].split()[0]) < 400 * 1024, status
 
 
 def test_row_69_a_role_cannot_be_assigned_along(world):

@@ -1,0 +1,220 @@
+"""Accounts as people and administrators meet them: the second factor, sessions, changes of state, refusals under load."""
+import base64
+import hashlib
+import hmac
+import json
+import struct
+import subprocess
+import threading
+import time
+import uuid
+
+import pytest
+from harness import SLOW, Topology, binary, problem
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    with Topology(tmp_path_factory.mktemp("people"), ["backend"]) as t:
+        t.admin = t.bootstrap_admin()
+        yield t
+
+
+def call(world, method, path, body=None, **options):
+    return world.call(method, path, body, service="backend", **options)
+
+
+def log_in(world, email, password=PASSWORD, headers=None, **more):
+    return call(world, "POST", "/api/v1/auth/login", {"email": email, "password": password, **more}, headers=headers)
+
+
+class Person:
+    def __init__(self, world):
+        self.world, self.email = world, f"{uuid.uuid4().hex}@example.com"
+        made = call(world, "POST", "/api/v1/auth/register", {"email": self.email, "password": PASSWORD, "name": "Ann"})
+        assert made.status == 201, made
+        self.id = made.json["user"]["id"]
+        self.tokens = log_in(world, self.email).json
+
+    def call(self, method, path, body=None, token=None):
+        return call(self.world, method, path, body, token=token or self.tokens["access_token"])
+
+
+@pytest.fixture
+def ann(world):
+    return Person(world)
+
+
+def totp(secret, ahead=0):
+    seed = base64.b32decode(secret)
+    digest = hmac.new(seed, struct.pack(">Q", int(time.time()) // 30 + ahead), hashlib.sha1).digest()
+    at = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7fffffff) % 10**6:06}"
+
+
+# --- second factor ------------------------------------------------------------------------------
+
+def test_a_second_factor_from_enrolment_to_recovery(world, ann):
+    problem(ann.call("POST", "/api/v1/users/me/totp", {"password": "not this one"}), 403, "credentials-wrong")
+    seed = ann.call("POST", "/api/v1/users/me/totp", {"password": PASSWORD})
+    assert seed.status == 201 and seed.json["uri"].startswith("otpauth://totp/127.0.0.1"), seed
+    assert log_in(world, ann.email).json.get("access_token"), "not before it is confirmed"
+    problem(ann.call("POST", "/api/v1/users/me/totp/confirm", {"code": "x"}), 403, "code-wrong")
+    secret = seed.json["secret"]
+    codes = ann.call("POST", "/api/v1/users/me/totp/confirm", {"code": totp(secret)}).json["recovery_codes"]
+    assert len(set(codes)) == 10
+    assert ann.call("GET", "/api/v1/users/me/totp").json == {"in_use": True, "recovery_codes": 10}
+    due = log_in(world, ann.email)
+    assert due.status == 200 and due.json["mfa_required"] is True and due.json["methods"] == ["totp", "recovery_code"]
+    assert "access_token" not in due.json and not due.header("Set-Cookie")
+
+    def second(code, token=due.json["mfa_token"], **more):
+        return call(world, "POST", "/api/v1/auth/mfa", {"mfa_token": token, "code": code, **more})
+    problem(second("00000x"), 401, "code-wrong")
+    done = second(totp(secret, 1))
+    assert done.status == 200 and done.json["refresh_token"], done
+    problem(second(codes[0]), 401)  # the step is over
+    due = log_in(world, ann.email).json["mfa_token"]
+    problem(second(totp(secret, 1), due), 401)  # row 67: the same code again
+    session = second(codes[0], due, session=True)
+    assert session.status == 200 and session.json["session"] and "refresh_token" not in session.json
+    problem(second(codes[0], log_in(world, ann.email).json["mfa_token"]), 401)
+    assert ann.call("GET", "/api/v1/users/me/totp").json["recovery_codes"] == 9
+    assert ann.call("POST", "/api/v1/users/me/totp/end", {"code": codes[1]}).status == 204
+    assert log_in(world, ann.email).json["access_token"]
+
+
+# --- sessions -----------------------------------------------------------------------------------
+
+def use(world, session):
+    return call(world, "POST", "/api/v1/auth/session", {"session": session})
+
+
+def test_sessions_are_listed_and_ended(world, ann):
+    made = log_in(world, ann.email, headers={"User-Agent": "Firefox/1"}, session=True)
+    assert made.status == 200 and "refresh_token" not in made.json
+    session = made.json["session"]
+    token = use(world, session).json["access_token"]
+    items = ann.call("GET", "/api/v1/users/me/sessions", token=token).json["items"]
+    assert {i["kind"] for i in items} == {"browser", "token"}
+    mine = [i for i in items if i["current"]]
+    assert len(mine) == 1 and mine[0]["kind"] == "browser" and mine[0]["agent"] == "Firefox/1"
+    other = Person(world)
+    problem(other.call("DELETE", f"/api/v1/users/me/sessions/{mine[0]['id']}"), 404)
+    assert ann.call("DELETE", f"/api/v1/users/me/sessions/{mine[0]['id']}").status == 204
+    problem(use(world, session), 401, "session-over")  # row 66
+    session = log_in(world, ann.email, session=True).json["session"]
+    assert call(world, "POST", "/api/v1/auth/session/end", {"session": session}).status == 204
+    problem(use(world, session), 401)
+    assert call(world, "POST", "/api/v1/auth/session/end", {"session": session}).status == 204
+
+
+def test_row_66_everything_ends_with_the_password(world, ann):
+    session = log_in(world, ann.email, session=True).json["session"]
+    body = {"old_password": "not this one", "password": "another password"}
+    problem(ann.call("POST", "/api/v1/users/me/password", body), 403, "credentials-wrong")
+    assert ann.call("POST", "/api/v1/users/me/password", {**body, "old_password": PASSWORD}).status == 204
+    problem(use(world, session), 401)
+    problem(call(world, "POST", "/api/v1/auth/refresh", {"refresh_token": ann.tokens["refresh_token"]}), 401)
+    assert log_in(world, ann.email, "another password").status == 200
+
+
+def test_a_session_goes_on_under_a_new_id_when_roles_change(world, ann):
+    session = log_in(world, ann.email, session=True).json["session"]
+    assert call(world, "PUT", f"/api/v1/users/{ann.id}/roles/operator", token=world.admin).status == 204
+    renewed = use(world, session).json
+    assert renewed["session"] != session
+    assert call(world, "GET", "/api/v1/orders?all=true", token=renewed["access_token"]).status == 200
+    assert use(world, renewed["session"]).status == 200
+
+
+# --- administrators -----------------------------------------------------------------------------
+
+def test_administrators_change_accounts(world, ann):
+    def change(what, user=ann.id):
+        return call(world, "POST", f"/api/v1/admin/users/{user}/{what}", token=world.admin)
+
+    def shown():
+        return call(world, "GET", f"/api/v1/admin/users/{ann.id}", token=world.admin).json
+    assert shown()["state"] == "active" and shown()["email"] == ann.email and shown()["roles"] == ["customer"]
+    for there, back, state in (("disable", "enable", "disabled"), ("lock", "unlock", "locked")):
+        assert change(there).status == 204
+        assert shown()["state"] == state
+        problem(log_in(world, ann.email), 401, "credentials-wrong")
+        assert change(back).status == 204
+        assert log_in(world, ann.email).status == 200
+    problem(change("promote"), 422)
+    problem(change("disable", "nobody"), 404)
+    problem(ann.call("GET", "/api/v1/admin/users", token=log_in(world, ann.email).json["access_token"]), 403)
+    found = call(world, "GET", f"/api/v1/admin/users?email={ann.email}", token=world.admin).json["items"]
+    assert [u["id"] for u in found] == [ann.id]
+    me = call(world, "GET", "/api/v1/users/me", token=world.admin).json["id"]
+    problem(change("disable", me), 409, "own-account")
+    assert call(world, "DELETE", f"/api/v1/admin/users/{ann.id}", token=world.admin).status == 204
+    assert shown()["state"] == "deleted" and shown()["email"] == ""
+    problem(log_in(world, ann.email), 401)
+
+
+def test_nexus_users(world, ann):
+    env = {"NEXUS_TOKEN": world.admin, "NEXUS_URL": world.url("backend"), "NEXUS_STATE_DIR": str(world.state)}
+
+    def nexus(*words):
+        return subprocess.run([binary("nexus"), "users", *words], env=env, text=True, capture_output=True, timeout=30 * SLOW)
+    assert ann.email in nexus("list").stdout
+    assert "active" in nexus("show", ann.email).stdout
+    assert nexus("lock", ann.email).returncode == 0
+    assert json.loads(nexus("show", ann.id, "--json").stdout)["state"] == "locked"
+    assert nexus("list", "--state", "locked").stdout.count(ann.email) == 1
+    assert nexus("unlock", ann.id).returncode == 0
+    assert "operator" in nexus("roles", ann.id, "--add", "operator").stdout
+    assert nexus("delete", ann.id).returncode == 0
+    assert nexus("show", ann.email).returncode == 1
+    assert nexus("promote", ann.id).returncode == 2
+
+
+# --- throttling ---------------------------------------------------------------------------------
+
+def test_row_64_the_owner_logs_in_from_his_device_while_others_guess(world, ann):
+    first = log_in(world, ann.email, headers={"X-Forwarded-For": "198.51.100.1"})
+    cookie = first.header("Set-Cookie")
+    assert cookie.startswith("nexus_device=") and "HttpOnly" in cookie and "SameSite=Lax" in cookie
+    for i in range(10):
+        reply = log_in(world, ann.email, "not this one", headers={"X-Forwarded-For": f"203.0.113.{i}"})
+        assert reply.status in (401, 429)
+    problem(log_in(world, ann.email, headers={"X-Forwarded-For": "198.51.100.1"}), 429, "too-many-attempts")
+    kept = {"Cookie": cookie.split(";")[0], "X-Forwarded-For": "198.51.100.1"}
+    own = log_in(world, ann.email, headers=kept)
+    assert own.status == 200 and not own.header("Set-Cookie")
+
+
+def test_an_address_that_guesses_at_many_accounts_waits(world, ann):
+    def guess(address, email):
+        return log_in(world, email, "not this one", headers={"X-Forwarded-For": address})
+    statuses = [guess("2001:db8::7", f"{i}@example.com").status for i in range(51)]
+    assert statuses == [401] * 50 + [429]
+    reply = log_in(world, ann.email, headers={"X-Forwarded-For": "2001:db8::7"})
+    problem(reply, 429)
+    assert 1 <= int(reply.header("Retry-After")) <= 12
+    assert log_in(world, ann.email, headers={"X-Forwarded-For": "2001:db8:0:1::7"}).status == 200
+
+
+def test_row_65_five_hundred_logins_at_once(world, ann):
+    got, slow = [], []
+
+    def one():
+        got.append(log_in(world, ann.email))
+    threads = [threading.Thread(target=one) for _ in range(500)]
+    [t.start() for t in threads]
+    while any(t.is_alive() for t in threads):  # what hashes no password answers meanwhile
+        started = time.monotonic()
+        assert ann.call("GET", "/api/v1/users/me").status == 200
+        slow.append(time.monotonic() - started)
+        peak = open(f"/proc/{world.servers['backend'].process.pid}/status").read()
+    [t.join() for t in threads]
+    refused = [r for r in got if r.status == 503]
+    assert len(got) == 500 and {r.status for r in got} <= {200, 503}
+    assert any(r.status == 200 for r in got) and all(int(r.header("Retry-After")) >= 1 for r in refused)
+    assert SLOW > 1 or int(peak.split("VmHWM:")[1].split()[0]) < 400 * 1024, peak
+    assert min(slow) < 1 * SLOW, slow
