@@ -38,6 +38,8 @@ typedef struct nexus_bus_opts {
     uint32_t reserved;           /**< 0 */
     uint64_t checkpoint_bytes;   /**< owner: log written between two checkpoints of what is derived from it, and so what
                                       opening reads again at most; 0 = 64 MiB. A big state is saved less often */
+    uint64_t ahead_bytes; /**< of log files made before they are needed, in the background; 0 = only the next one. Take what is
+                               published in a burst: a burst beyond it waits for the disk to fill new files with zeros */
 } nexus_bus_opts;
 
 #define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)

@@ -183,6 +183,7 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
 {
     nexus__wal_opts opts = {.alloc = o->alloc,
                             .segment_bytes = o->segment_bytes,
+                            .ahead_bytes = o->ahead_bytes,
                             .batch_max_bytes = 64u << 20,
                             .name = "nexus-bus-w",
                             .engine = engine};

@@ -78,6 +78,7 @@ struct nexus__wal {
     } prepared;
     char (*pool)[SEGMENT_NAME_MAX]; /* dropped files that wait for reuse */
     size_t pool_count;
+    uint32_t ahead; /* so many files are to wait there */
     /* flush thread */
     uint64_t write_at, next_seq, next_generation;
     nexus__buf gather;

@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/id.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "wal/internal.h"
 
 #define FIRST_SEGMENT_MAX (4u << 20)
 #define PREPARED_NAME "next.tmp"
+#define AHEAD_NAME "ahead.tmp"
 
 segment *nexus__wal_segment_ref(segment *s)
 {
@@ -138,16 +141,56 @@ static nexus_status make_file(nexus__wal *wal, uint64_t size, int *out)
     return status;
 }
 
+/* One more file of zeros for the pool. */
+static void make_pooled(nexus__wal *wal)
+{
+    char name[SEGMENT_NAME_MAX], (*grown)[SEGMENT_NAME_MAX] = NULL;
+    uint64_t unique; /* dropped files have their generation there */
+    nexus__random(&unique, sizeof unique);
+    snprintf(name, sizeof name, "free-%016llx.log", (unsigned long long)unique);
+    int fd = nexus__wal_io_open(wal, AHEAD_NAME, O_RDWR | O_CREAT);
+    bool made = fd >= 0 && fill_zeros(wal, fd, wal->segment_bytes) == NEXUS_OK;
+    if (fd >= 0)
+        close(fd);
+    made = made && renameat(wal->dir_fd, AHEAD_NAME, wal->dir_fd, name) == 0;
+    pthread_mutex_lock(&wal->lock);
+    if (made)
+        grown = nexus__realloc(wal->alloc, wal->pool, (wal->pool_count + 1) * sizeof *grown);
+    if (grown) {
+        wal->pool = grown;
+        memcpy(wal->pool[wal->pool_count++], name, sizeof name);
+    } else {
+        wal->ahead = 0; /* no room on the disk, say: the next file is made when it is needed, and says so */
+    }
+    pthread_mutex_unlock(&wal->lock);
+}
+
+/* Waits for a tenth of a second; whether nothing was written in it. Filling files beside a burst would slow both. */
+static bool is_quiet(nexus__wal *wal)
+{
+    uint64_t before = atomic_load(&wal->durable);
+    nexus__cond_wait_until(&wal->prepare, &wal->lock, nexus__mono_ns() + NEXUS__NS_PER_S / 10);
+    return !wal->closing && !wal->prepared.wanted && !wal->head && atomic_load(&wal->durable) == before;
+}
+
 /* The next file is made while the present one fills, so that no publish waits for 64 MiB of zeros. */
 void *nexus__wal_prepare_main(void *arg)
 {
     nexus__wal *wal = arg;
     pthread_mutex_lock(&wal->lock);
     for (;;) {
-        while (!wal->prepared.wanted && !wal->closing)
+        while (!wal->prepared.wanted && wal->pool_count >= wal->ahead && !wal->closing)
             pthread_cond_wait(&wal->prepare, &wal->lock);
         if (wal->closing)
             break;
+        if (!wal->prepared.wanted) {
+            if (!is_quiet(wal))
+                continue;
+            pthread_mutex_unlock(&wal->lock);
+            make_pooled(wal);
+            pthread_mutex_lock(&wal->lock);
+            continue;
+        }
         wal->prepared.busy = true;
         pthread_mutex_unlock(&wal->lock);
         int fd = -1;
@@ -273,7 +316,8 @@ static void to_pool(nexus__wal *wal, segment *s)
     snprintf(name, sizeof name, "free-%08llx.log", (unsigned long long)s->generation);
     char(*grown)[SEGMENT_NAME_MAX] = NULL;
     /* A reader may still hold the file: then its bytes must stay, and only the name goes. */
-    bool reusable = atomic_load(&s->refs) == 1 && wal->pool_count < 4 && s->size >= wal->segment_bytes;
+    bool reusable = atomic_load(&s->refs) == 1 && wal->pool_count < (wal->ahead > 4 ? wal->ahead : 4) &&
+                    s->size >= wal->segment_bytes;
     if (reusable)
         grown = nexus__realloc(wal->alloc, wal->pool, (wal->pool_count + 1) * sizeof *grown);
     if (grown)

@@ -24,6 +24,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "wal/internal.h"
 
 #define GATHER_MAX (8u << 20)
@@ -519,6 +520,7 @@ static void take_opts(nexus__wal *wal, const nexus__wal_opts *o)
     if (wal->segment_bytes < SEGMENT_MIN)
         wal->segment_bytes = SEGMENT_MIN;
     wal->segment_bytes &= ~0xffffu;
+    wal->ahead = (uint32_t)((o->ahead_bytes + wal->segment_bytes - 1) / wal->segment_bytes);
     wal->queue_max = o->queue_max_bytes ? o->queue_max_bytes : 64u << 20;
     wal->batch_max = o->batch_max_bytes ? o->batch_max_bytes : 32u << 20;
     snprintf(wal->name, sizeof wal->name, "%s", o->name ? o->name : "wal");
@@ -529,7 +531,7 @@ static void take_opts(nexus__wal *wal, const nexus__wal_opts *o)
     pthread_mutex_init(&wal->lock, NULL);
     pthread_cond_init(&wal->work, NULL);
     pthread_cond_init(&wal->room, NULL);
-    pthread_cond_init(&wal->prepare, NULL);
+    nexus__cond_init(&wal->prepare);
 }
 
 static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__wal_report *found)

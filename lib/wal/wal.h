@@ -32,6 +32,7 @@ typedef struct nexus__wal_opts {
     const nexus__wal_io *io;   /* borrowed */
     const nexus__clock *clock; /* borrowed */
     uint32_t segment_bytes;    /* 0 = 64 MiB; at least 64 KiB. The first file is at most 4 MiB, for a fast start */
+    uint64_t ahead_bytes;      /* of files made ahead of their use, in the background, beside the next one; 0 = none */
     uint64_t queue_max_bytes;  /* waiting to be written; 0 = 64 MiB; over it submit says NEXUS_EAGAIN */
     uint32_t batch_max_bytes;  /* 0 = 32 MiB; a bigger batch is NEXUS_ETOOBIG */
     bool force;                /* on a network file system too, where O_DSYNC and locks may mean little */

@@ -7,6 +7,7 @@
  */
 #include "load.h"
 
+#include <glob.h>
 #include <nexus/nexus.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { KEYS = 10000, MEMBERS = 4, BATCH = 1000 };
+enum { KEYS = 10000, MEMBERS = 4, BATCH = 1000, AHEAD = 12 /* files of 64 MiB */ };
 
 static char url[4096];
 
@@ -87,6 +88,23 @@ static nexus_bus *open_bus(uint32_t role)
     return bus;
 }
 
+/* An owner whose next files are there, as those of the bare log are. */
+static nexus_bus *open_ready(void)
+{
+    nexus_bus *bus;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.role = NEXUS_BUS_OWNER;
+    opts.ahead_bytes = (uint64_t)AHEAD << 26;
+    must(nexus_bus_open(&bus, url, &opts), "open");
+    if (strncmp(url, "file:", 5))
+        return bus;
+    char pattern[sizeof url];
+    snprintf(pattern, sizeof pattern, "%.4000s/free-*.log", url + 5);
+    for (glob_t found; glob(pattern, 0, NULL, &found) || found.gl_pathc < AHEAD; globfree(&found))
+        usleep(10000);
+    return bus;
+}
+
 static void prefill(nexus_bus *bus, uint64_t events)
 {
     struct batch *b = malloc(sizeof *b);
@@ -115,7 +133,7 @@ static double replay(nexus_bus *bus)
 
 static void run_publish(size_t size, double limit)
 {
-    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    nexus_bus *bus = open_ready();
     struct batch *b = malloc(sizeof *b);
     latencies times = {0};
     uint64_t n = 0;
@@ -224,7 +242,7 @@ static void run_clients(int count, unsigned window, double limit)
             close(go[1]);
             client(go[0], out[1], window, limit);
         }
-    nexus_bus *bus = open_bus(NEXUS_BUS_OWNER);
+    nexus_bus *bus = open_ready();
     close(go[1]);
     double rate = 0, p50 = 0, p99 = 0, n = 0, result[4];
     for (int i = 0; i < count; i++) {
