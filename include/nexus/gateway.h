@@ -24,6 +24,7 @@ extern "C" {
 struct nexus_verifier;
 struct nexus_key;
 struct nexus_limiter;
+struct nexus_oidc;
 
 typedef struct nexus_gateway nexus_gateway;
 
@@ -40,6 +41,11 @@ typedef struct nexus_gateway_opts {
     const nexus_alloc *alloc;           /**< borrowed until close; NULL = the C library's */
     struct nexus_verifier *verifier;    /**< checks tokens of routes whose "auth" names jwt; borrowed until close; NULL:
                                           such routes files are refused */
+    struct nexus_oidc *oidc;            /**< people's sessions for routes whose "auth" names oidc; borrowed until close; NULL:
+                                          such routes files are refused */
+    const char *oidc_cookie;            /**< name of the cookie with the session; borrowed until close; NULL =
+                                          "__Host-nexus_login" */
+    const char *oidc_login;             /**< path that begins a login; borrowed until close; NULL = "/.nexus/login" */
     nexus_metrics *metrics;             /**< borrowed until close; NULL = counts nothing */
     nexus_tracer *tracer;               /**< borrowed until close; gets a span for each try, a child of the one that
                                           nexus_request_user(request, "nexus.trace") points to; NULL = none */

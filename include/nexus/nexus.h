@@ -25,6 +25,7 @@
 #include <nexus/middleware.h>
 #include <nexus/notify.h>
 #include <nexus/oauth.h>
+#include <nexus/oidc.h>
 #include <nexus/openapi.h>
 #include <nexus/rbac.h>
 #include <nexus/router.h>

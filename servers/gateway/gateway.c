@@ -20,6 +20,16 @@ static const nexus_setting settings[] = {
     {"gateway_identity_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "File with the private key, PEM or JWK, that signs X-Nexus-Identity for routes with \"identity\"; readable by its "
      "owner only."},
+    {"gateway_login_issuer", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "OpenID Connect provider where people sign in for routes with \"auth\": \"oidc\"; https, unless loopback. Unset: none."},
+    {"gateway_login_client_id", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "How the provider knows this gateway."},
+    {"gateway_login_client_secret", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL, "Its secret there; unset: a public client."},
+    {"gateway_login_url", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Under which people reach this gateway, such as https://app.example; /.nexus/callback there is registered at the "
+     "provider. Unset: the issuer of our own tokens."},
+    {"gateway_login_scope", NEXUS_SETTING_TEXT, "openid profile email", 0, 0, NULL, "What the provider is asked for."},
+    {"gateway_login_roles_claim", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Claim of the provider's ID token whose texts are roles here. Unset: whoever signs in so has no roles."},
     {"gateway_docs_ms", NEXUS_SETTING_INT, "30000", 500, 86400000, NULL,
      "How often the descriptions of upstreams are fetched again."},
     {"gateway_security_headers", NEXUS_SETTING_BOOL, "true", 0, 0, NULL,
@@ -76,6 +86,8 @@ static nexus_status open_gateway(gateway *g)
     nexus_gateway_opts opts = NEXUS_GATEWAY_OPTS_INIT;
     opts.traffic_alloc = nexus_memory_alloc(nexus_service_memory(g->service));
     opts.verifier = nexus_service_verifier(g->service);
+    opts.oidc = g->oidc;
+    opts.oidc_cookie = g->login_cookie;
     opts.metrics = nexus_service_metrics(g->service);
     opts.log = nexus_service_log(g->service);
     opts.tracer = nexus_service_tracer(g->service);
@@ -109,6 +121,7 @@ static void unmount(void *mounted)
     gateway *g = mounted;
     nexus_server_close(g->admin);
     nexus_gateway_close(g->gateway);
+    nexus_oidc_close(g->oidc);
     gateway_health_end(g);
     nexus_key_free(g->identity);
     pthread_cond_destroy(&g->told);
@@ -126,7 +139,9 @@ static nexus_status mount(nexus_service *service, void **out)
     g->service = service;
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->told, NULL);
-    nexus_status status = open_gateway(g);
+    nexus_status status = gateway_login_open(g);
+    if (!status)
+        status = open_gateway(g);
     if (!status)
         status = gateway_admin_open(g);
     if (!status)

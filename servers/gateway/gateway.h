@@ -18,6 +18,9 @@ typedef struct gateway {
     char *token; /* bearer of the admin API */
     gateway_docs *docs;
     nexus_key *identity; /* NULL = identities are not signed */
+    nexus_oidc *oidc;    /* NULL = nobody signs in with a provider */
+    const char *login_cookie, *login_state_cookie; /* with oidc */
+    bool login_secure;
     pthread_mutex_t lock;
     pthread_cond_t told;
     gateway_change *changes; /* locked: of health, the oldest first, that are yet to be published */
@@ -30,6 +33,9 @@ nexus_status gateway_default_routes(char **out, size_t *n, const nexus_service *
 
 /* identity.c: reads the key that gateway_identity_key names, if any. */
 nexus_status gateway_identity_open(gateway *g);
+
+/* login.c: sign-in with a provider, if gateway_login_issuer names one. */
+nexus_status gateway_login_open(gateway *g);
 
 /* admin.c: its own listener, on this machine only. */
 nexus_status gateway_admin_open(gateway *g);

@@ -13,6 +13,7 @@ typedef struct nexus__gw_refusal {
     uint16_t status;
     const char *code, *detail;
     const char *challenge; /* WWW-Authenticate; NULL = none */
+    const char *location;  /* of a redirect; NULL = none */
 } nexus__gw_refusal;
 
 typedef struct nexus__gw_authenticator {
@@ -31,7 +32,8 @@ typedef struct nexus__gw_authenticator {
 /* All there are; NULL at the end. */
 extern const nexus__gw_authenticator *const nexus__gw_authenticators[];
 
-extern const nexus__gw_authenticator nexus__gw_auth_jwt, nexus__gw_auth_ip, nexus__gw_auth_ext, nexus__gw_auth_anonymous;
+extern const nexus__gw_authenticator nexus__gw_auth_jwt, nexus__gw_auth_ip, nexus__gw_auth_ext, nexus__gw_auth_oidc,
+    nexus__gw_auth_anonymous;
 
 /* What one call's questions have come to. */
 struct nexus__gw_auth {

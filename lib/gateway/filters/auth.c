@@ -100,6 +100,8 @@ nexus__gw_verdict nexus__gw_refuse(nexus__call *call, const nexus__gw_refusal *r
 {
     if (r->challenge)
         (void)nexus_request_set_header(call->request, "WWW-Authenticate", nexus__slice_c(r->challenge));
+    if (r->location)
+        (void)nexus_request_set_header(call->request, "Location", nexus__slice_c(r->location));
     if (r->status == 503)
         (void)nexus_request_set_header(call->request, "Retry-After", NEXUS_S("1"));
     nexus__call_problem(call, r->status, r->code, r->detail);
