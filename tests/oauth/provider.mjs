@@ -22,10 +22,11 @@ http.listen(0, '127.0.0.1', () => {
     claims: { openid: ['sub'], profile: ['name', 'groups'], email: ['email'] },
     findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id, name: `The ${id}`, email: `${id}@example.com`, groups: ['operator'] }) }),
     features: { backchannelLogout: { enabled: true }, devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true } },
+    fetch: (url, options) => globalThis.fetch(url, { ...options, dispatcher: undefined }), // its own refuses this machine
     pkce: { required: () => true },
   });
   provider.on('backchannel.success', () => console.log('told'));
-  provider.on('backchannel.error', (ctx, error) => console.log(`not told: ${error.message}`));
+  provider.on('backchannel.error', (ctx, error) => console.log(`not told: ${error.message} ${error.cause}`));
   http.on('request', provider.callback());
   console.log(http.address().port);
 });
