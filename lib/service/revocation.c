@@ -79,6 +79,7 @@ static nexus_bus *find_bus(nexus__revoked_feed *f)
     opts.alloc = h->alloc;
     opts.role = NEXUS_BUS_CLIENT;
     opts.connect_timeout_ms = OPEN_MS;
+    opts.timeout_ms = OPEN_MS; /* without an owner a look ends soon, and so does the server */
     return nexus_bus_open(&f->own, *setting ? setting : url, &opts) == NEXUS_OK ? f->own : NULL;
 }
 

@@ -1,4 +1,6 @@
 """The same servers on a real PostgreSQL and Redis: an order travels, and survives a restart of every server."""
+import contextlib
+
 import pytest
 from engines import Postgres, Redis
 from harness import Topology, wait_for
@@ -10,6 +12,26 @@ ORDER = {"items": [{"sku": "book-1", "quantity": 1, "unit_price": {"amount": 700
 def status_of(topology, token, order):
     reply = topology.call("GET", f"/api/v1/orders/{order}", token=token)
     return reply.json.get("status") if reply.status == 200 else None
+
+
+def confirm_an_order(topology, token):
+    placed = topology.call("POST", "/api/v1/orders", ORDER, token=token)
+    assert placed.status == 201, placed
+    wait_for(lambda: status_of(topology, token, placed.json["id"]) == "confirmed", 20, "the order confirmed")
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_the_saga_of_an_order_runs_on_another_bus_engine_and_goes_on_with_another_owner(tmp_path, engine):
+    with (Postgres() if engine == "postgresql" else contextlib.nullcontext()) as database:
+        url = database or f"sqlite:{tmp_path}/bus.db"
+        with Topology(tmp_path, ["gateway", "backend", "notification"], env={"NEXUS_BUS_URL": url}) as topology:
+            topology.bootstrap_admin()
+            token = topology.register("ada@example.com")
+            confirm_an_order(topology, token)
+            topology.servers["backend"].kill()  # it started first, so it owned the bus: notification takes over
+            topology.restart("backend")
+            confirm_an_order(topology, token)
+        assert not (topology.state / "bus").exists(), "nothing was kept in files beside"
 
 
 def test_an_order_travels_on_postgresql_and_redis(tmp_path):
