@@ -428,7 +428,8 @@ NEXUS_API void nexus_outbox_relay_close(nexus_outbox_relay *relay);
 
 /**
  * Claims an event for a group inside the caller's transaction: *is_new is false when an earlier committed transaction
- * claimed it, and then its effects are there already. Keyed by group, source and id.
+ * claimed it, and then its effects are there already. Keyed by group, source and id; of a command that a saga sent again,
+ * the extension "commandid" stands for the id.
  */
 NEXUS_API nexus_status nexus_inbox_claim(struct nexus_db *tx, const char *group, const nexus_event *event,
                                          bool *is_new) NEXUS_MUST_CHECK;

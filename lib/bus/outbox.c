@@ -94,13 +94,22 @@ nexus_status nexus_outbox_append_json(nexus_db *tx, const char *text, size_t n)
     return status;
 }
 
+/* A command that is sent again after silence is another event, but the same command: its extension names it. */
+static nexus_slice claimed_id(const nexus_event *event)
+{
+    for (size_t k = 0; k < event->ext_count; k++)
+        if (nexus__slice_eq_c(event->ext[k].name, "commandid") && event->ext[k].value.n)
+            return event->ext[k].value;
+    return event->id;
+}
+
 nexus_status nexus_inbox_claim(nexus_db *tx, const char *group, const nexus_event *event, bool *is_new)
 {
     if (!event->id.n)
         return nexus__fail(NEXUS_EINVAL, "inbox: an event without an id cannot be claimed");
     if (!nexus_db_in_transaction(tx))
         return nexus__fail(NEXUS_EINVAL, "inbox: claim inside an open transaction (nexus_db_begin)");
-    const nexus_value row[] = {NEXUS_TEXT_C(group), NEXUS_TEXT(event->source), NEXUS_TEXT(event->id),
+    const nexus_value row[] = {NEXUS_TEXT_C(group), NEXUS_TEXT(event->source), NEXUS_TEXT(claimed_id(event)),
                                NEXUS_INT(nexus__real_ns())};
     int64_t changes = 0;
     nexus_status status = nexus_db_exec(tx,

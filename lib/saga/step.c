@@ -1,267 +1,229 @@
 /*
  * Transitions of one instance: decisions over the table, the instance, an event and `now`. They touch no bus and no clock;
  * what is to be published is gathered in the context and leaves with the transition itself, in one append.
+ *
+ * Running: step after step is begun until one waits. A step that fails (its action, its answer, its time) is passed over
+ * when it is optional; past a pivot it is tried again, with growing waits, until it is stuck; else the way back begins:
+ * what is done is undone, last first. An undo that fails is tried again in the same manner.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
+#include "base/backoff.h"
+#include "base/hash.h"
 #include "base/status.h"
 #include "base/time.h"
 #include "saga/instance.h"
-#include "json/write.h"
 
-void nexus__saga_ctx_open(nexus_saga_ctx *ctx, const nexus__saga_type *type, nexus__saga_instance *instance,
-                          const nexus_event *event)
+enum { EMITTED_BACK = 1000, EMITTED_LATE = 2000 }; /* where ids of what is emitted begin: they never meet */
+
+const char *nexus__saga_step_name(const nexus__saga_table *table, const nexus__saga_instance *i)
 {
-    *ctx = (nexus_saga_ctx){.type = type, .instance = instance, .event = event};
-    nexus__list_init(&ctx->out);
+    if (i->failed_step >= 0 && (size_t)i->failed_step < table->step_count)
+        return table->steps[i->failed_step].name;
+    return i->step < table->step_count ? table->steps[i->step].name : NULL;
 }
 
-void nexus__saga_ctx_close(nexus_saga_ctx *ctx)
+static const nexus_saga_step *step_at(const nexus_saga_ctx *ctx)
 {
-    while (!nexus__list_empty(&ctx->out)) {
-        nexus__saga_out *out = NEXUS__CONTAINER(ctx->out.next, nexus__saga_out, node);
-        nexus__list_remove(&out->node);
-        nexus__free(ctx->type->alloc, out->bytes);
-        nexus__free(ctx->type->alloc, out);
-    }
+    const nexus__saga_instance *i = ctx->instance;
+    return i->step < ctx->table->step_count ? &ctx->table->steps[i->step] : NULL;
 }
 
-bool nexus__saga_listed(const char *patterns, nexus_slice type)
+static void set_error(nexus_saga_ctx *ctx, const char *text)
 {
-    nexus_slice rest = nexus__slice_c(patterns);
-    while (rest.n)
-        if (nexus_event_type_matches(nexus__slice_trim(nexus__slice_cut(&rest, ',')), type))
+    nexus_slice cut = nexus__slice_c(text);
+    if (cut.n > NEXUS__SAGA_TEXT_MAX)
+        cut.n = NEXUS__SAGA_TEXT_MAX;
+    (void)!nexus__saga_set(ctx->instance->alloc, &ctx->instance->error, cut);
+}
+
+static bool past_pivot(const nexus_saga_ctx *ctx)
+{
+    for (size_t k = 0; k < ctx->table->step_count; k++)
+        if (ctx->table->steps[k].pivot && (ctx->instance->done >> k & 1))
             return true;
     return false;
 }
 
-/* --- what callbacks may call ----------------------------------------------------------------------------------- */
-
-void nexus_saga_id(const nexus_saga_ctx *ctx, nexus_slice *out)
+/* The wait after so many failures in a row: between half and the whole of what doubling gives, by the instance's id, so
+ * that many that failed together do not come back together. */
+static int64_t wait_ns(const nexus__saga_instance *i, const nexus_saga_step *step)
 {
-    *out = nexus__slice_c(ctx->instance->id);
+    nexus__backoff b = {.base_ms = step->backoff_ms ? step->backoff_ms : 1000,
+                        .cap_ms = step->backoff_cap_ms ? step->backoff_cap_ms : 60000,
+                        .exact = true};
+    uint64_t whole = nexus__backoff_ms(&b, i->tries, 0);
+    uint64_t spread = nexus__siphash((nexus__hash_key){i->seq, i->tries}, i->id, strlen(i->id));
+    return (int64_t)(whole / 2 + spread % (whole / 2 + 1)) * NEXUS__NS_PER_MS;
 }
 
-void nexus_saga_state(const nexus_saga_ctx *ctx, nexus_slice *out)
-{
-    *out = ctx->instance->state.len ? nexus__buf_slice(&ctx->instance->state) : NEXUS_S("{}");
-}
-
-static nexus_status check_object(const nexus_alloc *alloc, nexus_slice text)
-{
-    nexus__json doc;
-    nexus__json_init(&doc, alloc);
-    nexus_status status = nexus__json_scan(&doc, text, NULL);
-    if (status == NEXUS_OK && !nexus__json_is(&doc, 0, NEXUS__JSON_OBJECT))
-        status = nexus__fail(NEXUS_EINVAL, "the state of a saga must be a JSON object");
-    nexus__json_free(&doc);
-    return status;
-}
-
-nexus_status nexus_saga_set_state(nexus_saga_ctx *ctx, nexus_slice state)
+static nexus_status be_stuck(nexus_saga_ctx *ctx, bool backward)
 {
     nexus__saga_instance *i = ctx->instance;
-    if (state.n > NEXUS__SAGA_STATE_MAX)
-        return nexus__fail(NEXUS_ETOOBIG, "the state of saga %s is over %d bytes", i->id, NEXUS__SAGA_STATE_MAX);
-    nexus_status status = check_object(i->alloc, state);
-    if (status != NEXUS_OK)
-        return status;
-    nexus__buf fresh;
-    nexus__buf_init(&fresh, i->alloc, NEXUS__SAGA_STATE_MAX);
-    nexus__buf_slice_append(&fresh, state); /* state may point into the present one */
-    if (fresh.status != NEXUS_OK) {
-        nexus__buf_free(&fresh);
-        return nexus__nomem();
-    }
-    nexus__buf_free(&i->state);
-    i->state = fresh;
-    return NEXUS_OK;
+    i->status = NEXUS__SAGA_STUCK;
+    i->backward = backward;
+    i->stuck_seq = i->seq;
+    i->again = i->reported = false;
+    i->due_ns = i->deadline_ns = 0;
+    return nexus__saga_emit_stuck(ctx);
 }
 
-const nexus_event *nexus_saga_event(const nexus_saga_ctx *ctx)
+static nexus_status end(nexus_saga_ctx *ctx, nexus__saga_status how)
 {
-    return ctx->event;
+    nexus__saga_instance *i = ctx->instance;
+    const char *type = how == NEXUS__SAGA_DONE ? ctx->type->done_type : ctx->type->failed_type;
+    i->status = how;
+    i->due_ns = i->deadline_ns = 0;
+    i->again = false;
+    ctx->step = "end";
+    ctx->emitted = 0;
+    ctx->attempt = 1;
+    return type ? nexus__saga_emit_type(ctx, type, how == NEXUS__SAGA_FAILED) : NEXUS_OK;
 }
 
-void nexus_saga_set_reason(nexus_saga_ctx *ctx, const char *reason)
-{
-    nexus_slice text = nexus__slice_c(reason);
-    if (text.n > 255)
-        text.n = 255;
-    (void)!nexus__saga_set(ctx->instance->alloc, &ctx->instance->reason, text);
-}
-
-const char *nexus_saga_reason(const nexus_saga_ctx *ctx)
-{
-    return ctx->instance->reason ? ctx->instance->reason : "";
-}
-
-/* Appends a NUL-terminated copy and remembers where it begins. */
-static void keep(nexus__buf *b, nexus_slice text, size_t *at)
-{
-    *at = b->len;
-    nexus__buf_slice_append(b, text);
-    nexus__buf_char(b, '\0');
-}
-
-nexus_status nexus_saga_emit(nexus_saga_ctx *ctx, const nexus_event *given)
-{
-    const nexus__saga_instance *i = ctx->instance;
-    const nexus_alloc *alloc = ctx->type->alloc;
-    char id[512], source[80], subject[300];
-    nexus_event e = NEXUS_EVENT_INIT;
-    memcpy(&e, given, given->size < sizeof e ? given->size : sizeof e);
-    if (e.ext_count)
-        return nexus__fail(NEXUS_ENOTSUP, "saga: an emitted event may not have extensions of its own");
-    /* The same id whenever this step is run again: repetitions are one event. */
-    snprintf(id, sizeof id, "saga/%s/%s/%s/%.*s/%u", ctx->type->name, i->id, ctx->step ? ctx->step : "",
-             (int)(e.type.n < 120 ? e.type.n : 120), e.type.p, ctx->emitted++);
-    snprintf(source, sizeof source, "/saga/%s", ctx->type->name);
-    snprintf(subject, sizeof subject, "%s-%s", ctx->type->name, i->id);
-    e.size = sizeof e;
-    e.id = nexus__slice_c(id);
-    if (!e.source.n)
-        e.source = nexus__slice_c(source);
-    if (!e.subject.n)
-        e.subject = i->subject ? nexus__slice_c(i->subject) : nexus__slice_c(subject);
-    if (!e.traceparent.n) {
-        e.traceparent = nexus__slice_c(i->traceparent);
-        e.tracestate = nexus__slice_c(i->tracestate);
-    }
-    if (!e.correlationid.n)
-        e.correlationid = nexus__slice_c(i->correlation);
-    if (!e.causationid.n && ctx->event)
-        e.causationid = ctx->event->id;
-    nexus_slice *parts[] = {&e.id,          &e.source,      &e.type,       &e.subject,      &e.datacontenttype,
-                            &e.dataschema,  &e.traceparent, &e.tracestate, &e.partitionkey, &e.correlationid,
-                            &e.causationid, &e.data};
-    enum { PARTS = sizeof parts / sizeof parts[0] };
-    size_t at[PARTS];
-    nexus__buf bytes;
-    nexus__buf_init(&bytes, alloc, 0);
-    for (size_t k = 0; k < PARTS; k++)
-        keep(&bytes, *parts[k], &at[k]);
-    nexus__saga_out *out = nexus__calloc(alloc, 1, sizeof *out);
-    if (!out || bytes.status != NEXUS_OK) {
-        nexus__free(alloc, out);
-        nexus__buf_free(&bytes);
-        return nexus__nomem();
-    }
-    for (size_t k = 0; k < PARTS; k++)
-        parts[k]->p = bytes.p + at[k];
-    out->event = e;
-    out->bytes = bytes.p;
-    nexus__list_push(&ctx->out, &out->node);
-    return NEXUS_OK;
-}
-
-/* --- publishing without functions ------------------------------------------------------------------------------ */
-
-/* The state as data, with "saga", "saga_id" and, on the way back, "reason" in it. */
-static nexus_status emit_type(nexus_saga_ctx *ctx, const char *type, bool with_reason)
-{
-    const nexus__saga_instance *i = ctx->instance;
-    nexus__json doc;
-    nexus__buf data;
-    nexus_slice state;
-    nexus_saga_state(ctx, &state);
-    nexus__json_init(&doc, i->alloc);
-    nexus__buf_init(&data, i->alloc, 0);
-    nexus_status status = nexus__json_scan(&doc, state, NULL);
-    if (status == NEXUS_OK) {
-        nexus__json_writer w = nexus__json_writer_on(&data);
-        nexus__json_open(&w, '{');
-        nexus__json_iter it = nexus__json_each(&doc, 0);
-        while (nexus__json_step(&doc, &it)) {
-            nexus_slice name;
-            if (nexus__json_text(&doc, it.key, &name) && !nexus__slice_eq_c(name, "saga") &&
-                !nexus__slice_eq_c(name, "saga_id") && !(with_reason && nexus__slice_eq_c(name, "reason"))) {
-                nexus__json_key_slice(&w, name);
-                nexus__json_raw_value(&w, nexus__json_raw(&doc, it.value));
-            }
-        }
-        nexus__json_put_text_c(&w, "saga", ctx->type->name);
-        nexus__json_put_text_c(&w, "saga_id", i->id);
-        if (with_reason)
-            nexus__json_put_text_c(&w, "reason", nexus_saga_reason(ctx));
-        nexus__json_close(&w, '}');
-        nexus_event e = NEXUS_EVENT_INIT;
-        e.type = nexus__slice_c(type);
-        e.data = nexus__buf_slice(&data);
-        status = data.status == NEXUS_OK ? nexus_saga_emit(ctx, &e) : nexus__nomem();
-    }
-    nexus__buf_free(&data);
-    nexus__json_free(&doc);
-    return status;
-}
-
-/* --- steps ----------------------------------------------------------------------------------------------------- */
-
+/* Runs one callback, or publishes the command in its place. What a failing one had emitted is dropped. */
 static nexus_status run(nexus_saga_ctx *ctx, const nexus_saga_step *step, nexus_saga_fn *fn, const char *command,
                         bool back)
 {
+    nexus__list *last = ctx->out.prev;
+    nexus_status status = NEXUS_OK;
     ctx->step = step->name;
-    ctx->emitted = back ? 1000 : 0; /* ids of the way back never meet those of the way there */
+    ctx->emitted = back ? EMITTED_BACK : 0;
+    ctx->attempt = back ? 1 : ctx->instance->attempt;
     if (fn)
-        return fn(ctx, ctx->type->user_data);
-    return command ? emit_type(ctx, command, back) : NEXUS_OK;
+        status = fn(ctx, ctx->type->user_data);
+    else if (command)
+        status = nexus__saga_emit_type(ctx, command, back);
+    if (status != NEXUS_OK)
+        nexus__saga_emit_undo(ctx, last);
+    return status;
 }
 
-/* Undoes what is done, last first. A failure throws the transition away; it is tried again. */
-static nexus_status compensate(nexus_saga_ctx *ctx)
+/* --- back ------------------------------------------------------------------------------------------------------ */
+
+static nexus_status undo_failed(nexus_saga_ctx *ctx, const nexus_saga_step *step, int64_t now_ns)
 {
     nexus__saga_instance *i = ctx->instance;
-    const nexus__saga_type *t = ctx->type;
-    for (size_t k = t->step_count; k-- > 0;) {
+    set_error(ctx, nexus_error_message());
+    if (++i->tries >= (step->undo_attempts ? step->undo_attempts : 8))
+        return be_stuck(ctx, true);
+    i->due_ns = now_ns + wait_ns(i, step);
+    return NEXUS_OK;
+}
+
+/* Undoes what is done, last first, until an undo fails. */
+static nexus_status compensate(nexus_saga_ctx *ctx, int64_t now_ns)
+{
+    nexus__saga_instance *i = ctx->instance;
+    i->status = NEXUS__SAGA_COMPENSATING;
+    i->due_ns = i->deadline_ns = 0;
+    i->again = false;
+    for (size_t k = ctx->table->step_count; k-- > 0;) {
         if (!(i->done >> k & 1))
             continue;
-        if (t->steps[k].pivot) {
-            i->status = NEXUS__SAGA_STUCK;
-            i->due_ns = 0;
-            return NEXUS_OK;
-        }
-        nexus_status status = run(ctx, &t->steps[k], t->steps[k].undo, t->steps[k].undo_command, true);
-        if (status != NEXUS_OK)
+        const nexus_saga_step *step = &ctx->table->steps[k];
+        nexus_status status = run(ctx, step, step->undo, step->undo_command, true);
+        if (status == NEXUS_ENOMEM)
             return status;
+        if (status != NEXUS_OK)
+            return undo_failed(ctx, step, now_ns);
         i->done &= ~(UINT64_C(1) << k);
+        i->tries = 0;
     }
-    i->status = NEXUS__SAGA_FAILED;
-    i->due_ns = 0;
-    ctx->step = "end";
-    ctx->emitted = 0;
-    return t->failed_type ? emit_type(ctx, t->failed_type, true) : NEXUS_OK;
+    set_error(ctx, NULL);
+    return end(ctx, NEXUS__SAGA_FAILED);
+}
+
+/* --- forward --------------------------------------------------------------------------------------------------- */
+
+static nexus_status advance(nexus_saga_ctx *ctx, int64_t now_ns);
+
+/* Past a pivot: the step is begun again later, as a new command, or the instance is stuck at it. */
+static nexus_status again_later(nexus_saga_ctx *ctx, const nexus_saga_step *step, int64_t now_ns)
+{
+    nexus__saga_instance *i = ctx->instance;
+    i->status = NEXUS__SAGA_RUNNING;
+    if (++i->tries >= (step->attempts ? step->attempts : 8))
+        return be_stuck(ctx, false);
+    i->again = true;
+    i->due_ns = now_ns + wait_ns(i, step);
+    return NEXUS_OK;
+}
+
+/* The present step has failed; i->reason says why. */
+static nexus_status fail_step(nexus_saga_ctx *ctx, int64_t now_ns)
+{
+    nexus__saga_instance *i = ctx->instance;
+    const nexus_saga_step *step = step_at(ctx);
+    if (step->optional) {
+        i->step++;
+        i->tries = 0;
+        return advance(ctx, now_ns);
+    }
+    if (past_pivot(ctx))
+        return again_later(ctx, step, now_ns);
+    i->failed_step = (int32_t)i->step;
+    i->tries = 0;
+    return compensate(ctx, now_ns);
 }
 
 /* Runs steps from i->step on until one waits or the table ends. */
 static nexus_status advance(nexus_saga_ctx *ctx, int64_t now_ns)
 {
     nexus__saga_instance *i = ctx->instance;
-    const nexus__saga_type *t = ctx->type;
-    for (; i->step < t->step_count; i->step++) {
-        const nexus_saga_step *step = &t->steps[i->step];
+    i->status = NEXUS__SAGA_RUNNING;
+    i->due_ns = 0;
+    for (const nexus_saga_step *step; (step = step_at(ctx)); i->step++) {
+        i->attempt = 1;
+        i->again = false;
         nexus_status status = run(ctx, step, step->action, step->command, false);
         if (status == NEXUS_ENOMEM)
             return status;
-        if (status != NEXUS_OK && !step->optional) {
+        if (status != NEXUS_OK) {
+            set_error(ctx, nexus_error_message());
             if (!i->reason)
-                nexus_saga_set_reason(ctx, nexus_error_message());
-            i->failed_step = (int32_t)i->step;
-            return compensate(ctx);
+                nexus_saga_set_reason(ctx, i->error);
+            return fail_step(ctx, now_ns);
         }
-        if (status == NEXUS_OK && step->on_types) {
-            i->attempt = 1;
+        if (step->on_types) {
             i->due_ns = step->timeout_ms ? now_ns + step->timeout_ms * NEXUS__NS_PER_MS : 0;
             return NEXUS_OK;
         }
-        if (status == NEXUS_OK)
-            i->done |= UINT64_C(1) << i->step;
+        i->done |= UINT64_C(1) << i->step;
+        i->tries = 0;
     }
-    i->status = NEXUS__SAGA_DONE;
-    i->due_ns = 0;
-    ctx->step = "end";
-    ctx->emitted = 0;
-    return t->done_type ? emit_type(ctx, t->done_type, false) : NEXUS_OK;
+    return end(ctx, NEXUS__SAGA_DONE);
 }
+
+/* What was said of the try before is over. */
+static nexus_status advance_afresh(nexus_saga_ctx *ctx, int64_t now_ns)
+{
+    nexus_saga_set_reason(ctx, NULL);
+    set_error(ctx, NULL);
+    return advance(ctx, now_ns);
+}
+
+static nexus_status go_on(nexus_saga_ctx *ctx, int64_t now_ns, bool done)
+{
+    nexus__saga_instance *i = ctx->instance;
+    if (done)
+        i->done |= UINT64_C(1) << i->step;
+    i->step++;
+    i->tries = 0;
+    return advance_afresh(ctx, now_ns);
+}
+
+nexus_status nexus__saga_begin(nexus_saga_ctx *ctx, int64_t now_ns, nexus__saga_moved *moved)
+{
+    nexus__saga_instance *i = ctx->instance;
+    *moved = NEXUS__SAGA_MOVED;
+    i->at_ns = now_ns;
+    i->deadline_ns = ctx->type->timeout_ms ? now_ns + ctx->type->timeout_ms * NEXUS__NS_PER_MS : 0;
+    return advance(ctx, now_ns);
+}
+
+/* --- events ---------------------------------------------------------------------------------------------------- */
 
 /* fail_when "status=declined|timed_out": the member's value when it is one of those named. */
 static bool fails(const nexus_saga_step *step, const nexus_event *event, const nexus_alloc *alloc, char *why, size_t cap)
@@ -294,86 +256,214 @@ static int32_t judge(nexus_saga_ctx *ctx, const nexus_saga_step *step)
     return NEXUS_SAGA_FAIL;
 }
 
-/* The waiting step has failed: on the way back, or past it when it is optional. */
-static nexus_status fail_step(nexus_saga_ctx *ctx, int64_t now_ns)
+static nexus_status on_awaited(nexus_saga_ctx *ctx, int64_t now_ns, nexus__saga_moved *moved)
 {
     nexus__saga_instance *i = ctx->instance;
-    if (ctx->type->steps[i->step].optional) {
-        i->step++;
-        return advance(ctx, now_ns);
-    }
-    i->failed_step = (int32_t)i->step;
-    i->status = NEXUS__SAGA_COMPENSATING;
-    return compensate(ctx);
-}
-
-nexus_status nexus__saga_begin(nexus_saga_ctx *ctx, int64_t now_ns)
-{
-    nexus__saga_instance *i = ctx->instance;
-    i->at_ns = now_ns;
-    i->status = NEXUS__SAGA_RUNNING;
-    return advance(ctx, now_ns);
+    bool stuck = i->status == NEXUS__SAGA_STUCK;
+    int32_t verdict = judge(ctx, step_at(ctx));
+    if (verdict == NEXUS_SAGA_WAIT || (stuck && verdict == NEXUS_SAGA_FAIL))
+        return NEXUS_OK;
+    *moved = NEXUS__SAGA_MOVED;
+    return verdict == NEXUS_SAGA_FAIL ? fail_step(ctx, now_ns) : go_on(ctx, now_ns, true);
 }
 
 /* What would have completed the failed step has come after all. */
-static nexus_status on_late(nexus_saga_ctx *ctx, bool *moved)
+static nexus_status on_late(nexus_saga_ctx *ctx, nexus__saga_moved *moved)
 {
     nexus__saga_instance *i = ctx->instance;
-    if (i->failed_step < 0 || i->late_told)
+    if (i->failed_step < 0 || (size_t)i->failed_step >= ctx->table->step_count || i->late_told)
         return NEXUS_OK;
-    const nexus_saga_step *step = &ctx->type->steps[i->failed_step];
+    const nexus_saga_step *step = &ctx->table->steps[i->failed_step];
     char why[128];
     if (!step->late_command || !nexus__saga_listed(step->on_types, ctx->event->type) ||
         (step->fail_when && fails(step, ctx->event, i->alloc, why, sizeof why)))
         return NEXUS_OK;
-    i->late_told = *moved = true;
+    i->late_told = true;
+    *moved = NEXUS__SAGA_MOVED;
     ctx->step = step->name;
-    ctx->emitted = 2000;
-    return emit_type(ctx, step->late_command, true);
+    ctx->emitted = EMITTED_LATE;
+    return nexus__saga_emit_type(ctx, step->late_command, true);
 }
 
-nexus_status nexus__saga_on_event(nexus_saga_ctx *ctx, int64_t now_ns, bool *moved)
+static bool awaited_later(const nexus_saga_ctx *ctx)
+{
+    for (size_t k = ctx->instance->step + 1; k < ctx->table->step_count; k++)
+        if (nexus__saga_listed(ctx->table->steps[k].on_types, ctx->event->type))
+            return true;
+    return false;
+}
+
+nexus_status nexus__saga_on_event(nexus_saga_ctx *ctx, int64_t now_ns, nexus__saga_moved *moved)
 {
     nexus__saga_instance *i = ctx->instance;
-    *moved = false;
+    const nexus_saga_step *step = step_at(ctx);
+    *moved = NEXUS__SAGA_STAYS;
     if (nexus__saga_has_seen(i, ctx->event->id))
         return NEXUS_OK; /* delivered again: the transition is stored already */
     i->at_ns = now_ns;
+    bool forward = i->status == NEXUS__SAGA_RUNNING || (i->status == NEXUS__SAGA_STUCK && !i->backward);
     nexus_status status = NEXUS_OK;
-    if (i->status == NEXUS__SAGA_RUNNING && i->step < ctx->type->step_count &&
-        nexus__saga_listed(ctx->type->steps[i->step].on_types, ctx->event->type)) {
-        int32_t verdict = judge(ctx, &ctx->type->steps[i->step]);
-        if (verdict == NEXUS_SAGA_WAIT)
-            return NEXUS_OK;
-        *moved = true;
-        if (verdict == NEXUS_SAGA_FAIL) {
-            status = fail_step(ctx, now_ns);
-        } else {
-            i->done |= UINT64_C(1) << i->step++;
-            status = advance(ctx, now_ns);
-        }
-    } else if (i->status != NEXUS__SAGA_RUNNING) {
+    if (!forward)
         status = on_late(ctx, moved);
-    }
-    return status == NEXUS_OK && *moved ? nexus__saga_see(i, ctx->event->id) : status;
+    else if (step && nexus__saga_listed(step->on_types, ctx->event->type))
+        status = on_awaited(ctx, now_ns, moved);
+    else if (awaited_later(ctx))
+        *moved = NEXUS__SAGA_EARLY;
+    return status == NEXUS_OK && *moved == NEXUS__SAGA_MOVED ? nexus__saga_see(i, ctx->event->id) : status;
 }
 
-nexus_status nexus__saga_on_time(nexus_saga_ctx *ctx, int64_t now_ns, bool *moved)
+/* --- time ------------------------------------------------------------------------------------------------------ */
+
+static nexus_status time_out(nexus_saga_ctx *ctx, const nexus_saga_step *step, int64_t now_ns)
 {
     nexus__saga_instance *i = ctx->instance;
-    *moved = false;
-    if (i->status != NEXUS__SAGA_RUNNING || !i->due_ns || i->due_ns > now_ns || i->step >= ctx->type->step_count)
-        return NEXUS_OK;
-    const nexus_saga_step *step = &ctx->type->steps[i->step];
-    *moved = true;
-    i->at_ns = now_ns;
-    if (i->attempt < step->attempts) {
+    uint32_t attempts = step->attempts ? step->attempts : past_pivot(ctx) ? 8 : 1;
+    if (i->attempt < attempts) {
         i->attempt++;
         i->due_ns = now_ns + step->timeout_ms * NEXUS__NS_PER_MS;
-        return run(ctx, step, step->action, step->command, false);
+        nexus_status status = run(ctx, step, step->action, step->command, false);
+        if (status != NEXUS_OK && status != NEXUS_ENOMEM) {
+            set_error(ctx, nexus_error_message());
+            return fail_step(ctx, now_ns);
+        }
+        return status;
     }
     char why[160];
     snprintf(why, sizeof why, "%.100s timed out", step->name);
     nexus_saga_set_reason(ctx, why);
+    i->tries = i->attempt; /* past a pivot: as often as it was to be tried */
     return fail_step(ctx, now_ns);
+}
+
+static nexus_status whole_time_out(nexus_saga_ctx *ctx, int64_t now_ns)
+{
+    nexus__saga_instance *i = ctx->instance;
+    char why[160];
+    i->deadline_ns = 0;
+    snprintf(why, sizeof why, "the saga timed out at %.64s", step_at(ctx)->name);
+    nexus_saga_set_reason(ctx, why);
+    if (past_pivot(ctx))
+        return be_stuck(ctx, false);
+    i->failed_step = (int32_t)i->step;
+    i->tries = 0;
+    return compensate(ctx, now_ns);
+}
+
+nexus_status nexus__saga_on_time(nexus_saga_ctx *ctx, int64_t now_ns, nexus__saga_moved *moved)
+{
+    nexus__saga_instance *i = ctx->instance;
+    int64_t next = nexus__saga_next_ns(i);
+    const nexus_saga_step *step = step_at(ctx);
+    *moved = NEXUS__SAGA_STAYS;
+    if (!next || next > now_ns || (i->status == NEXUS__SAGA_RUNNING && !step))
+        return NEXUS_OK;
+    *moved = NEXUS__SAGA_MOVED;
+    i->at_ns = now_ns;
+    if (i->status == NEXUS__SAGA_COMPENSATING)
+        return compensate(ctx, now_ns);
+    if (i->deadline_ns && i->deadline_ns <= now_ns)
+        return whole_time_out(ctx, now_ns);
+    if (!i->again)
+        return time_out(ctx, step, now_ns);
+    i->round++;
+    return advance_afresh(ctx, now_ns);
+}
+
+/* --- by hand --------------------------------------------------------------------------------------------------- */
+
+static nexus_status retry(nexus_saga_ctx *ctx, int64_t now_ns, bool back)
+{
+    nexus__saga_instance *i = ctx->instance;
+    i->tries = 0;
+    if (back)
+        return compensate(ctx, now_ns);
+    i->round++;
+    return advance_afresh(ctx, now_ns);
+}
+
+static nexus_status skip(nexus_saga_ctx *ctx, int64_t now_ns, bool back)
+{
+    nexus__saga_instance *i = ctx->instance;
+    if (!back)
+        return go_on(ctx, now_ns, false);
+    i->tries = 0;
+    for (size_t k = ctx->table->step_count; k-- > 0;)
+        if (i->done >> k & 1) {
+            i->done &= ~(UINT64_C(1) << k);
+            break;
+        }
+    return compensate(ctx, now_ns);
+}
+
+static nexus_status force_done(nexus_saga_ctx *ctx, int64_t now_ns, bool back)
+{
+    (void)now_ns, (void)back;
+    return end(ctx, NEXUS__SAGA_DONE);
+}
+
+static nexus_status force_failed(nexus_saga_ctx *ctx, int64_t now_ns, bool back)
+{
+    (void)now_ns, (void)back;
+    char why[NEXUS__SAGA_TEXT_MAX + 1];
+    snprintf(why, sizeof why, "%.*s", (int)ctx->why.n, ctx->why.p);
+    if (!ctx->instance->reason)
+        nexus_saga_set_reason(ctx, why);
+    return end(ctx, NEXUS__SAGA_FAILED);
+}
+
+static const struct {
+    const char *name;
+    uint32_t op;
+    nexus_status (*run)(nexus_saga_ctx *ctx, int64_t now_ns, bool back);
+} operations[] = {
+    {"retry", NEXUS_SAGA_OP_RETRY, retry},
+    {"skip", NEXUS_SAGA_OP_SKIP, skip},
+    {"force-done", NEXUS_SAGA_OP_FORCE_DONE, force_done},
+    {"force-failed", NEXUS_SAGA_OP_FORCE_FAILED, force_failed},
+};
+enum { OPERATIONS = sizeof operations / sizeof operations[0] };
+
+const char *nexus__saga_op_name(uint32_t op)
+{
+    for (size_t k = 0; k < OPERATIONS; k++)
+        if (operations[k].op == op)
+            return operations[k].name;
+    return NULL;
+}
+
+uint32_t nexus__saga_op_of(nexus_slice name)
+{
+    for (size_t k = 0; k < OPERATIONS; k++)
+        if (nexus__slice_eq_c(name, operations[k].name))
+            return operations[k].op;
+    return 0;
+}
+
+nexus_status nexus__saga_on_control(nexus_saga_ctx *ctx, int64_t now_ns, uint32_t op, nexus_slice why,
+                                    nexus__saga_moved *moved)
+{
+    nexus__saga_instance *i = ctx->instance;
+    *moved = NEXUS__SAGA_STAYS;
+    if (nexus__saga_over(i->status))
+        return NEXUS_OK;
+    *moved = NEXUS__SAGA_MOVED;
+    i->at_ns = now_ns;
+    ctx->op = op;
+    ctx->why = why;
+    bool back = i->status == NEXUS__SAGA_COMPENSATING || (i->status == NEXUS__SAGA_STUCK && i->backward);
+    for (size_t k = 0; k < OPERATIONS; k++)
+        if (operations[k].op == op)
+            return operations[k].run(ctx, now_ns, back);
+    return NEXUS_EINVAL;
+}
+
+nexus_status nexus__saga_on_reported(nexus_saga_ctx *ctx, int64_t now_ns, nexus__saga_moved *moved)
+{
+    nexus__saga_instance *i = ctx->instance;
+    *moved = i->status == NEXUS__SAGA_STUCK && !i->reported ? NEXUS__SAGA_MOVED : NEXUS__SAGA_STAYS;
+    if (*moved == NEXUS__SAGA_MOVED) {
+        i->reported = true;
+        i->at_ns = now_ns;
+    }
+    return NEXUS_OK;
 }
