@@ -74,20 +74,28 @@ bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *re
     return true;
 }
 
-/* A read of one stream can often begin at its last event, or not at all. False: there is nothing for it up to *from. */
-static bool narrow(nexus__broker *b, const nexus__read_request *r, uint64_t *from)
+/* Where a read of one stream may begin and end. */
+typedef struct span {
+    uint64_t from;
+    uint64_t last; /* the stream's last event; 0 = not known, or no stream is asked for */
+    uint64_t rest; /* behind it: where the next read goes on */
+} span;
+
+/* A read of one stream can often begin at its last event, or not at all, and ends at it. False: there is nothing for it up
+ * to from. */
+static bool narrow(nexus__broker *b, const nexus__read_request *r, span *s)
 {
-    uint64_t durable = nexus__wal_durable(nexus__broker_wal(b)),
-             last; /* before the look: what comes later is read later */
+    uint64_t durable = nexus__wal_durable(nexus__broker_wal(b)); /* before the look: what comes later is read later */
     if (!r->filter.stream.n)
         return true;
-    int64_t version = nexus__broker_stream_head(b, r->filter.stream, &last);
-    if (version < r->from_version || (last && last < *from)) {
-        *from = durable + 1 > *from ? durable + 1 : *from;
+    int64_t version = nexus__broker_stream_head(b, r->filter.stream, &s->last);
+    s->rest = durable + 1 > s->from ? durable + 1 : s->from;
+    if (version < r->from_version || (s->last && s->last < s->from)) {
+        s->from = s->rest;
         return false;
     }
-    if (last > *from && version == r->from_version)
-        *from = last;
+    if (s->last > s->from && version == r->from_version)
+        s->from = s->last;
     return true;
 }
 
@@ -96,15 +104,12 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
 {
     (void)alloc;
     nexus__wal_reader *reader;
-    uint64_t from = r->from ? r->from : 1;
-    if (!narrow(b, r, &from)) {
-        *next = from;
-        return NEXUS_OK;
-    }
-    nexus_status status = nexus__wal_reader_open(&reader, nexus__broker_wal(b), from);
-    if (status != NEXUS_OK)
+    span s = {.from = r->from ? r->from : 1};
+    bool any = narrow(b, r, &s);
+    *next = s.from;
+    nexus_status status = any ? nexus__wal_reader_open(&reader, nexus__broker_wal(b), s.from) : NEXUS_OK;
+    if (status != NEXUS_OK || !any)
         return status;
-    *next = from;
     for (uint32_t looked = 0; looked < SCAN_MAX && out->len < PAGE_BYTES && *count < (r->max ? r->max : UINT32_MAX);
          looked++) {
         nexus__wal_record record;
@@ -125,6 +130,10 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
         }
         if (!(record.flags & NEXUS__WAL_INTERNAL))
             *next = record.pos + 1;
+        if (s.last && record.pos == s.last && !(record.flags & NEXUS__WAL_INTERNAL)) {
+            *next = s.rest > *next ? s.rest : *next;
+            break;
+        }
     }
     nexus__wal_reader_close(reader);
     return status == NEXUS_OK ? out->status : status;

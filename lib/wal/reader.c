@@ -11,6 +11,7 @@
 #include "wal/internal.h"
 
 #define WINDOW (256u << 10)
+#define FIRST_WINDOW (16u << 10) /* of a reader: many want one record and no more */
 
 struct nexus__wal_reader {
     nexus__wal *wal;
@@ -174,7 +175,8 @@ static nexus_status window(nexus__wal_reader *r, uint64_t offset, size_t n, cons
     uint64_t limit = r->end ? r->end : r->at->size;
     if (offset + n > limit)
         return NEXUS_EDONE;
-    size_t read_n = limit - offset < WINDOW ? (size_t)(limit - offset) : WINDOW;
+    size_t most = r->cap ? WINDOW : FIRST_WINDOW;
+    size_t read_n = limit - offset < most ? (size_t)(limit - offset) : most;
     if (read_n < n)
         read_n = n;
     if (read_n > r->cap) {
