@@ -1,6 +1,6 @@
 /*
- * The web console: a backend for its own front end. It serves the embedded assets (assets.c), holds sign-ins in sessions
- * of its own, known to the browser by a cookie only (session.c), passes /api/ on to the gateway with the session's token
+ * The web console: a backend for its own front end. It serves the embedded assets (pages.c), keeps the backend's sessions,
+ * which the browser knows by a cookie only (sign_in.c, session.c), passes /api/ on to the gateway with the session's token
  * (proxy.c), tails events live (live.c) and shows the health of all services (status.c). No token reaches JavaScript.
  */
 #ifndef SERVERS_CONSOLE_H
@@ -34,6 +34,8 @@ nexus_status console_session_routes(console *c);
 /* The session of the request's cookie, one more reference; NULL when there is none. */
 console_session *console_session_of(console *c, const nexus_request *request);
 void console_session_free(console_session *session);
+/* Before the answer: lets the browser know the session's id when it is another one than it sent. */
+void console_session_keep(console *c, nexus_request *request, console_session *session);
 /* Calls the gateway as the session's user: refreshes its token in time, and once more when it is refused. A session whose
  * tokens are used up ends, and the reply is the 401. method, path_query, body: borrowed. extra: more headers. */
 nexus_status console_session_call(nexus_reply **out, console *c, console_session *session, const char *method,

@@ -70,8 +70,10 @@ static void pass(nexus_request *request, void *user_data)
         size_t n = pick_headers(request, headers, parent);
         if (target.n == 0 || target.p[0] != '/')
             nexus_request_problem_text(request, 400, "bad-target", "Use a path.");
-        else if (console_session_call(&reply, c, s, method_text, target, headers, n, body) == NEXUS_OK)
+        else if (console_session_call(&reply, c, s, method_text, target, headers, n, body) == NEXUS_OK) {
+            console_session_keep(c, request, s);
             relay(request, reply);
+        }
         else
             nexus_request_problem_text(request, 503, "gateway-unreachable", nexus_error_message());
     }

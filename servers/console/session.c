@@ -1,34 +1,38 @@
 /*
- * Sessions: a random id in a cookie that scripts cannot read; tokens, user and expiry here, in memory. A session is
- * reference counted, since a pass-through may be under way while its user signs out. Its own mutex serialises the
- * refreshing of tokens: a refresh token is good for one use, and a second use ends all of them.
+ * Sessions as the console sees them. They are the backend's: a random id in a cookie that scripts cannot read, known there
+ * by its hash. Here stands what is needed between two requests of a browser: the access token of the last minute and who
+ * the user is. So a console that starts anew, or another one, goes on with the same sessions; and each minute the backend
+ * is asked again, which counts the use, gives a new id when it is due, and says no to what has ended.
+ *
+ * An entry is reference counted, since a pass-through may be under way while its user signs out. Its own mutex lets one
+ * request renew the token while the others wait for it.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-#include "console.h"
+#include "session.h"
 
-#define ID_BYTES 32
-#define SESSIONS_MAX 4096
-#define IDLE_NS (12ll * 3600 * 1000000000)
-#define REFRESH_AHEAD_NS (30ll * 1000000000)
+#define ENTRIES_MAX 4096 /* the one unused for longest goes */
+#define REST_NS (30ll * 60 * 1000000000)
+#define RENEW_NS (60ll * 1000000000)  /* a token is used so long before the backend is asked again */
+#define OLD_ID_NS (10ll * 1000000000) /* the id before the last is still found, as at the backend */
 #define TIMEOUT_MS 20000
 #define REPLY_MAX (32u * 1024 * 1024)
 
 struct console_session {
-    struct console_session *next; /* of the list; guarded by the list's mutex */
-    char id[2 * ID_BYTES + 1];
+    struct console_session *next; /* this and the ids: of the list, guarded by its mutex */
+    char id[SESSION_ID_LEN + 1], previous[SESSION_ID_LEN + 1];
+    int64_t renamed_ns;
     _Atomic uint32_t refs;
     _Atomic int64_t used_ns;
     char *user; /* JSON; never changes */
     struct {
         pthread_mutex_t mutex;
-        char *access, *refresh;
-        int64_t expires_ns;
+        char *access;
+        int64_t renew_ns;
     } locked;
 };
 
@@ -41,9 +45,9 @@ struct console_sessions {
     } locked;
 };
 
-/* --- life of a session ----------------------------------------------------------------------- */
+/* --- life of an entry ------------------------------------------------------------------------ */
 
-static char *copy_text(nexus_slice text)
+char *console_copy(nexus_slice text)
 {
     char *copy = malloc(text.n + 1);
     if (copy) {
@@ -66,53 +70,44 @@ void console_session_free(console_session *s)
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
     forget(s->locked.access);
-    forget(s->locked.refresh);
     free(s->user);
     pthread_mutex_destroy(&s->locked.mutex);
+    explicit_bzero(s, sizeof *s);
     free(s);
 }
 
-/* Takes the tokens of a login's or refresh's answer. */
-static bool take_tokens(console_session *s, nexus_json *doc)
+const char *console_session_user(const console_session *s)
 {
-    nexus_slice access, refresh;
-    int64_t seconds = 600;
-    if (!nexus_json_text(doc, nexus_json_get(doc, NEXUS_JSON_ROOT, "access_token"), &access) ||
-        !nexus_json_text(doc, nexus_json_get(doc, NEXUS_JSON_ROOT, "refresh_token"), &refresh))
+    return s->user;
+}
+
+static bool take_access(console_session *s, nexus_json *doc)
+{
+    nexus_slice access;
+    if (!nexus_json_text(doc, nexus_json_get(doc, NEXUS_JSON_ROOT, "access_token"), &access))
         return false;
-    (void)nexus_json_int(doc, nexus_json_get(doc, NEXUS_JSON_ROOT, "expires_in"), &seconds);
-    char *a = copy_text(access), *r = copy_text(refresh);
-    if (!a || !r) {
-        forget(a);
-        forget(r);
+    char *copy = console_copy(access);
+    if (!copy)
         return false;
-    }
     forget(s->locked.access);
-    forget(s->locked.refresh);
-    s->locked.access = a;
-    s->locked.refresh = r;
-    s->locked.expires_ns = nexus_time_now_ns() + seconds * 1000000000;
+    s->locked.access = copy;
+    s->locked.renew_ns = nexus_time_now_ns() + RENEW_NS;
     return true;
 }
 
-static console_session *session_new(nexus_json *tokens)
+static console_session *entry_new(nexus_slice id, nexus_json *doc)
 {
-    unsigned char random[ID_BYTES];
-    console_session *s = calloc(1, sizeof *s);
-    if (!s || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
-        free(s);
+    console_session *s = id.n == SESSION_ID_LEN ? calloc(1, sizeof *s) : NULL;
+    if (!s)
         return NULL;
-    }
-    for (size_t i = 0; i < ID_BYTES; i++)
-        snprintf(s->id + 2 * i, 3, "%02x", random[i]);
+    memcpy(s->id, id.p, id.n);
     pthread_mutex_init(&s->locked.mutex, NULL);
     atomic_init(&s->refs, 1);
     atomic_init(&s->used_ns, nexus_time_now_ns());
-    if (!take_tokens(s, tokens)) {
-        console_session_free(s);
-        return NULL;
-    }
-    return s;
+    if (take_access(s, doc))
+        return s;
+    console_session_free(s);
+    return NULL;
 }
 
 /* --- the list -------------------------------------------------------------------------------- */
@@ -120,104 +115,110 @@ static console_session *session_new(nexus_json *tokens)
 static bool same_id(const char *a, const char *b)
 {
     unsigned char differ = 0;
-    for (size_t i = 0; i < 2 * ID_BYTES; i++)
+    for (size_t i = 0; i < SESSION_ID_LEN; i++)
         differ |= (unsigned char)(a[i] ^ b[i]);
     return differ == 0;
 }
 
-static void end_session(console_sessions *all, const console_session *session)
+/* Under the list's mutex. */
+static console_session *unlink_entry(console_sessions *all, const console_session *session)
 {
-    console_session *out = NULL;
-    pthread_mutex_lock(&all->locked.mutex);
     for (console_session **at = &all->locked.list; *at; at = &(*at)->next)
         if (*at == session) {
-            out = *at;
+            console_session *out = *at;
             *at = out->next;
             all->locked.count--;
-            break;
+            return out;
         }
+    return NULL;
+}
+
+static void drop(console_sessions *all, const console_session *session)
+{
+    pthread_mutex_lock(&all->locked.mutex);
+    console_session *out = unlink_entry(all, session);
     pthread_mutex_unlock(&all->locked.mutex);
     console_session_free(out);
 }
 
+static console_session *longest_unused(console_sessions *all)
+{
+    console_session *found = all->locked.list;
+    for (console_session *s = found; s; s = s->next)
+        if (atomic_load(&s->used_ns) < atomic_load(&found->used_ns))
+            found = s;
+    return found;
+}
+
+/* What rested too long here is only forgotten: whether it is over is the backend's to say. */
 static void expire(void *user_data)
 {
     console_sessions *all = user_data;
-    int64_t now = nexus_time_now_ns();
-    console_session *old = NULL;
+    int64_t limit = nexus_time_now_ns() - REST_NS;
+    for (;;) {
+        pthread_mutex_lock(&all->locked.mutex);
+        console_session *s = longest_unused(all);
+        s = s && atomic_load(&s->used_ns) < limit ? unlink_entry(all, s) : NULL;
+        pthread_mutex_unlock(&all->locked.mutex);
+        if (!s)
+            return;
+        console_session_free(s);
+    }
+}
+
+static void add_entry(console_sessions *all, console_session *s)
+{
+    console_session *out = NULL;
+    atomic_fetch_add(&s->refs, 1);
     pthread_mutex_lock(&all->locked.mutex);
-    for (console_session **at = &all->locked.list; *at;) {
-        console_session *s = *at;
-        if (now - atomic_load(&s->used_ns) < IDLE_NS) {
-            at = &s->next;
-            continue;
-        }
-        *at = s->next;
-        s->next = old;
-        old = s;
-        all->locked.count--;
-    }
+    if (all->locked.count == ENTRIES_MAX)
+        out = unlink_entry(all, longest_unused(all));
+    s->next = all->locked.list;
+    all->locked.list = s;
+    all->locked.count++;
     pthread_mutex_unlock(&all->locked.mutex);
-    while (old) {
-        console_session *next = old->next;
-        console_session_free(old);
-        old = next;
-    }
+    console_session_free(out);
 }
 
-static bool add_session(console_sessions *all, console_session *s)
+static console_session *find(console_sessions *all, nexus_slice id)
 {
-    pthread_mutex_lock(&all->locked.mutex);
-    bool room = all->locked.count < SESSIONS_MAX;
-    if (room) {
-        s->next = all->locked.list;
-        all->locked.list = s;
-        all->locked.count++;
-    }
-    pthread_mutex_unlock(&all->locked.mutex);
-    return room;
-}
-
-/* The cookie's value; false when it is not there or no id. */
-static bool cookie_id(const nexus_request *request, nexus_slice *id)
-{
-    nexus_slice all;
-    const size_t name_n = sizeof CONSOLE_SESSION_COOKIE; /* "=" stands where the NUL is */
-    if (!nexus_request_header(request, "cookie", &all))
-        return false;
-    for (size_t at = 0; at + name_n + 2 * ID_BYTES <= all.n; at++) {
-        bool starts = at == 0 || all.p[at - 1] == ' ' || all.p[at - 1] == ';';
-        if (starts && memcmp(all.p + at, CONSOLE_SESSION_COOKIE "=", name_n) == 0) {
-            *id = (nexus_slice){all.p + at + name_n, 2 * ID_BYTES};
-            return true;
-        }
-    }
-    return false;
-}
-
-console_session *console_session_of(console *c, const nexus_request *request)
-{
-    nexus_slice id;
     console_session *found = NULL;
-    if (!cookie_id(request, &id))
-        return NULL;
-    pthread_mutex_lock(&c->sessions->locked.mutex);
-    for (console_session *s = c->sessions->locked.list; s; s = s->next)
-        if (same_id(s->id, id.p))
+    int64_t now = nexus_time_now_ns();
+    pthread_mutex_lock(&all->locked.mutex);
+    for (console_session *s = all->locked.list; s; s = s->next)
+        if (same_id(s->id, id.p) || (*s->previous && now < s->renamed_ns + OLD_ID_NS && same_id(s->previous, id.p)))
             found = s;
     if (found)
         atomic_fetch_add(&found->refs, 1);
-    pthread_mutex_unlock(&c->sessions->locked.mutex);
+    pthread_mutex_unlock(&all->locked.mutex);
     if (found)
-        atomic_store(&found->used_ns, nexus_time_now_ns());
+        atomic_store(&found->used_ns, now);
     return found;
+}
+
+static void rename_entry(console_sessions *all, console_session *s, nexus_slice id)
+{
+    if (id.n != SESSION_ID_LEN)
+        return;
+    pthread_mutex_lock(&all->locked.mutex);
+    memcpy(s->previous, s->id, sizeof s->previous);
+    memcpy(s->id, id.p, id.n);
+    s->renamed_ns = nexus_time_now_ns();
+    pthread_mutex_unlock(&all->locked.mutex);
+}
+
+void console_session_id(console *c, console_session *s, char out[static SESSION_ID_LEN + 1])
+{
+    pthread_mutex_lock(&c->sessions->locked.mutex);
+    memcpy(out, s->id, SESSION_ID_LEN + 1);
+    pthread_mutex_unlock(&c->sessions->locked.mutex);
 }
 
 /* --- calling the gateway --------------------------------------------------------------------- */
 
 #define HEADERS_MAX 16
 
-static nexus_status call(nexus_reply **out, console *c, const char *method, nexus_slice path_query, const char *token,
+nexus_status console_call(nexus_reply **out, console *c, const char *method, nexus_slice path_query, const char *token,
                          const nexus_pair *extra, size_t extra_count, nexus_slice body)
 {
     nexus_client *client = nexus_service_client(c->service);
@@ -252,39 +253,65 @@ static nexus_status call(nexus_reply **out, console *c, const char *method, nexu
     return st;
 }
 
-static const nexus_pair json_type = {{"Content-Type", 12}, {"application/json", 16}};
-
-/* Posts {"refresh_token"} and takes what comes. Under the session's mutex: others wait for the new token. */
-static bool refresh_locked(console *c, console_session *s)
+nexus_status console_call_json(nexus_reply **out, console *c, const char *path, const char *name, nexus_slice value)
 {
+    static const nexus_pair json_type = {{"Content-Type", 12}, {"application/json", 16}};
     nexus_json_writer *w;
-    nexus_reply *reply = NULL;
-    nexus_json *doc = NULL;
-    nexus_slice body, answer;
-    bool ok = false;
-    if (!s->locked.refresh || nexus_json_writer_new(&w) != NEXUS_OK)
-        return false;
+    nexus_slice body;
+    nexus_status status = nexus_json_writer_new(&w);
+    if (status != NEXUS_OK)
+        return status;
     nexus_json_open_object(w, NULL);
-    nexus_json_put_text_c(w, "refresh_token", s->locked.refresh);
+    nexus_json_put_text(w, name, value);
     nexus_json_close(w);
     body.p = nexus_json_writer_text(w, &body.n);
-    if (body.p && call(&reply, c, "POST", NEXUS_S("/api/v1/auth/refresh"), NULL, &json_type, 1, body) == NEXUS_OK) {
-        nexus_reply_body(reply, &answer);
-        ok = nexus_reply_status(reply) == 200 && nexus_json_parse(&doc, answer) == NEXUS_OK && take_tokens(s, doc);
-    }
-    nexus_json_free(doc);
-    nexus_reply_free(reply);
+    status = body.p ? console_call(out, c, "POST", (nexus_slice){path, strlen(path)}, NULL, &json_type, 1, body)
+                    : NEXUS_ENOMEM;
     nexus_json_writer_free(w);
+    return status;
+}
+
+/* --- asking the backend ------------------------------------------------------------------------ */
+
+/* The answer to a use of the session; NULL: there was none. *over: it is not good any more. */
+static nexus_json *use(console *c, nexus_slice id, bool *over)
+{
+    nexus_reply *reply = NULL;
+    nexus_json *doc = NULL;
+    nexus_slice answer;
+    *over = false;
+    if (console_call_json(&reply, c, "/api/v1/auth/session", "session", id) == NEXUS_OK) {
+        nexus_reply_body(reply, &answer);
+        *over = nexus_reply_status(reply) == 401;
+        if (nexus_reply_status(reply) == 200 && nexus_json_parse(&doc, answer) != NEXUS_OK)
+            doc = NULL;
+    }
+    nexus_reply_free(reply);
+    return doc;
+}
+
+/* Under the entry's mutex: others wait for the new token. */
+static bool renew_locked(console *c, console_session *s, bool *over)
+{
+    char id[SESSION_ID_LEN + 1];
+    nexus_slice renamed;
+    console_session_id(c, s, id);
+    nexus_json *doc = use(c, (nexus_slice){id, SESSION_ID_LEN}, over);
+    bool ok = doc && take_access(s, doc);
+    if (ok && nexus_json_text(doc, nexus_json_get(doc, NEXUS_JSON_ROOT, "session"), &renamed))
+        rename_entry(c->sessions, s, renamed);
+    nexus_json_free(doc);
+    explicit_bzero(id, sizeof id);
     return ok;
 }
 
-/* A copy of a token that is good for a while; NULL when there is none to be had. stale: the one that was refused. */
+/* A copy of a token to be used; NULL when there is none to be had. stale: the one that was refused. */
 static char *good_token(console *c, console_session *s, const char *stale)
 {
+    bool over = false;
     pthread_mutex_lock(&s->locked.mutex);
-    bool old = s->locked.expires_ns - nexus_time_now_ns() < REFRESH_AHEAD_NS ||
-               (stale && strcmp(stale, s->locked.access) == 0);
-    bool usable = !old || refresh_locked(c, s) || (!stale && s->locked.expires_ns > nexus_time_now_ns());
+    bool old = s->locked.renew_ns <= nexus_time_now_ns() || (stale && strcmp(stale, s->locked.access) == 0);
+    bool usable = !old || renew_locked(c, s, &over) || (!stale && !over);
     char *copy = usable ? strdup(s->locked.access) : NULL;
     pthread_mutex_unlock(&s->locked.mutex);
     return copy;
@@ -294,182 +321,80 @@ nexus_status console_session_call(nexus_reply **out, console *c, console_session
                                   nexus_slice path_query, const nexus_pair *extra, size_t extra_count, nexus_slice body)
 {
     char *token = good_token(c, s, NULL);
-    nexus_status st = call(out, c, method, path_query, token, extra, extra_count, body);
+    nexus_status st = console_call(out, c, method, path_query, token, extra, extra_count, body);
     if (st == NEXUS_OK && nexus_reply_status(*out) == 401) {
         char *again = token ? good_token(c, s, token) : NULL;
         if (again) {
             nexus_reply_free(*out);
             *out = NULL;
-            st = call(out, c, method, path_query, again, extra, extra_count, body);
+            st = console_call(out, c, method, path_query, again, extra, extra_count, body);
             forget(again);
         } else {
-            end_session(c->sessions, s);
+            drop(c->sessions, s);
         }
     }
     forget(token);
     return st;
 }
 
-/* --- signing in and out ---------------------------------------------------------------------- */
+/* --- entries from answers and cookies --------------------------------------------------------- */
 
-static void set_cookie(nexus_request *request, const char *id, int64_t seconds)
-{
-    char cookie[256];
-    int n = snprintf(cookie, sizeof cookie, CONSOLE_SESSION_COOKIE "=%s; Path=/; HttpOnly; SameSite=Lax; Max-Age=%lld%s",
-                     id, (long long)seconds, nexus_request_is_tls(request) ? "; Secure" : "");
-    nexus_request_set_header(request, "Set-Cookie", (nexus_slice){cookie, (size_t)n});
-}
-
-static void answer_user(nexus_request *request, const char *user)
-{
-    nexus_json_writer *w;
-    nexus_slice text = {NULL, 0};
-    nexus_request_set_header(request, "Cache-Control", NEXUS_S("no-store"));
-    if (nexus_json_writer_new(&w) != NEXUS_OK) {
-        nexus_request_problem_text(request, 503, "out-of-memory", "Try again.");
-        return;
-    }
-    nexus_json_open_object(w, NULL);
-    if (user)
-        nexus_json_put_raw(w, "user", (nexus_slice){user, strlen(user)});
-    else
-        nexus_json_put_null(w, "user");
-    nexus_json_close(w);
-    text.p = nexus_json_writer_text(w, &text.n);
-    nexus_request_reply(request, 200, "application/json", text);
-    nexus_json_writer_free(w);
-}
-
-static void relay_problem(nexus_request *request, const nexus_reply *reply)
-{
-    nexus_slice body, after;
-    nexus_reply_body(reply, &body);
-    if (nexus_reply_header(reply, "retry-after", &after))
-        nexus_request_set_header(request, "Retry-After", after);
-    nexus_request_reply(request, nexus_reply_status(reply), "application/problem+json", body);
-}
-
-/* Asks who the fresh tokens belong to and puts the session into the list. */
-static bool admit(console *c, nexus_request *request, console_session *s)
+console_session *console_session_new(console *c, nexus_slice id, nexus_json *doc)
 {
     nexus_reply *me = NULL;
     nexus_slice user;
+    console_session *s = entry_new(id, doc);
+    if (!s)
+        return NULL;
     nexus_status st = console_session_call(&me, c, s, "GET", NEXUS_S("/api/v1/users/me"), NULL, 0, NEXUS_S(""));
-    bool ok = st == NEXUS_OK && nexus_reply_status(me) == 200;
-    if (ok) {
+    if (st == NEXUS_OK && nexus_reply_status(me) == 200) {
         nexus_reply_body(me, &user);
-        s->user = copy_text(user);
-        atomic_fetch_add(&s->refs, 1); /* the list's own */
-        ok = s->user && add_session(c->sessions, s);
-        if (!ok)
-            atomic_fetch_sub(&s->refs, 1);
+        s->user = console_copy(user);
     }
     nexus_reply_free(me);
-    if (!ok)
-        nexus_request_problem_text(request, 503, "sign-in-failed", "The sign-in could not be finished; try again.");
-    return ok;
+    if (s->user) {
+        add_entry(c->sessions, s);
+        return s;
+    }
+    console_session_free(s);
+    return NULL;
 }
 
-static void sign_in(nexus_request *request, void *user_data)
+/* One that this console has not seen yet: made by another, or by itself before it started anew. */
+static console_session *adopt(console *c, nexus_slice id)
 {
-    console *c = user_data;
-    nexus_slice body, answer;
-    nexus_reply *reply = NULL;
-    nexus_json *doc = NULL;
-    if (!console_same_origin(request))
-        return;
-    nexus_request_body(request, &body);
-    nexus_status st = call(&reply, c, "POST", NEXUS_S("/api/v1/auth/login"), NULL, &json_type, 1, body);
-    if (st != NEXUS_OK) {
-        nexus_request_problem_text(request, 503, "gateway-unreachable", nexus_error_message());
-    } else if (nexus_reply_status(reply) != 200) {
-        relay_problem(request, reply);
-    } else {
-        nexus_reply_body(reply, &answer);
-        console_session *s = nexus_json_parse(&doc, answer) == NEXUS_OK ? session_new(doc) : NULL;
-        if (!s) {
-            nexus_request_problem_text(request, 502, "bad-answer", "The sign-in was answered without tokens.");
-        } else if (admit(c, request, s)) {
-            set_cookie(request, s->id, IDLE_NS / 1000000000);
-            answer_user(request, s->user);
-        }
-        console_session_free(s);
-    }
+    bool over;
+    nexus_slice now = id;
+    nexus_json *doc = use(c, id, &over);
+    if (!doc)
+        return NULL;
+    (void)nexus_json_text(doc, nexus_json_get(doc, NEXUS_JSON_ROOT, "session"), &now);
+    console_session *s = console_session_new(c, now, doc);
     nexus_json_free(doc);
-    nexus_reply_free(reply);
+    return s;
 }
 
-static void sign_out(nexus_request *request, void *user_data)
+console_session *console_session_of(console *c, const nexus_request *request)
 {
-    console *c = user_data;
+    nexus_slice id;
+    if (!console_session_cookie(c, request, &id))
+        return NULL;
+    console_session *s = find(c->sessions, id);
+    return s ? s : adopt(c, id);
+}
+
+void console_session_end(console *c, const nexus_request *request)
+{
+    nexus_slice id;
     nexus_reply *reply = NULL;
-    nexus_json_writer *w;
-    nexus_slice body;
-    if (!console_same_origin(request))
+    if (!console_session_cookie(c, request, &id))
         return;
-    console_session *s = console_session_of(c, request);
-    if (s && nexus_json_writer_new(&w) == NEXUS_OK) {
-        nexus_json_open_object(w, NULL);
-        pthread_mutex_lock(&s->locked.mutex);
-        nexus_json_put_text_c(w, "refresh_token", s->locked.refresh);
-        pthread_mutex_unlock(&s->locked.mutex);
-        nexus_json_close(w);
-        body.p = nexus_json_writer_text(w, &body.n);
-        if (body.p && /* best effort: the session here ends in any case */
-            console_session_call(&reply, c, s, "POST", NEXUS_S("/api/v1/auth/logout"), &json_type, 1, body) == NEXUS_OK)
-            nexus_reply_free(reply);
-        nexus_json_writer_free(w);
-        end_session(c->sessions, s);
-    }
+    console_session *s = find(c->sessions, id);
+    if (s)
+        drop(c->sessions, s);
     console_session_free(s);
-    set_cookie(request, "", 0);
-    nexus_request_reply(request, 204, NULL, NEXUS_S(""));
-}
-
-static void show_session(nexus_request *request, void *user_data)
-{
-    console_session *s = console_session_of(user_data, request);
-    answer_user(request, s ? s->user : NULL);
-    console_session_free(s);
-}
-
-nexus_status console_session_routes(console *c)
-{
-    static const char schema[] = "{\"type\":\"object\",\"required\":[\"email\",\"password\"],\"properties\":{"
-                                 "\"email\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":320},"
-                                 "\"password\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024}}}";
-    const nexus_route routes[] = {
-        {.size = sizeof(nexus_route),
-         .method = "GET",
-         .path = "/session",
-         .handler = show_session,
-         .user_data = c,
-         .operation_id = "consoleSession",
-         .summary = "Who is signed in",
-         .tag = "console",
-         .roles = "public"},
-        {.size = sizeof(nexus_route),
-         .method = "POST",
-         .path = "/session",
-         .handler = sign_in,
-         .user_data = c,
-         .body_max = 8192,
-         .operation_id = "consoleSignIn",
-         .summary = "Sign in",
-         .tag = "console",
-         .roles = "public",
-         .body_schema = schema},
-        {.size = sizeof(nexus_route),
-         .method = "DELETE",
-         .path = "/session",
-         .handler = sign_out,
-         .user_data = c,
-         .operation_id = "consoleSignOut",
-         .summary = "Sign out",
-         .tag = "console",
-         .roles = "public"},
-    };
-    return nexus_service_route(c->service, routes, sizeof routes / sizeof routes[0]);
+    if (console_call_json(&reply, c, "/api/v1/auth/session/end", "session", id) == NEXUS_OK)
+        nexus_reply_free(reply);
 }
 
 nexus_status console_sessions_open(console_sessions **out, console *c)
@@ -488,7 +413,7 @@ void console_sessions_close(console_sessions *all)
     if (!all)
         return;
     while (all->locked.list)
-        end_session(all, all->locked.list);
+        drop(all, all->locked.list);
     pthread_mutex_destroy(&all->locked.mutex);
     free(all);
 }

@@ -69,6 +69,64 @@ def test_a_session_is_a_cookie_that_scripts_cannot_read(world):
     problem(call(world, "GET", "/api/v1/users/me", cookie=cookie), 401, "not-signed-in")
 
 
+def sessions_of(world, cookie):
+    return [i for i in call(world, "GET", "/api/v1/users/me/sessions", cookie=cookie).json["items"] if i["kind"] == "browser"]
+
+
+def test_row_66_a_sign_in_makes_a_session_of_its_own_and_ends_the_one_it_finds(world):
+    planted = sign_in(world)  # by somebody who put his own into the browser
+    reply = request("POST", world.url("console", "/session"), {"email": EMAIL, "password": PASSWORD},
+                    headers={"Sec-Fetch-Site": "same-origin", "Cookie": planted})
+    fresh = reply.header("Set-Cookie").split(";")[0]
+    assert fresh != planted and fresh.startswith("nexus_session=") and len(fresh) == len("nexus_session=") + 43
+    problem(call(world, "GET", "/api/v1/users/me", cookie=planted), 401, "not-signed-in")
+    assert call(world, "GET", "/api/v1/users/me", cookie=fresh).status == 200
+    for wrong in ("nexus_session=" + "A" * 43, "nexus_session=x", "nexus_session=", "xnexus_session=" + fresh[-43:]):
+        problem(call(world, "GET", "/api/v1/users/me", cookie=wrong), 401, "not-signed-in")
+
+
+def test_row_66_a_session_that_was_ended_elsewhere_is_over_at_once(world):
+    stolen, own = sign_in(world), sign_in(world)
+    assert call(world, "GET", "/api/v1/users/me", cookie=stolen).status == 200
+    others = [i["id"] for i in sessions_of(world, own) if not i["current"]]
+    assert others and len(others) + 1 == len(sessions_of(world, own))
+    for session in others:
+        assert call(world, "DELETE", f"/api/v1/users/me/sessions/{session}", cookie=own).status == 204
+    wait_for(lambda: call(world, "GET", "/api/v1/users/me", cookie=stolen).status == 401, 2, "the other session over")
+    assert call(world, "GET", "/api/v1/users/me", cookie=own).status == 200
+
+
+def test_a_console_that_starts_anew_goes_on_with_its_sessions(world):
+    cookie = sign_in(world)
+    world.servers["console"].kill()
+    world.restart("console")
+    assert call(world, "GET", "/session", cookie=cookie).json["user"]["email"] == EMAIL
+    assert call(world, "DELETE", "/session", cookie=cookie).status == 204
+    world.servers["console"].kill()
+    world.restart("console")
+    assert call(world, "GET", "/session", cookie=cookie).json == {"user": None}
+
+
+def test_a_second_factor_at_the_console(world):
+    import base64, hashlib, hmac, struct
+    world.register("tess@example.com")
+    cookie = sign_in(world, "tess@example.com", "correct horse battery")
+    secret = call(world, "POST", "/api/v1/users/me/totp", {"password": PASSWORD}, cookie=cookie).json["secret"]
+
+    def code(ahead):
+        step = struct.pack(">Q", int(time.time()) // 30 + ahead)
+        digest = hmac.new(base64.b32decode(secret), step, hashlib.sha1).digest()
+        at = digest[-1] & 15
+        return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7fffffff) % 10**6:06}"
+    confirmed = call(world, "POST", "/api/v1/users/me/totp/confirm", {"code": code(0)}, cookie=cookie)
+    assert confirmed.status == 200
+    due = call(world, "POST", "/session", {"email": "tess@example.com", "password": PASSWORD})
+    assert due.status == 200 and due.json["mfa_required"] and not due.header("Set-Cookie")
+    problem(call(world, "POST", "/session/second", {"mfa_token": due.json["mfa_token"], "code": "00000x"}), 401, "code-wrong")
+    done = call(world, "POST", "/session/second", {"mfa_token": due.json["mfa_token"], "code": code(1)})
+    assert done.json["user"]["email"] == "tess@example.com" and done.header("Set-Cookie").startswith("nexus_session=")
+
+
 def test_what_is_passed_on_keeps_its_status_and_words(world):
     cookie = sign_in(world)
     problem(call(world, "GET", "/api/v1/users/me"), 401)

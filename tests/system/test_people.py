@@ -10,7 +10,7 @@ import time
 import uuid
 
 import pytest
-from harness import SLOW, Topology, binary, problem
+from harness import SLOW, Topology, binary, problem, wait_for
 
 PASSWORD = "correct horse battery"
 
@@ -155,6 +155,20 @@ def test_administrators_change_accounts(world, ann):
     assert call(world, "DELETE", f"/api/v1/admin/users/{ann.id}", token=world.admin).status == 204
     assert shown()["state"] == "deleted" and shown()["email"] == ""
     problem(log_in(world, ann.email), 401)
+
+
+@pytest.mark.parametrize("change", ["disable", "lock", "require-reset", "sign-out", "delete"])
+def test_row_56_tokens_are_void_within_a_second(world, change):
+    person = Person(world)
+    assert person.call("GET", "/api/v1/users/me").status == 200
+    if change == "delete":
+        done = call(world, "DELETE", f"/api/v1/admin/users/{person.id}", token=world.admin)
+    else:
+        done = call(world, "POST", f"/api/v1/admin/users/{person.id}/{change}", token=world.admin)
+    assert done.status == 204
+    wait_for(lambda: person.call("GET", "/api/v1/users/me").status == 401, 1, "the access token void")
+    if change == "sign-out":
+        assert person.call("GET", "/api/v1/users/me", token=log_in(world, person.email).json["access_token"]).status == 200
 
 
 def test_nexus_users(world, ann):

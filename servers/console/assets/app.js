@@ -26,7 +26,9 @@ function signIn(message) {
     button.disabled = true;
     button.textContent = "Signing in …";
     try {
-      user = (await call("POST", "/session", { email: form.email.value, password: form.password.value })).user;
+      const answer = await call("POST", "/session", { email: form.email.value, password: form.password.value });
+      if (answer.mfa_required) return secondStep(answer.mfa_token);
+      user = answer.user;
       shell();
     } catch (error) {
       note.textContent = error.status === 401 ? "That address and password do not belong together." : error.message;
@@ -40,6 +42,28 @@ function signIn(message) {
     note, button, h("p", { class: "hint" }, "No account yet? The start script prints a one-time token for the first administrator."));
   app.replaceChildren(h("main", { class: "gate" }, form));
   form.email.focus();
+}
+
+function secondStep(token) {
+  const note = h("p", { class: "error", role: "alert" });
+  const button = h("button", { class: "primary" }, "Go on");
+  const form = h("form", { class: "signin", onsubmit: async (e) => {
+    e.preventDefault();
+    note.textContent = "";
+    button.disabled = true;
+    try {
+      user = (await call("POST", "/session/second", { mfa_token: token, code: form.code.value.trim() })).user;
+      shell();
+    } catch (error) {
+      note.textContent = error.message;
+      button.disabled = false;
+      form.code.select();
+    }
+  } }, h("div", { class: "brand" }, h("span", { class: "logo", "aria-hidden": "true" }, "N"), "Nexus"), h("h1", {}, "Second step"),
+    h("label", {}, "Code of your authenticator, or a recovery code", h("input", { name: "code", required: true, autocomplete: "one-time-code", maxlength: 64 })),
+    note, button, h("button", { type: "button", onclick: () => signIn() }, "Back"));
+  app.replaceChildren(h("main", { class: "gate" }, form));
+  form.code.focus();
 }
 
 function show() {
