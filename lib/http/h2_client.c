@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "base/status.h"
+#include "http/h2_head.h"
 #include "http/parser.h"
 
 enum {
@@ -286,7 +287,7 @@ nexus__buf *nexus__h2c_output(nexus__h2c *h)
 static nghttp2_nv nv_of(nexus_slice name, nexus_slice value)
 {
     return (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n, value.n,
-                        NGHTTP2_NV_FLAG_NONE};
+                        nexus__h2_field_flags(name)};
 }
 
 /* The next line without its end; false when there is none, or the empty one. */

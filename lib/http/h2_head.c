@@ -1,5 +1,7 @@
 #include "http/h2_head.h"
 
+#include <nghttp2/nghttp2.h>
+
 #include "http/chars.h"
 
 enum { METHOD = 1, PATH = 2, AUTHORITY = 4, SCHEME = 8 };
@@ -237,4 +239,13 @@ size_t nexus__h2_fields(char *lines, size_t n, nexus__h2_put_fn *put, void *to)
         count++;
     }
     return count;
+}
+
+uint8_t nexus__h2_field_flags(nexus_slice name)
+{
+    static const char *const apart[] = {"x-request-id", "traceparent", "set-cookie", "idempotency-key"};
+    for (size_t i = 0; i < sizeof apart / sizeof apart[0]; i++)
+        if (nexus__slice_eq_c(name, apart[i]))
+            return NGHTTP2_NV_FLAG_NO_INDEX;
+    return NGHTTP2_NV_FLAG_NONE;
 }

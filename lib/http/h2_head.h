@@ -37,4 +37,8 @@ int nexus__h2_head_end(nexus__h2_head *d, bool end);
 typedef void nexus__h2_put_fn(void *to, nexus_slice name, nexus_slice value);
 size_t nexus__h2_fields(char *lines, size_t n, nexus__h2_put_fn *put, void *to);
 
+/* Flags of nghttp2 for a field to be sent (name in lower case): what has another value in each message, or is a secret,
+ * stays out of the table of the compression (RFC 7541 7.1.3), which it would only fill and make slow to search. */
+uint8_t nexus__h2_field_flags(nexus_slice name);
+
 #endif

@@ -291,7 +291,7 @@ static void put_field(void *to, nexus_slice name, nexus_slice value)
                                        .namelen = name.n,
                                        .value = (uint8_t *)(uintptr_t)value.p,
                                        .valuelen = value.n,
-                                       .flags = list->flags};
+                                       .flags = list->flags | nexus__h2_field_flags(name)};
 }
 
 static size_t line_count(nexus_slice lines)
