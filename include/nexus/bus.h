@@ -8,7 +8,10 @@
 extern "C" {
 #endif
 
-struct nexus_db; /* nexus/db.h */
+struct nexus_db;      /* nexus/db.h */
+struct nexus_tracer;  /* nexus/trace.h */
+struct nexus_trace;   /* nexus/trace.h */
+struct nexus_metrics; /* nexus/metrics.h */
 
 /* --- the bus -------------------------------------------------------------------------------- */
 
@@ -40,6 +43,8 @@ typedef struct nexus_bus_opts {
                                       opening reads again at most; 0 = 64 MiB. A big state is saved less often */
     uint64_t ahead_bytes; /**< of log files made before they are needed, in the background; 0 = only the next one. Take what is
                                published in a burst: a burst beyond it waits for the disk to fill new files with zeros */
+    uint64_t inflight_max_bytes; /**< of data of async publishes not yet done; 0 = 64 MiB, then NEXUS_EAGAIN */
+    struct nexus_tracer *tracer; /**< borrowed until close: a span for each publish and each handling; NULL: none */
 } nexus_bus_opts;
 
 #define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)
@@ -54,7 +59,10 @@ enum {
     NEXUS_CAP_DEDUPE = 16,      /**< by (source, id) */
     NEXUS_CAP_KEY_LANES = 32,   /**< order per key kept through retries */
     NEXUS_CAP_PROCESSES = 64,   /**< several processes on one bus */
-    NEXUS_CAP_MACHINES = 128    /**< and they may be on several machines */
+    NEXUS_CAP_MACHINES = 128,   /**< and they may be on several machines */
+    NEXUS_CAP_DCB = 256,        /**< a condition on what was stored meanwhile (fail_types) */
+    NEXUS_CAP_DELAY = 512,      /**< publish at a later time (not_before_ns) */
+    NEXUS_CAP_TXN = 1024        /**< acks and publishes in one commit (nexus_bus_commit) */
 };
 
 /**
@@ -86,11 +94,21 @@ typedef struct nexus_publish_opts {
     uint32_t timeout_ms; /**< 0 = the bus's */
     const struct nexus_delivery *cause; /**< gives the events their causationid and correlationid where they have none;
                              NULL = the delivery whose handler this thread runs, if any */
+    /**
+     * A condition on what others have stored: NEXUS_ECONFLICT when an event after fail_after has one of these types
+     * (patterns, comma-separated) and, with fail_tags, all of these tags. The result's `first` is the first such event.
+     */
+    const char *fail_types;
+    const char *fail_tags; /**< comma-separated, as in the extension `tags` of an event; alone: of any type */
+    uint64_t fail_after;   /**< the position up to which the caller has read */
+    int64_t not_before_ns; /**< since 1970: kept, durably, and stored at that time, once, also when nobody ran then; the
+                             result has no position. Not with expect or a condition. 0 or past = now */
+    uint32_t wait_ms; /**< async: waits so long for room instead of NEXUS_EAGAIN at once; 0 = never waits */
 } nexus_publish_opts;
 
 #define NEXUS_PUBLISH_OPTS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(nexus_publish_opts), NULL, NEXUS_EXPECT_ANY, 0, NULL                                                          \
+        sizeof(nexus_publish_opts), NULL, NEXUS_EXPECT_ANY, 0, NULL, NULL, NULL, 0, 0, 0                               \
     }
 NEXUS_API void nexus_publish_opts_init(nexus_publish_opts *opts);
 
@@ -123,10 +141,26 @@ NEXUS_API nexus_status nexus_bus_publish_json(nexus_bus *bus, const char *text, 
 /** Called once for each accepted asynchronous publish, on a thread of the bus; it may publish again. */
 typedef void nexus_publish_fn(nexus_status status, const nexus_publish_result *result, void *user_data);
 
-/** Returns at once; events are copied. NEXUS_EAGAIN: inflight_max reached. On failure done is not called. */
+/** Returns at once; events are copied. NEXUS_EAGAIN: inflight_max or inflight_max_bytes reached (after opts.wait_ms). On
+ * failure done is not called. done NULL: the outcome is fetched with nexus_bus_completions. */
 NEXUS_API nexus_status nexus_bus_publish_async(nexus_bus *bus, const nexus_event *events, size_t n,
                                                const nexus_publish_opts *opts, nexus_publish_fn *done,
                                                void *user_data) NEXUS_MUST_CHECK;
+
+/** The outcome of an asynchronous publish that had no callback. */
+typedef struct nexus_completion {
+    size_t size;         /**< set by the bus */
+    nexus_status status;
+    void *user_data;     /**< of the publish */
+    nexus_publish_result result;
+} nexus_completion;
+
+/**
+ * Fetches outcomes into the array, waiting up to wait_ms for the first (0 = never waits): the polling form of the
+ * callback. NEXUS_OK with *got == 0: none yet. Outcomes not fetched count as in flight, and are dropped at close.
+ */
+NEXUS_API nexus_status nexus_bus_completions(nexus_bus *bus, nexus_completion *out, size_t max, uint32_t wait_ms,
+                                             size_t *got) NEXUS_MUST_CHECK;
 
 /* --- groups --------------------------------------------------------------------------------- */
 
@@ -276,6 +310,20 @@ NEXUS_API void nexus_delivery_reason(nexus_delivery *delivery, const char *reaso
 /** Frees it, also after its group was closed; when it was not settled, its lease runs out by itself. */
 NEXUS_API void nexus_delivery_free(nexus_delivery *delivery);
 
+/** Where the handling of this delivery stands in a trace of its own, which is linked to the publisher's: pass it on. All
+ * zero without a tracer (nexus_bus_opts) or when the publisher's trace is not sampled. */
+NEXUS_API void nexus_delivery_trace(const nexus_delivery *delivery, struct nexus_trace *out);
+
+/**
+ * Settles n_acks deliveries (any groups of this bus) and publishes n events, in one commit: all of it or nothing. Events
+ * without causationid and correlationid get those of the first delivery. NEXUS_ESTALE: one of the leases is over; nothing
+ * was done. NEXUS_EUNKNOWN: call it again with the same ids: it succeeds, as a duplicate, if it was done. opts (stream,
+ * expect, condition) and result may be NULL; not_before_ns is refused. On success the deliveries are settled; free them.
+ */
+NEXUS_API nexus_status nexus_bus_commit(nexus_bus *bus, nexus_delivery *const *acks, size_t n_acks,
+                                        const nexus_event *events, size_t n, const nexus_publish_opts *opts,
+                                        nexus_publish_result *result);
+
 /** A report: set size, the rest is filled. */
 typedef struct nexus_group_stats {
     size_t size;
@@ -339,6 +387,13 @@ NEXUS_API nexus_status nexus_group_seek(nexus_group *group, const nexus_seek_opt
  */
 NEXUS_API nexus_status nexus_group_audit(char **out, size_t *n, nexus_group *group) NEXUS_MUST_CHECK;
 
+/**
+ * Adds the families of the bus to a registry: events and bytes stored by category (the stream's name up to its first "-";
+ * at most 256), and for each group lag, deliveries, acks, redeliveries, dead letters, state. They are filled before each
+ * rendering, while this handle owns the log. The bus must outlive the registry's renderings.
+ */
+NEXUS_API nexus_status nexus_bus_metrics(nexus_bus *bus, struct nexus_metrics *metrics) NEXUS_MUST_CHECK;
+
 /* --- dead letters ----------------------------------------------------------------------------- */
 
 /** Which dead letters of a group; NULL and 0 mean any. Texts are borrowed for the call. */
@@ -367,7 +422,8 @@ typedef struct nexus_redrive_opts {
     size_t size;
     uint32_t max_per_s; /**< 0 = as fast as it goes */
     bool dry_run;       /**< only counts */
-    nexus_slice data;   /**< in place of the event's data; for a query that matches one. The event in the log stays */
+    nexus_slice data;   /**< in place of the event's data; for a query that matches one. The event in the log stays; the
+                             event bus.letter_edited is published in the same commit, with the data as it was */
 } nexus_redrive_opts;
 
 #define NEXUS_REDRIVE_OPTS_INIT NEXUS_SIZED(nexus_redrive_opts)

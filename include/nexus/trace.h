@@ -80,7 +80,13 @@ NEXUS_API void nexus_tracer_close(nexus_tracer *tracer);
  * tracer. A trace that came from elsewhere brings the decision in its flags. Any thread. */
 NEXUS_API bool nexus_tracer_samples(const nexus_tracer *tracer, const nexus_trace *trace);
 
-enum { NEXUS_SPAN_INTERNAL = 1, NEXUS_SPAN_SERVER = 2, NEXUS_SPAN_CLIENT = 3 }; /**< as OTLP numbers them */
+enum {
+    NEXUS_SPAN_INTERNAL = 1,
+    NEXUS_SPAN_SERVER = 2,
+    NEXUS_SPAN_CLIENT = 3,
+    NEXUS_SPAN_PRODUCER = 4,
+    NEXUS_SPAN_CONSUMER = 5
+}; /**< as OTLP numbers them */
 
 /** A piece of work that has ended. All borrowed for the call. */
 typedef struct nexus_span {
@@ -94,6 +100,8 @@ typedef struct nexus_span {
     int64_t end_ns;
     const nexus_log_field *attrs; /**< names as OpenTelemetry has them; TEXT, INT, DOUBLE and BOOL */
     size_t attr_count;            /**< at most 32 */
+    const nexus_trace *links;     /**< places in other traces that this work has to do with */
+    size_t link_count;            /**< at most 8 */
 } nexus_span;
 
 #define NEXUS_SPAN_INIT NEXUS_SIZED(nexus_span)

@@ -40,6 +40,7 @@ static void publish(nexus__broker *b, const struct nexus__alert *a)
     nexus__buf data;
     char id[NEXUS__UUID_LEN + 1];
     nexus_event e = NEXUS_EVENT_INIT;
+    nexus__publish_terms terms = NEXUS__PUBLISH_TERMS;
     nexus_publish_result result;
     nexus__buf_init(&data, b->alloc, 0);
     nexus__json_writer w = nexus__json_writer_on(&data);
@@ -55,7 +56,7 @@ static void publish(nexus__broker *b, const struct nexus__alert *a)
     e.time_ns = nexus__real_ns();
     e.data = nexus__buf_slice(&data);
     if (data.status == NEXUS_OK &&
-        nexus__broker_publish(b, &e, 1, NEXUS_S(""), NEXUS_EXPECT_ANY, done, NULL, &result) != NEXUS_OK)
+        nexus__broker_publish(b, &e, 1, &terms, done, NULL, &result) != NEXUS_OK)
         nexus__buf_clear(&data);
     nexus__buf_free(&data);
 }

@@ -123,6 +123,9 @@ typedef struct pub {
     void *user_data;
     nexus_publish_result result;
     size_t n, fresh;
+    const nexus_event *given; /* until it is queued, as is terms */
+    const nexus__publish_terms *terms;
+    uint64_t looked, found; /* condition: up to where the log was read, and what was found */
     pub_event events[];
 } pub;
 
@@ -143,6 +146,7 @@ static void take_back(nexus__broker *b, const pub *p)
             head->extra = 0;
         }
     }
+    b->assigned = nexus__wal_durable(b->wal);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -161,8 +165,8 @@ static nexus_slice stream_of(const nexus_event *e, nexus_slice stream)
     return stream.n ? stream : e->subject;
 }
 
-static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, const pub *p, nexus_slice stream,
-                                 nexus__wal_batch **out)
+static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, const pub *p,
+                                 const nexus__publish_terms *terms, nexus__wal_batch **out)
 {
     nexus__buf meta;
     nexus__buf_init(&meta, b->alloc, 0);
@@ -177,7 +181,7 @@ static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, co
         const nexus_event *e = nexus__event_at(events, i);
         if (p->events[i].dup)
             continue;
-        nexus_slice name = stream_of(e, stream);
+        nexus_slice name = stream_of(e, terms->stream);
         nexus__buf_clear(&meta);
         nexus__event_encode(&meta, e, name);
         if (meta.status != NEXUS_OK || meta.len + e->data.n > b->event_max) {
@@ -192,6 +196,8 @@ static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, co
                                .payload = e->data};
         status = nexus__wal_batch_add(batch, &r);
     }
+    for (size_t i = 0; i < terms->with_count && status == NEXUS_OK; i++)
+        status = nexus__wal_batch_add(batch, &terms->with[i]);
     nexus__buf_free(&meta);
     if (status != NEXUS_OK)
         nexus__wal_batch_free(batch);
@@ -212,7 +218,7 @@ static nexus_status find_dups(nexus__broker *b, const nexus_event *events, pub *
             return nexus__fail(
                 NEXUS_ECONFLICT, "event id \"%.*s\" of source \"%.*s\" is stored at %llu with other content",
                 (int)given->id.n, given->id.p, (int)given->source.n, given->source.p, (unsigned long long)id->value);
-        e->dup = id != NULL;
+        e->dup = id != NULL && !(p->terms->due && id->value == 0);
         e->pos = id ? id->value : 0;
         p->fresh += !e->dup;
     }
@@ -245,6 +251,19 @@ static nexus_status find_twins(const nexus_event *events, const pub *p)
     }
     nexus__free(p->broker->alloc, seen);
     return status;
+}
+
+bool nexus__broker_has_all(nexus__broker *b, const nexus_event *events, size_t n)
+{
+    bool all = n > 0;
+    pthread_mutex_lock(&b->lock);
+    for (size_t i = 0; i < n && all; i++) {
+        const nexus_event *e = nexus__event_at(events, i);
+        const nexus__table_entry *id = nexus__table_get(&b->ids, nexus__table_key(&b->ids, e->source, e->id));
+        all = id && (uint32_t)(id->extra >> 32) == nexus__broker_content_crc(e);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return all;
 }
 
 static int64_t head_version(nexus__broker *b, nexus__key128 stream)
@@ -310,7 +329,7 @@ static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
     nexus__broker *b = p->broker;
     nexus_publish_result *r = &p->result;
     uint64_t pos = first_pos;
-    *r = (nexus_publish_result){.size = sizeof *r, .version = -1, .dup = p->fresh == 0};
+    *r = (nexus_publish_result){.size = sizeof *r, .version = -1, .dup = p->n && p->fresh == 0};
     r->durable = nexus__wal_is_durable(b->wal);
     for (size_t i = 0; i < p->n; i++) {
         pub_event *e = &p->events[i];
@@ -320,6 +339,9 @@ static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
             nexus__table_entry *head = e->has_stream ? nexus__table_get(&b->heads, e->stream) : NULL;
             if (head)
                 head->extra = e->pos;
+            const nexus_event *given = nexus__event_at(p->given, i);
+            nexus__categories_add(&b->categories, stream_of(given, p->terms->stream), given->data.n);
+            b->assigned = e->pos;
         }
         r->first = i == 0 || e->pos < r->first ? e->pos : r->first;
         r->last = e->pos > r->last ? e->pos : r->last;
@@ -331,16 +353,39 @@ static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
     r->actual_version = r->version;
 }
 
-static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, pub *p, nexus_slice stream,
-                                   int64_t expect, nexus__wal_batch *batch, nexus_publish_result *result)
+/* Nothing that matches was stored, or is on its way. NEXUS_EAGAIN: something was published since the log was read. */
+static nexus_status check_condition(nexus__broker *b, const pub *p, nexus_publish_result *result)
 {
+    if (p->found) {
+        result->first = p->found;
+        return nexus__fail(NEXUS_ECONFLICT, "event %llu was stored after %llu and matches the condition",
+                           (unsigned long long)p->found, (unsigned long long)p->terms->fail_after);
+    }
+    return b->assigned > p->looked ? NEXUS_EAGAIN : NEXUS_OK;
+}
+
+static bool has_condition(const nexus__publish_terms *terms)
+{
+    return terms->fail_types.n || terms->fail_tags.n;
+}
+
+/* The batch is taken in any case but NEXUS_EAGAIN of a condition. */
+static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, pub *p, nexus__wal_batch *batch,
+                                   nexus_publish_result *result)
+{
+    const nexus__publish_terms *terms = p->terms;
     nexus_status status = find_dups(b, events, p);
     if (status == NEXUS_OK && p->fresh)
-        status = check_expect(b, p, expect, result);
+        status = check_expect(b, p, terms->expect, result);
+    if (status == NEXUS_OK && p->fresh && has_condition(terms)) {
+        status = check_condition(b, p, result);
+        if (status == NEXUS_EAGAIN)
+            return status;
+    }
     if (status == NEXUS_OK && p->fresh < p->n) { /* rare: encode again without the duplicates; empty = barrier */
         nexus__wal_batch_free(batch);
         batch = NULL;
-        status = encode_batch(b, events, p, stream, &batch);
+        status = encode_batch(b, events, p, terms, &batch);
     }
     if (status == NEXUS_OK)
         status = number(b, p, batch);
@@ -355,16 +400,18 @@ static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, 
     return status;
 }
 
-static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, nexus_slice stream)
+static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, const nexus__publish_terms *terms)
 {
     pub *p = nexus__calloc(b->alloc, 1, sizeof *p + n * sizeof p->events[0]);
     if (!p)
         return NULL;
     p->broker = b;
     p->n = n;
+    p->given = events;
+    p->terms = terms;
     for (size_t i = 0; i < n; i++) {
         const nexus_event *e = nexus__event_at(events, i);
-        nexus_slice name = stream_of(e, stream);
+        nexus_slice name = stream_of(e, terms->stream);
         p->events[i].id = nexus__table_key(&b->ids, e->source, e->id);
         p->events[i].crc = nexus__broker_content_crc(e);
         p->events[i].version = -1;
@@ -375,25 +422,81 @@ static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, nexus
     return p;
 }
 
-nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n, nexus_slice stream,
-                                   int64_t expect, nexus__publish_done_fn *done, void *user_data,
+/* One attempt. NEXUS_EAGAIN with *settled false: something came in between, and the condition must be looked at again. */
+static nexus_status attempt(nexus__broker *b, const nexus_event *events, pub *p, nexus__wal_batch *batch, bool floor,
+                            nexus_publish_result *result, bool *settled)
+{
+    pthread_mutex_lock(&b->lock);
+    while (b->quiet && !floor && !p->terms->hasty)
+        pthread_cond_wait(&b->quiet_over, &b->lock);
+    uint64_t looked = p->looked;
+    nexus_status status = locked_publish(b, events, p, batch, result);
+    *settled = !(status == NEXUS_EAGAIN && has_condition(p->terms) && b->assigned > looked && !p->found);
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+static void take_floor(nexus__broker *b, bool take)
+{
+    pthread_mutex_lock(&b->lock);
+    while (take && b->quiet)
+        pthread_cond_wait(&b->quiet_over, &b->lock);
+    b->quiet = take;
+    if (!take)
+        pthread_cond_broadcast(&b->quiet_over);
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* The log is read outside the lock; if others publish all the time, they are asked to wait for one flush. */
+static nexus_status publish_if(nexus__broker *b, const nexus_event *events, pub *p, nexus__wal_batch *batch,
+                               nexus_publish_result *result)
+{
+    enum { POLITE = 3 };
+    nexus_status status = NEXUS_EAGAIN;
+    bool settled = false, floor = false;
+    for (int round = 0; !settled; round++) {
+        if (round == POLITE) {
+            take_floor(b, true);
+            floor = true;
+        }
+        pthread_mutex_lock(&b->lock);
+        uint64_t assigned = b->assigned;
+        pthread_mutex_unlock(&b->lock);
+        if (assigned > p->looked)
+            nexus__broker_wait(b, assigned - 1, round == 0 ? 0 : 1000);
+        status = nexus__broker_find(b, p->terms, &p->looked, &p->found);
+        if (status != NEXUS_OK) {
+            nexus__wal_batch_free(batch);
+            break;
+        }
+        status = attempt(b, events, p, batch, floor, result, &settled);
+    }
+    if (floor)
+        take_floor(b, false);
+    return status;
+}
+
+nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n,
+                                   const nexus__publish_terms *terms, nexus__publish_done_fn *done, void *user_data,
                                    nexus_publish_result *result)
 {
     *result = (nexus_publish_result){.size = sizeof *result, .version = -1, .actual_version = -1};
-    pub *p = pub_new(b, events, n, stream);
+    if (terms->not_before_ns > nexus__real_ns())
+        return nexus__broker_delay(b, events, n, terms, done, user_data, result);
+    pub *p = pub_new(b, events, n, terms);
     if (!p)
         return nexus__nomem();
     p->done = done;
     p->user_data = user_data;
+    p->looked = terms->fail_after;
     nexus__wal_batch *batch;
+    bool settled;
     nexus_status status = find_twins(events, p);
     if (status == NEXUS_OK)
-        status = encode_batch(b, events, p, stream, &batch);
-    if (status == NEXUS_OK) {
-        pthread_mutex_lock(&b->lock);
-        status = locked_publish(b, events, p, stream, expect, batch, result);
-        pthread_mutex_unlock(&b->lock);
-    }
+        status = encode_batch(b, events, p, terms, &batch);
+    if (status == NEXUS_OK)
+        status = has_condition(terms) ? publish_if(b, events, p, batch, result)
+                                      : attempt(b, events, p, batch, false, result, &settled);
     if (status != NEXUS_OK)
         nexus__free(b->alloc, p);
     return status;

@@ -25,10 +25,26 @@ nexus__wal *nexus__broker_wal(nexus__broker *b);
 
 typedef void nexus__publish_done_fn(nexus_status status, const nexus_publish_result *result, void *user_data);
 
+/* What a publish is bound to, beside its events; as in nexus_publish_opts, empty texts for NULL. */
+typedef struct nexus__publish_terms {
+    nexus_slice stream;
+    int64_t expect;
+    nexus_slice fail_types, fail_tags; /* both empty: no condition */
+    uint64_t fail_after;
+    int64_t not_before_ns;
+    /* of the broker itself */
+    const nexus__wal_record *with; /* internal records of the same commit */
+    size_t with_count;
+    bool due;   /* a delayed publish whose time has come: its ids are known, and not yet stored */
+    bool hasty; /* a lock is held: does not wait for another's condition */
+} nexus__publish_terms;
+
+#define NEXUS__PUBLISH_TERMS {.expect = NEXUS_EXPECT_ANY}
+
 /* Events are checked and complete (id, source, time set). On NEXUS_OK done is called once, later, on the flush thread;
- * otherwise not, and *result says what is known. stream: as in nexus_publish_opts, empty = the subject's. */
-nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n, nexus_slice stream,
-                                   int64_t expect, nexus__publish_done_fn *done, void *user_data,
+ * otherwise not, and *result says what is known. With a condition it may wait for what others publish. */
+nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n,
+                                   const nexus__publish_terms *terms, nexus__publish_done_fn *done, void *user_data,
                                    nexus_publish_result *result) NEXUS_MUST_CHECK;
 int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream);
 /* The same, and the position of the stream's last event: 0 = not known. */
@@ -161,6 +177,22 @@ typedef struct nexus__watch_group {
 } nexus__watch_group;
 void nexus__bgroup_watch(nexus__bgroup *g, nexus__watch_group *w);
 void nexus__bgroup_unwatch(nexus__bgroup *g, nexus__watch_group *w);
+
+/* --- consume and publish in one commit ---- */
+
+typedef struct nexus__commit_ack {
+    nexus__bgroup *group;
+    uint64_t pos, token;
+} nexus__commit_ack;
+
+/* Publishes (n may be 0) and settles in one commit; done as of nexus__broker_publish. NEXUS_ESTALE: a lease is over, and
+ * the events are not stored; when they are, it was done before. */
+nexus_status nexus__broker_commit(nexus__broker *b, const nexus__commit_ack *acks, size_t n_acks,
+                                  const nexus_event *events, size_t n, const nexus__publish_terms *terms,
+                                  nexus__publish_done_fn *done, void *user_data,
+                                  nexus_publish_result *result) NEXUS_MUST_CHECK;
+/* Whether every event is stored, with the same content. */
+bool nexus__broker_has_all(nexus__broker *b, const nexus_event *events, size_t n);
 
 /* --- waiting for new events (readers) ---- */
 

@@ -76,6 +76,9 @@ nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_op
     pthread_mutex_init(&bus->lock, NULL);
     nexus__cond_init(&bus->changed);
     nexus__cond_init(&bus->done);
+    nexus__cond_init(&bus->room);
+    nexus__cond_init(&bus->polled);
+    bus->completed_tail = &bus->completed;
     nexus__list_init(&bus->groups);
     nexus__contracts_init(&bus->contracts);
     bus->again_tail = &bus->again;
@@ -112,6 +115,8 @@ void nexus_bus_close(nexus_bus *bus)
     pthread_mutex_destroy(&bus->lock);
     pthread_cond_destroy(&bus->changed);
     pthread_cond_destroy(&bus->done);
+    pthread_cond_destroy(&bus->room);
+    pthread_cond_destroy(&bus->polled);
     nexus__free(bus->alloc, bus);
 }
 

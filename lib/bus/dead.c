@@ -4,6 +4,7 @@
  * A letter that is handed out again is kept, marked `back`, until it is settled: a crash in between finds it in the log
  * and hands it out once more. When it fails again, it is a dead letter again, under the same position.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/status.h"
@@ -236,18 +237,20 @@ nexus_status nexus__bgroup_hand_back(nexus__bgroup *g)
     return status;
 }
 
-static nexus_status log_back(nexus__bgroup *g, uint64_t pos, nexus_slice data)
+static nexus_status log_back(nexus__bgroup *g, const dead *d, nexus_slice data)
 {
     nexus__buf body;
     nexus__buf_init(&body, g->broker->alloc, 0);
-    nexus__buf_append(&body, &pos, sizeof pos);
+    nexus__buf_append(&body, &d->pos, sizeof d->pos);
     nexus__buf_slice_append(&body, data);
     nexus__wal_record r = {.kind = KIND_BACK,
                            .flags = NEXUS__WAL_INTERNAL,
                            .meta = nexus__slice_c(g->name),
                            .payload = nexus__buf_slice(&body)};
     nexus_status status = body.status;
-    if (status == NEXUS_OK)
+    if (status == NEXUS_OK && data.n)
+        status = nexus__bgroup_tell_edit(g, d, &r);
+    else if (status == NEXUS_OK)
         status = nexus__wal_append_async(g->broker->wal, &r, 1, NULL, NULL);
     nexus__buf_free(&body);
     return status;
@@ -269,7 +272,7 @@ static nexus_status hand_out(nexus__bgroup *g, dead *d, nexus_slice data)
     nexus_status turn = check_turn(d);
     if (turn != NEXUS_OK)
         return turn;
-    nexus_status status = log_back(g, pos, data);
+    nexus_status status = log_back(g, d, data);
     if (status == NEXUS_OK)
         status = nexus__bgroup_mark_back(g, pos, data);
     if (status != NEXUS_OK)
@@ -278,6 +281,14 @@ static nexus_status hand_out(nexus__bgroup *g, dead *d, nexus_slice data)
     if (status != NEXUS_OK)
         nexus__stored_unref(g->broker->alloc, d->stored); /* the log has it: the next start hands it out */
     return status;
+}
+
+static void note(nexus__bgroup *g, uint32_t what, const nexus__dead_report *report)
+{
+    char detail[48];
+    int n = snprintf(detail, sizeof detail, "%llu letters", (unsigned long long)report->done);
+    if (report->done)
+        nexus__bgroup_note(g, what, report->last, nexus__slice(detail, (size_t)n));
 }
 
 /* What was appended before is durable when this returns. */
@@ -307,11 +318,13 @@ nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q,
         status = hand_out(g, found[i], data);
         report->done += status == NEXUS_OK;
     }
+    note(g, data.n ? AUDIT_EDIT : AUDIT_REDRIVE, report);
     nexus__free(g->broker->alloc, found);
     pthread_mutex_unlock(&g->lock);
     if (!report->done)
         return status;
     nexus__bgroup_wake(g);
+    nexus__broker_tick(g->broker, false, nexus__mono_ns()); /* the notes */
     return settle_log(g, status);
 }
 
@@ -338,6 +351,7 @@ nexus_status nexus__bgroup_purge(nexus__bgroup *g, const nexus__dead_query *q, u
         nexus__bgroup_drop_dead(g, found[i]->pos);
         report->done++;
     }
+    note(g, AUDIT_PURGE, report);
     nexus__free(g->broker->alloc, found);
     pthread_mutex_unlock(&g->lock);
     return report->done ? nexus__bgroup_sync(g) : status;

@@ -230,6 +230,8 @@ void nexus__bgroup_drop_dead(nexus__bgroup *g, uint64_t pos); /* settled or purg
 nexus_status nexus__bgroup_dead_room(nexus__bgroup *g, uint64_t pos) NEXUS_MUST_CHECK;
 int64_t nexus__bgroup_expire_dead(nexus__bgroup *g, int64_t now_ns); /* removes what is too old; when to look again */
 void nexus__bgroup_free_dead(nexus__bgroup *g);
+/* edit.c: publishes that a letter's data were replaced, with what they were; the record is of the same commit. */
+nexus_status nexus__bgroup_tell_edit(nexus__bgroup *g, const dead *d, const nexus__wal_record *with) NEXUS_MUST_CHECK;
 /* In recovery: marks it as handed out again; after it: hands it out. */
 nexus_status nexus__bgroup_mark_back(nexus__bgroup *g, uint64_t pos, nexus_slice data);
 nexus_status nexus__bgroup_hand_back(nexus__bgroup *g);

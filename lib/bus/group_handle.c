@@ -5,19 +5,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "bus/handle.h"
-
-struct nexus_delivery {
-    nexus_group *group;
-    const nexus_alloc *alloc;
-    nexus__stored *stored;
-    uint64_t token;
-    uint32_t attempt;
-    bool settled;
-    nexus__evolved evolved; /* no events: it is as it was stored */
-    nexus__buf json;
-    char reason[256];
-};
+#include "bus/delivery.h"
 
 /* --- which backend ---- */
 
@@ -274,6 +262,8 @@ static nexus_delivery *delivery_new(nexus_group *g, nexus__stored *stored, uint6
     d->attempt = attempt;
     nexus__buf_init(&d->json, g->bus->alloc, 0);
     nexus__arena_init(&d->evolved.arena, g->bus->alloc, 0);
+    if (g->bus->opts.tracer)
+        nexus__delivery_span_begin(&d->span, g->bus->opts.tracer, &stored->view.event);
     return d;
 }
 
@@ -495,15 +485,30 @@ void nexus__delivery_lease(const nexus_delivery *d, uint64_t *pos, uint64_t *tok
     *token = d->token;
 }
 
+void nexus__delivery_settled(nexus_delivery *d, const char *outcome, bool error)
+{
+    d->settled = true;
+    if (d->span.start_ns)
+        nexus__delivery_span_end(&d->span, d->group->bus->opts.tracer, &d->stored->view.event, d->group->name, d->attempt,
+                                 outcome, error);
+}
+
+void nexus_delivery_trace(const nexus_delivery *d, nexus_trace *out)
+{
+    *out = d->span.trace;
+}
+
 static nexus_status settle(nexus_delivery *d, uint32_t how, uint32_t ms, const char *reason, bool sync)
 {
+    static const char *const names[] = {"ack", "nak", "term", "", "skip"};
     if (d->settled)
         return nexus__fail(NEXUS_ESTALE, "the delivery is settled already");
     nexus_slice text = nexus__slice_c(reason && *reason ? reason : d->reason);
     text.n = text.n < 255 ? text.n : 255;
     nexus_status status = nexus__group_settle(d->group, d->stored->pos, d->token, how, ms, text, sync);
     if (how != NEXUS__SETTLE_EXTEND && (status == NEXUS_OK || status == NEXUS_ESTALE))
-        d->settled = true;
+        nexus__delivery_settled(d, status == NEXUS_OK ? names[how] : "stale",
+                                how == NEXUS__SETTLE_NAK || how == NEXUS__SETTLE_TERM);
     return status;
 }
 
@@ -549,6 +554,11 @@ void nexus_delivery_free(nexus_delivery *d)
 }
 
 /* --- reports ---- */
+
+nexus_status nexus__group_bind(nexus_group *g, int64_t until, nexus__group_backend *b)
+{
+    return bind_group(g, until, b);
+}
 
 nexus_status nexus__group_ask(nexus_group *g, uint16_t op, nexus_slice question, nexus__buf *out,
                               nexus__group_backend *b)

@@ -47,7 +47,10 @@ struct nexus_bus {
     bool done_started, done_closing;
     pthread_t done_thread, link_thread;
     bool link_started;
-    atomic_uint inflight;
+    uint32_t inflight; /* locked */
+    uint64_t inflight_bytes;
+    nexus__pub_op *completed, **completed_tail; /* those without a callback, until they are fetched */
+    pthread_cond_t room, polled;
     nexus__contracts contracts;
 };
 
@@ -105,6 +108,7 @@ typedef struct nexus__group_backend {
 } nexus__group_backend;
 
 /* Asks the owner about the group, again after a take-over: out is the answer. With b->local the caller asks by itself. */
+nexus_status nexus__group_bind(nexus_group *g, int64_t until, nexus__group_backend *b) NEXUS_MUST_CHECK;
 nexus_status nexus__group_ask(nexus_group *g, uint16_t op, nexus_slice question, nexus__buf *out,
                               nexus__group_backend *b) NEXUS_MUST_CHECK;
 

@@ -4,6 +4,8 @@
 
 #include <stdatomic.h>
 
+#include "bus/category.h"
+#include "bus/delayed.h"
 #include "bus/group.h"
 #include "bus/table.h"
 
@@ -18,7 +20,9 @@ enum {
     KIND_GONE = 7,  /* payload: u64 positions of dead letters that are settled at last, or purged */
     KIND_AUDIT = 20,  /* payload: audit_record, detail, each */
     KIND_SEEK = 21,   /* payload: u64 floor, to which the group was moved */
-    KIND_CONTROL = 22 /* payload: u32 CONTROL_…, u32 value */
+    KIND_CONTROL = 22, /* payload: u32 CONTROL_…, u32 value */
+    KIND_DELAYED = 23, /* payload: a publish for later (delayed.c); no group */
+    KIND_FIRED = 24    /* payload: u64 id of the one that was published in this batch; no group */
 };
 
 typedef struct lease_record {
@@ -41,12 +45,18 @@ struct nexus__broker {
     bool read_only; /* the log is damaged */
 
     pthread_mutex_t lock;    /* order of publishes */
+    pthread_cond_t quiet_over;
+    bool quiet;              /* a publish with a condition has the floor */
+    uint64_t assigned;       /* last position given out, durable or not */
+    nexus__categories categories;
     nexus__table ids, heads; /* ids: value = position, extra = content CRC << 32 | second;
                                heads: value = version + 1, extra = position of that event, 0 = not known */
     nexus__seen *ring; /* ids in order of arrival */
     uint64_t ring_first, ring_next;
     size_t ring_cap;
     uint64_t taken_back; /* publishes that were not stored after all */
+
+    nexus__delays delays;
 
     pthread_mutex_t open_lock; /* makers of groups, one at a time; held while waiting for the log */
     pthread_mutex_t groups_lock;
@@ -98,6 +108,10 @@ void nexus__broker_drop_alerts(nexus__broker *b);
 
 /* group_open.c: what a start means now, as a position. */
 nexus_status nexus__broker_start_pos(nexus__broker *b, uint32_t start, int64_t start_time_ns, uint64_t *pos);
+
+/* condition.c: the first event after `after` and up to *upto that matches; 0 = none. *upto: in, where it was looked up to
+ * before; out, the last durable position. No lock is held. */
+nexus_status nexus__broker_find(nexus__broker *b, const nexus__publish_terms *terms, uint64_t *upto, uint64_t *found);
 
 /* recover.c: reads the newest checkpoint, and the log from there */
 nexus_status nexus__broker_recover(nexus__broker *b);

@@ -6,10 +6,14 @@
 #define PAGE_BYTES (1u << 20)
 #define SCAN_MAX 200000 /* records looked at for one page, so that a rare type does not hold up a connection */
 
-void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n, nexus_slice stream, int64_t expect)
+void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n, const nexus__publish_terms *terms)
 {
-    nexus__wire_u64(out, (uint64_t)expect);
-    nexus__wire_text(out, stream);
+    nexus__wire_u64(out, (uint64_t)terms->expect);
+    nexus__wire_text(out, terms->stream);
+    nexus__wire_text(out, terms->fail_types);
+    nexus__wire_text(out, terms->fail_tags);
+    nexus__wire_u64(out, terms->fail_after);
+    nexus__wire_u64(out, (uint64_t)terms->not_before_ns);
     nexus__wire_u32(out, (uint32_t)n);
     for (size_t i = 0; i < n; i++) {
         const nexus_event *e = nexus__event_at(events, i);
@@ -40,20 +44,36 @@ static nexus_status read_events(nexus__wire_in *in, uint32_t n, nexus__event_vie
     return NEXUS_OK;
 }
 
+static bool take_terms(nexus__wire_in *in, nexus__publish_terms *terms)
+{
+    *terms = (nexus__publish_terms)NEXUS__PUBLISH_TERMS;
+    terms->expect = (int64_t)nexus__wire_take_u64(in);
+    terms->stream = nexus__wire_take_text(in);
+    terms->fail_types = nexus__wire_take_text(in);
+    terms->fail_tags = nexus__wire_take_text(in);
+    terms->fail_after = nexus__wire_take_u64(in);
+    terms->not_before_ns = (int64_t)nexus__wire_take_u64(in);
+    return !in->bad;
+}
+
 nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nexus_slice body,
-                                 nexus__publish_done_fn *done, void *user_data, nexus_publish_result *result)
+                                 const nexus__commit_ack *acks, size_t n_acks, nexus__publish_done_fn *done,
+                                 void *user_data, nexus_publish_result *result)
 {
     nexus__wire_in in = {.rest = body};
-    int64_t expect = (int64_t)nexus__wire_take_u64(&in);
-    nexus_slice stream = nexus__wire_take_text(&in);
+    nexus__publish_terms terms;
+    bool good = take_terms(&in, &terms);
     uint32_t n = nexus__wire_take_u32(&in);
-    if (in.bad || n == 0 || n > in.rest.n / 8) /* each event has two lengths: no allocation beyond the frame's size */
+    if (!good || in.bad || (n == 0 && !n_acks) ||
+        n > in.rest.n / 8) /* each event has two lengths: no allocation beyond the frame's size */
         return nexus__fail(NEXUS_EPROTO, "a publish of %u events in %zu bytes", n, in.rest.n);
-    nexus__event_view *views = nexus__malloc(alloc, n * sizeof *views);
-    nexus_event *events = nexus__malloc(alloc, n * sizeof *events);
+    nexus__event_view *views = nexus__malloc(alloc, (n ? n : 1) * sizeof *views);
+    nexus_event *events = nexus__malloc(alloc, (n ? n : 1) * sizeof *events);
     nexus_status status = views && events ? read_events(&in, n, views, events) : nexus__nomem();
-    if (status == NEXUS_OK)
-        status = nexus__broker_publish(b, events, n, stream, expect, done, user_data, result);
+    if (status == NEXUS_OK && n_acks)
+        status = nexus__broker_commit(b, acks, n_acks, events, n, &terms, done, user_data, result);
+    else if (status == NEXUS_OK)
+        status = nexus__broker_publish(b, events, n, &terms, done, user_data, result);
     nexus__free(alloc, views);
     nexus__free(alloc, events);
     return status;

@@ -8,11 +8,15 @@
 #include "base/status.h"
 #include "bus/cause.h"
 #include "bus/handle.h"
+#include "bus/publish.h"
 
 struct nexus__pub_op {
     nexus__pub_op *next;
     atomic_uint refs;
     nexus_bus *bus;
+    uint64_t bytes; /* async: of data */
+    bool async;
+    nexus__publish_span span;
     nexus__buf body; /* as a client sends it; empty in the owner */
     bool sent;
     nexus_publish_fn *fn; /* NULL: a caller waits at the gate */
@@ -26,27 +30,6 @@ struct nexus__pub_op {
 
 /* --- completing events ---- */
 
-static bool hex_run(const char *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f')))
-            return false;
-    return true;
-}
-
-/* W3C Trace Context, version 00. */
-static bool good_traceparent(nexus_slice t)
-{
-    return t.n == 55 && hex_run(t.p, 2) && t.p[2] == '-' && hex_run(t.p + 3, 32) && t.p[35] == '-' &&
-           hex_run(t.p + 36, 16) && t.p[52] == '-' && hex_run(t.p + 53, 2) && memcmp(t.p, "ff", 2) != 0;
-}
-
-typedef struct completed {
-    nexus_event *events;
-    char (*ids)[NEXUS__UUID_LEN + 1];
-    uint32_t warnings; /* of contracts that warn */
-} completed;
-
 static void complete_one(const nexus_bus *bus, nexus_event *e, char *id, int64_t now)
 {
     e->size = sizeof *e;
@@ -58,15 +41,11 @@ static void complete_one(const nexus_bus *bus, nexus_event *e, char *id, int64_t
         e->source = nexus__slice_c(bus->source);
     if (!e->time_ns)
         e->time_ns = now;
-    if (e->traceparent.n && !good_traceparent(e->traceparent))
-        e->traceparent = e->tracestate = NEXUS_S("");
 }
 
-static nexus_status complete(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_event *cause,
-                             completed *out)
+nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_event *cause,
+                                     nexus__completed *out)
 {
-    if (n == 0)
-        return nexus__fail(NEXUS_EINVAL, "publish of no events");
     if (events->size < sizeof *events)
         return nexus__fail(NEXUS_EINVAL, "event: size is %zu; begin with NEXUS_EVENT_INIT", events->size);
     out->events = nexus__malloc(bus->alloc, n * sizeof *out->events);
@@ -83,10 +62,12 @@ static nexus_status complete(nexus_bus *bus, const nexus_event *events, size_t n
         complete_one(bus, &out->events[i], out->ids[i], now);
         nexus__cause_fill(&out->events[i], cause);
     }
+    if (status == NEXUS_OK)
+        nexus__publish_span_begin(&out->span, bus->opts.tracer, out->events, n);
     return status;
 }
 
-static void completed_free(const nexus_bus *bus, completed *c)
+void nexus__completed_free(const nexus_bus *bus, nexus__completed *c)
 {
     nexus__free(bus->alloc, c->events);
     nexus__free(bus->alloc, c->ids);
@@ -102,12 +83,13 @@ static void op_unref(nexus__pub_op *op)
     nexus__free(op->bus->alloc, op);
 }
 
-static nexus__pub_op *op_new(nexus_bus *bus, nexus_publish_fn *fn, void *user_data)
+static nexus__pub_op *op_new(nexus_bus *bus, bool async, nexus_publish_fn *fn, void *user_data)
 {
     nexus__pub_op *op = nexus__calloc(bus->alloc, 1, sizeof *op);
     if (!op)
         return NULL;
     op->bus = bus;
+    op->async = async;
     op->fn = fn;
     op->user_data = user_data;
     atomic_init(&op->refs, 2); /* the caller and the work */
@@ -124,17 +106,32 @@ static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_r
     op->result.warnings = op->warnings;
     snprintf(op->message, sizeof op->message, "%.*s", (int)(message.n < 255 ? message.n : 255),
              message.n ? message.p : "");
-    if (!op->fn) {
+    nexus__publish_span_end(&op->span, bus->opts.tracer, status, result);
+    if (!op->async) {
         nexus__gate_open(&op->gate);
         op_unref(op);
         return;
     }
     pthread_mutex_lock(&bus->lock);
     op->next = NULL;
+    if (!op->fn) {
+        *bus->completed_tail = op;
+        bus->completed_tail = &op->next;
+        pthread_cond_broadcast(&bus->polled);
+        pthread_mutex_unlock(&bus->lock);
+        return;
+    }
     *bus->finished_tail = op;
     bus->finished_tail = &op->next;
     pthread_cond_signal(&bus->done);
     pthread_mutex_unlock(&bus->lock);
+}
+
+static void room_back(nexus_bus *bus, uint64_t bytes)
+{
+    bus->inflight--;
+    bus->inflight_bytes -= bytes;
+    pthread_cond_broadcast(&bus->room);
 }
 
 static void *done_main(void *arg)
@@ -150,8 +147,8 @@ static void *done_main(void *arg)
         bus->finished = op->next;
         if (!bus->finished)
             bus->finished_tail = &bus->finished;
+        room_back(bus, op->bytes);
         pthread_mutex_unlock(&bus->lock);
-        atomic_fetch_sub(&bus->inflight, 1);
         if (op->status != NEXUS_OK)
             (void)nexus__fail(op->status, "%s", op->message);
         op->fn(op->status, &op->result, op->user_data);
@@ -187,7 +184,7 @@ static const nexus_publish_result no_result = {.size = sizeof no_result, .versio
 
 static void send_op(nexus__pub_op *op);
 
-static void take_result(nexus__wire_in *in, nexus_publish_result *r)
+void nexus__wire_take_result(nexus__wire_in *in, nexus_publish_result *r)
 {
     *r = (nexus_publish_result){.size = sizeof *r};
     r->first = nexus__wire_take_u64(in);
@@ -218,7 +215,7 @@ static void remote_done(nexus_status status, nexus_slice body, void *user_data)
     }
     nexus__wire_in in = {.rest = body};
     nexus_publish_result result;
-    take_result(&in, &result);
+    nexus__wire_take_result(&in, &result);
     finish(op, in.bad && status == NEXUS_OK ? NEXUS_EPROTO : status, &result, in.rest);
 }
 
@@ -226,7 +223,7 @@ static void publish_here(nexus__pub_op *op, nexus__broker *broker)
 {
     nexus_publish_result result;
     nexus_status status =
-        nexus__publish_body(broker, op->bus->alloc, nexus__buf_slice(&op->body), local_done, op, &result);
+        nexus__publish_body(broker, op->bus->alloc, nexus__buf_slice(&op->body), NULL, 0, local_done, op, &result);
     if (status != NEXUS_OK)
         finish(op, status, &result, nexus__slice_c(nexus_error_message()));
 }
@@ -303,6 +300,11 @@ void nexus__bus_publish_end(nexus_bus *bus)
     pthread_mutex_unlock(&bus->lock);
     if (bus->done_started)
         pthread_join(bus->done_thread, NULL);
+    while (bus->completed) { /* nobody fetched them */
+        nexus__pub_op *op = bus->completed;
+        bus->completed = op->next;
+        op_unref(op);
+    }
 }
 
 /* --- the calls ---- */
@@ -315,41 +317,64 @@ void nexus_publish_opts_init(nexus_publish_opts *opts)
 static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n, const nexus_publish_opts *opts,
                           nexus_publish_result *result)
 {
-    nexus_slice stream = nexus__slice_c(opts->stream);
+    nexus__publish_terms terms = nexus__publish_terms_of(opts);
     nexus__broker *broker = atomic_load(&op->bus->broker);
+    nexus_status status = nexus__types_check(terms.fail_types);
+    if (status != NEXUS_OK)
+        return status;
     if (broker)
-        return nexus__broker_publish(broker, events, n, stream, opts->expect, local_done, op, result);
-    nexus__publish_body_encode(&op->body, events, n, stream, opts->expect);
+        return nexus__broker_publish(broker, events, n, &terms, local_done, op, result);
+    nexus__publish_body_encode(&op->body, events, n, &terms);
     if (op->body.status != NEXUS_OK || op->body.len > NEXUS__WIRE_BODY_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "a publish of %zu bytes; at most %u fit", op->body.len, NEXUS__WIRE_BODY_MAX);
     send_op(op);
     return NEXUS_OK;
 }
 
-static const nexus_event *cause_of(const nexus_publish_opts *opts)
+/* The caller's options as this version knows them. */
+static nexus_publish_opts whole(const nexus_publish_opts *opts)
 {
-    bool given = opts && opts->size >= offsetof(nexus_publish_opts, cause) + sizeof opts->cause && opts->cause;
-    return given ? nexus_delivery_event(opts->cause) : nexus__cause_now();
+    nexus_publish_opts o = NEXUS_PUBLISH_OPTS_INIT;
+    if (opts)
+        memcpy(&o, opts, opts->size < sizeof o ? opts->size : sizeof o);
+    return o;
 }
 
-static nexus_status begin(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_publish_opts *opts,
+nexus__publish_terms nexus__publish_terms_of(const nexus_publish_opts *opts)
+{
+    nexus_publish_opts o = whole(opts);
+    return (nexus__publish_terms){.stream = nexus__slice_c(o.stream),
+                                  .expect = o.expect,
+                                  .fail_types = nexus__slice_c(o.fail_types),
+                                  .fail_tags = nexus__slice_c(o.fail_tags),
+                                  .fail_after = o.fail_after,
+                                  .not_before_ns = o.not_before_ns};
+}
+
+static nexus_status begin(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_publish_opts *opts, bool async,
                           nexus_publish_fn *fn, void *user_data, nexus_publish_result *result, nexus__pub_op **out)
 {
-    static const nexus_publish_opts defaults = NEXUS_PUBLISH_OPTS_INIT;
-    completed c = {0};
+    nexus__completed c = {0};
     *result = no_result;
-    nexus_status status = complete(bus, events, n, cause_of(opts), &c);
-    nexus__pub_op *op = status == NEXUS_OK ? op_new(bus, fn, user_data) : NULL;
-    if (op)
+    if (n == 0)
+        return nexus__fail(NEXUS_EINVAL, "publish of no events");
+    const nexus_event *cause = opts->cause ? nexus_delivery_event(opts->cause) : nexus__cause_now();
+    nexus_status status = nexus__publish_complete(bus, events, n, cause, &c);
+    nexus__pub_op *op = status == NEXUS_OK ? op_new(bus, async, fn, user_data) : NULL;
+    if (op) {
         op->warnings = c.warnings;
+        op->span = c.span;
+        for (size_t i = 0; async && i < n; i++)
+            op->bytes += c.events[i].data.n;
+    }
     if (status == NEXUS_OK)
-        status = op ? start(op, c.events, n, opts ? opts : &defaults, result) : nexus__nomem();
-    if (status == NEXUS_EAGAIN && !fn && atomic_load(&bus->broker)) { /* wait until there is room, once more */
+        status = op ? start(op, c.events, n, opts, result) : nexus__nomem();
+    if (status == NEXUS_EAGAIN && !async && atomic_load(&bus->broker)) { /* wait until there is room, once more */
         nexus__wal *wal = nexus__broker_wal(atomic_load(&bus->broker));
         if (nexus__wal_append(wal, NULL, 0, NULL) == NEXUS_OK)
-            status = start(op, c.events, n, opts ? opts : &defaults, result);
+            status = start(op, c.events, n, opts, result);
     }
-    completed_free(bus, &c);
+    nexus__completed_free(bus, &c);
     if (status != NEXUS_OK && op) {
         op_unref(op);
         op_unref(op);
@@ -359,7 +384,7 @@ static nexus_status begin(nexus_bus *bus, const nexus_event *events, size_t n, c
     return status;
 }
 
-static void copy_result(nexus_publish_result *to, const nexus_publish_result *from)
+void nexus__publish_result_copy(nexus_publish_result *to, const nexus_publish_result *from)
 {
     if (!to)
         return;
@@ -373,20 +398,21 @@ nexus_status nexus_bus_publish(nexus_bus *bus, const nexus_event *events, size_t
 {
     nexus_publish_result local;
     nexus__pub_op *op;
-    nexus_status status = begin(bus, events, n, opts, NULL, NULL, &local, &op);
+    nexus_publish_opts o = whole(opts);
+    nexus_status status = begin(bus, events, n, &o, false, NULL, NULL, &local, &op);
     if (status != NEXUS_OK) {
-        copy_result(result, &local);
+        nexus__publish_result_copy(result, &local);
         return status;
     }
-    if (!nexus__gate_wait(&op->gate, nexus__bus_until(bus, opts ? opts->timeout_ms : 0))) {
-        copy_result(result, &no_result);
+    if (!nexus__gate_wait(&op->gate, nexus__bus_until(bus, o.timeout_ms))) {
+        nexus__publish_result_copy(result, &no_result);
         bool sent = op->sent || atomic_load(&bus->broker);
         op_unref(op);
         return sent ? nexus__fail(NEXUS_EUNKNOWN, "no answer in time: publish again with the same ids")
                     : nexus__fail(NEXUS_EUNKNOWN, "no owner of the bus in time; it is sent when there is one");
     }
     status = op->status;
-    copy_result(result, &op->result);
+    nexus__publish_result_copy(result, &op->result);
     if (status != NEXUS_OK)
         (void)nexus__fail(status, "%s", op->message);
     op_unref(op);
@@ -397,7 +423,7 @@ nexus_status nexus_bus_publish_json(nexus_bus *bus, const char *text, size_t n, 
                                     nexus_publish_result *result)
 {
     nexus_event_doc *doc;
-    copy_result(result, &no_result);
+    nexus__publish_result_copy(result, &no_result);
     nexus_status status = nexus_event_parse(&doc, text, n, NEXUS_EVENT_LENIENT);
     if (status != NEXUS_OK)
         return status;
@@ -406,24 +432,74 @@ nexus_status nexus_bus_publish_json(nexus_bus *bus, const char *text, size_t n, 
     return status;
 }
 
+/* Takes a place among those under way, waiting for one until until_ns (0 = not at all). */
+static nexus_status take_room(nexus_bus *bus, uint64_t bytes, int64_t until_ns)
+{
+    uint32_t max = bus->opts.inflight_max ? bus->opts.inflight_max : 65536;
+    uint64_t max_bytes = bus->opts.inflight_max_bytes ? bus->opts.inflight_max_bytes : 64u << 20;
+    pthread_mutex_lock(&bus->lock);
+    while (until_ns && !bus->closing &&
+           (bus->inflight >= max || (bus->inflight && bus->inflight_bytes + bytes > max_bytes)))
+        if (!nexus__cond_wait_until(&bus->room, &bus->lock, until_ns))
+            break;
+    bool room = bus->inflight < max && (!bus->inflight || bus->inflight_bytes + bytes <= max_bytes);
+    nexus_status status = room ? NEXUS_OK
+                               : nexus__fail(NEXUS_EAGAIN, "%u publishes of %llu bytes are under way", bus->inflight,
+                                             (unsigned long long)bus->inflight_bytes);
+    if (room) {
+        bus->inflight++;
+        bus->inflight_bytes += bytes;
+    }
+    pthread_mutex_unlock(&bus->lock);
+    return status;
+}
+
 nexus_status nexus_bus_publish_async(nexus_bus *bus, const nexus_event *events, size_t n,
                                      const nexus_publish_opts *opts, nexus_publish_fn *done, void *user_data)
 {
-    if (!done)
-        return nexus__fail(NEXUS_EINVAL, "an asynchronous publish needs a callback");
-    uint32_t max = bus->opts.inflight_max ? bus->opts.inflight_max : 65536;
-    if (atomic_fetch_add(&bus->inflight, 1) >= max) {
-        atomic_fetch_sub(&bus->inflight, 1);
-        return nexus__fail(NEXUS_EAGAIN, "%u publishes are under way", max);
-    }
+    nexus_publish_opts o = whole(opts);
     nexus_publish_result local;
     nexus__pub_op *op;
-    nexus_status status = need_done_thread(bus);
+    uint64_t bytes = 0;
+    if (n && events->size < sizeof *events)
+        return nexus__fail(NEXUS_EINVAL, "event: size is %zu; begin with NEXUS_EVENT_INIT", events->size);
+    for (size_t i = 0; i < n; i++)
+        bytes += nexus__event_at(events, i)->data.n;
+    nexus_status status = take_room(bus, bytes, o.wait_ms ? nexus__bus_until(bus, o.wait_ms) : 0);
+    if (status != NEXUS_OK)
+        return status;
+    if (done)
+        status = need_done_thread(bus);
     if (status == NEXUS_OK)
-        status = begin(bus, events, n, opts, done, user_data, &local, &op);
-    if (status == NEXUS_OK)
+        status = begin(bus, events, n, &o, true, done, user_data, &local, &op);
+    if (status == NEXUS_OK) {
         op_unref(op);
-    else
-        atomic_fetch_sub(&bus->inflight, 1);
+        return NEXUS_OK;
+    }
+    pthread_mutex_lock(&bus->lock);
+    room_back(bus, bytes);
+    pthread_mutex_unlock(&bus->lock);
     return status;
+}
+
+nexus_status nexus_bus_completions(nexus_bus *bus, nexus_completion *out, size_t max, uint32_t wait_ms, size_t *got)
+{
+    int64_t until = nexus__mono_ns() + wait_ms * NEXUS__NS_PER_MS;
+    *got = 0;
+    pthread_mutex_lock(&bus->lock);
+    while (!bus->completed && wait_ms && !bus->closing)
+        if (!nexus__cond_wait_until(&bus->polled, &bus->lock, until))
+            break;
+    while (bus->completed && *got < max) {
+        nexus__pub_op *op = bus->completed;
+        bus->completed = op->next;
+        if (!bus->completed)
+            bus->completed_tail = &bus->completed;
+        out[(*got)++] = (nexus_completion){
+            .size = sizeof *out, .status = op->status, .user_data = op->user_data, .result = op->result};
+        room_back(bus, op->bytes);
+        op_unref(op);
+    }
+    pthread_mutex_unlock(&bus->lock);
+    return NEXUS_OK;
 }

@@ -153,6 +153,12 @@ static nexus_status on_record(nexus__broker *b, const nexus__wal_record *r)
         return on_event(b, r);
     if (r->kind == KIND_GROUP)
         return on_group(b, r);
+    if (r->kind == KIND_DELAYED)
+        return nexus__delays_recover(b, r->payload);
+    if (r->kind == KIND_FIRED) {
+        nexus__delays_forget(b, r->payload);
+        return NEXUS_OK;
+    }
     nexus__bgroup *g = nexus__map_get(&b->groups, r->meta);
     if (!g)
         return NEXUS_OK;
@@ -190,6 +196,7 @@ void nexus__broker_forget(nexus__broker *b)
     nexus__table_free(&b->ids);
     nexus__table_free(&b->heads);
     b->ring_first = b->ring_next = 0;
+    nexus__delays_clear(b);
 }
 
 static nexus_status apply(nexus__broker *b, nexus__wal_reader *reader)

@@ -143,6 +143,7 @@ static void conn_unref(conn *c)
 typedef struct publishing {
     conn *conn;
     uint64_t id;
+    uint16_t op;
 } publishing;
 
 static void append_result(nexus__buf *out, const nexus_publish_result *r)
@@ -154,10 +155,10 @@ static void append_result(nexus__buf *out, const nexus_publish_result *r)
     nexus__wire_u32(out, (uint32_t)r->dup | (uint32_t)r->durable << 1);
 }
 
-static void reply_result(conn *c, nexus_status status, uint64_t id, const nexus_publish_result *r)
+static void reply_result(conn *c, uint16_t op, nexus_status status, uint64_t id, const nexus_publish_result *r)
 {
     size_t begin;
-    reply_begin(c, WIRE_PUBLISH, status, id, &begin);
+    reply_begin(c, op, status, id, &begin);
     append_result(&c->out, r);
     if (status != NEXUS_OK)
         nexus__buf_text(&c->out, nexus_error_message());
@@ -168,28 +169,59 @@ static void publish_done(nexus_status status, const nexus_publish_result *result
 {
     publishing *p = user_data;
     if (!atomic_load(&p->conn->over))
-        reply_result(p->conn, status, p->id, result);
+        reply_result(p->conn, p->op, status, p->id, result);
     conn *c = p->conn;
     nexus__free(c->server->alloc, p);
     conn_unref(c);
 }
 
-static void on_publish(conn *c, uint64_t id, nexus_slice body)
+static joined *group_of(conn *c, uint32_t index)
 {
+    return index < c->group_count ? c->groups[index] : NULL;
+}
+
+static nexus_status take_acks(conn *c, nexus__wire_in *in, nexus__commit_ack **out, uint32_t *n)
+{
+    enum { ACK_BYTES = 20 };
+    *n = nexus__wire_take_u32(in);
+    if (in->bad || *n > in->rest.n / ACK_BYTES)
+        return nexus__fail(NEXUS_EPROTO, "a commit of %u acks in %zu bytes", *n, in->rest.n);
+    *out = nexus__malloc(c->server->alloc, (*n + 1) * sizeof **out);
+    if (!*out)
+        return nexus__nomem();
+    for (uint32_t i = 0; i < *n; i++) {
+        const joined *j = group_of(c, nexus__wire_take_u32(in));
+        uint64_t pos = nexus__wire_take_u64(in), token = nexus__wire_take_u64(in);
+        if (!j)
+            return nexus__fail(NEXUS_EPROTO, "no such group on this connection");
+        (*out)[i] = (nexus__commit_ack){j->group, pos, token};
+    }
+    return NEXUS_OK;
+}
+
+/* A publish, or a commit, which has acks in front of it. */
+static void on_publish(conn *c, uint16_t op, uint64_t id, nexus_slice body)
+{
+    nexus__commit_ack *acks = NULL;
+    nexus__wire_in in = {.rest = body};
+    uint32_t n_acks = 0;
     nexus_publish_result result = {.size = sizeof result, .version = -1, .actual_version = -1};
     publishing *p = nexus__malloc(c->server->alloc, sizeof *p);
     nexus_status status = p ? NEXUS_OK : nexus__nomem();
+    if (status == NEXUS_OK && op == WIRE_COMMIT)
+        status = take_acks(c, &in, &acks, &n_acks);
     if (status == NEXUS_OK) {
-        *p = (publishing){c, id};
+        *p = (publishing){c, id, op};
         atomic_fetch_add(&c->refs, 1);
-        status = nexus__publish_body(c->server->broker, c->server->alloc, body, publish_done, p, &result);
-        if (status != NEXUS_OK) {
-            nexus__free(c->server->alloc, p);
+        status = nexus__publish_body(c->server->broker, c->server->alloc, in.rest, acks, n_acks, publish_done, p, &result);
+        if (status != NEXUS_OK)
             conn_unref(c);
-        }
     }
-    if (status != NEXUS_OK)
-        reply_result(c, status, id, &result);
+    if (status != NEXUS_OK) {
+        nexus__free(c->server->alloc, p);
+        reply_result(c, op, status, id, &result);
+    }
+    nexus__free(c->server->alloc, acks);
 }
 
 static void on_group(conn *c, uint64_t id, nexus__wire_in *in)
@@ -245,11 +277,6 @@ static void on_leave(conn *c, uint64_t id, nexus__wire_in *in)
     if (index < c->group_count)
         leave(c, index);
     reply(c, WIRE_LEAVE, NEXUS_OK, id, NEXUS_S(""));
-}
-
-static joined *group_of(conn *c, uint32_t index)
-{
-    return index < c->group_count ? c->groups[index] : NULL;
 }
 
 static void reply_leases(conn *c, uint64_t id, nexus__lease *leases, size_t n)
@@ -473,7 +500,8 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
         on_hello(c, head->id, &in);
         break;
     case WIRE_PUBLISH:
-        on_publish(c, head->id, body);
+    case WIRE_COMMIT:
+        on_publish(c, head->op, head->id, body);
         break;
     case WIRE_GROUP:
         on_group(c, head->id, &in);

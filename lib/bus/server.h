@@ -16,11 +16,12 @@ void nexus__bus_server_welcome(nexus__bus_server *server, int fd);
 void nexus__bus_server_close(nexus__bus_server *server);
 
 /* A publish as a client sends it (WIRE_PUBLISH); done as of nexus__broker_publish. */
-void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n, nexus_slice stream,
-                                int64_t expect);
+void nexus__publish_body_encode(nexus__buf *out, const nexus_event *events, size_t n,
+                                const nexus__publish_terms *terms);
+/* acks, when there are some: settled in the same commit. */
 nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nexus_slice body,
-                                 nexus__publish_done_fn *done, void *user_data,
-                                 nexus_publish_result *result) NEXUS_MUST_CHECK;
+                                 const nexus__commit_ack *acks, size_t n_acks, nexus__publish_done_fn *done,
+                                 void *user_data, nexus_publish_result *result) NEXUS_MUST_CHECK;
 
 /* Whether a reader wants the record; then view is filled, with slices into the record. */
 bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view);

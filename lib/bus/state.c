@@ -9,7 +9,7 @@
 #define STATE_FORMAT 1u
 
 static const nexus__state_part *const parts[] = {&nexus__state_window, &nexus__state_heads, &nexus__state_groups,
-                                                 &nexus__state_dead};
+                                                 &nexus__state_dead, &nexus__state_delays};
 enum { PARTS = sizeof parts / sizeof *parts };
 
 static const char *const names[2] = {"bus-0", "bus-1"};

@@ -30,6 +30,7 @@ typedef struct nexus__state_part {
 
 extern const nexus__state_part nexus__state_window, nexus__state_heads; /* state_index.c */
 extern const nexus__state_part nexus__state_groups, nexus__state_dead;  /* state_groups.c */
+extern const nexus__state_part nexus__state_delays;                     /* delayed.c */
 
 /* Writes one, on any thread but one at a time. NEXUS_EAGAIN: publishes failed meanwhile, so it was thrown away. */
 nexus_status nexus__state_write(nexus__broker *b) NEXUS_MUST_CHECK;

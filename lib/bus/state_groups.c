@@ -46,6 +46,8 @@ static void list_window(const nexus__bgroup *g, nexus__buf *out, group_frame *he
     for (const nexus__list *n = g->window.next; n != &g->window; n = n->next) {
         const entry *e = NEXUS__CONTAINER(n, entry, in_window);
         known_frame k = {e->pos, e->state == ENTRY_LEASED ? e->token : 0, e->attempts, e->remote ? KNOWN_REMOTE : 0};
+        if (e->state == ENTRY_COMMITTING) /* settled if its commit is; if that fails, so does the checkpoint */
+            continue;
         nexus__buf_append(out, &k, sizeof k);
         head->known_count++;
     }
@@ -177,7 +179,7 @@ static void add_letter(const nexus__bgroup *g, const dead *d, nexus__buf *out)
     letter_frame f = {.d = {.pos = d->pos,
                             .first_at_ns = d->first_at_ns,
                             .dead_at_ns = d->dead_at_ns,
-                            .attempts = again ? again->attempts : d->attempts,
+                            .attempts = (again ? again->attempts : d->attempts) | (d->parked ? DEAD_PARKED : 0),
                             .reason_bytes = (uint32_t)strlen(d->reason),
                             .meta_bytes = (uint32_t)s->meta.n,
                             .data_bytes = (uint32_t)s->view.event.data.n},
@@ -214,7 +216,8 @@ static nexus_status write_letters(nexus__bgroup *g, const nexus__buf *list, nexu
             uint64_t pos;
             memcpy(&pos, list->p + at, sizeof pos);
             const dead *d = nexus__map_get(&g->dead_by_pos, nexus__pos_key(&pos));
-            if (d)
+            const entry *again = d && d->back ? nexus__map_get(&g->by_pos, nexus__pos_key(&pos)) : NULL;
+            if (d && !(again && again->state == ENTRY_COMMITTING))
                 add_letter(g, d, &frame);
         }
         pthread_mutex_unlock(&g->lock);
@@ -266,7 +269,7 @@ static nexus_status read_letter(nexus__broker *b, nexus_slice *rest)
         return status;
     status = nexus__bgroup_mark_back(g, f.d.pos, NEXUS_S(""));
     if (status == NEXUS_OK)
-        ((dead *)nexus__map_get(&g->dead_by_pos, nexus__pos_key(&f.d.pos)))->attempts = f.d.attempts;
+        ((dead *)nexus__map_get(&g->dead_by_pos, nexus__pos_key(&f.d.pos)))->attempts = f.d.attempts & ~DEAD_PARKED;
     return status;
 }
 

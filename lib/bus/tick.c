@@ -122,7 +122,8 @@ static int64_t round_of(nexus__broker *b, bool write)
         write_states(b, groups, n);
     nexus__free(b->alloc, groups);
     nexus__broker_publish_alerts(b);
-    return due;
+    int64_t next = nexus__broker_fire(b, now);
+    return next < due ? next : due;
 }
 
 static void *tick_main(void *arg)
@@ -162,8 +163,11 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     b->dedupe_s = o->dedupe_s ? o->dedupe_s : 86400;
     b->event_max = o->event_max_bytes ? o->event_max_bytes : 1u << 20;
     b->checkpoint_bytes = o->checkpoint_bytes ? o->checkpoint_bytes : 64u << 20;
-    b->tick_due_ns = INT64_MAX;
+    b->tick_due_ns = 0; /* what fell due while nobody ran */
+    b->categories.alloc = b->alloc;
     pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->quiet_over, NULL);
+    nexus__delays_init(b);
     pthread_mutex_init(&b->open_lock, NULL);
     pthread_mutex_init(&b->groups_lock, NULL);
     pthread_mutex_init(&b->drain_lock, NULL);
@@ -193,6 +197,7 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
         return status;
     b->read_only = report.read_only;
     status = nexus__broker_recover(b);
+    b->assigned = nexus__wal_durable(b->wal);
     if (status == NEXUS_OK)
         status = nexus__thread_start(&b->tick_thread, "nexus-bus-tick", tick_main, b);
     b->tick_started = status == NEXUS_OK;
@@ -249,6 +254,9 @@ void nexus__broker_close(nexus__broker *b)
     nexus__table_free(&b->ids);
     nexus__table_free(&b->heads);
     nexus__free(b->alloc, b->ring);
+    nexus__categories_free(&b->categories);
+    nexus__delays_free(b);
+    pthread_cond_destroy(&b->quiet_over);
     pthread_mutex_destroy(&b->lock);
     pthread_mutex_destroy(&b->open_lock);
     pthread_mutex_destroy(&b->groups_lock);

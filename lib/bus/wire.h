@@ -17,7 +17,8 @@
 
 enum {
     WIRE_HELLO = 1,    /* u32 version -> u64 caps */
-    WIRE_PUBLISH = 2,  /* i64 expect, text stream, u32 n, {text meta, text data} -> result */
+    WIRE_PUBLISH = 2,  /* i64 expect, text stream, text fail_types, text fail_tags, u64 fail_after, i64 not_before,
+                          u32 n, {text meta, text data} -> result */
     WIRE_GROUP = 3,    /* text name, text config -> u32 group, u32 ack_wait_ms */
     WIRE_FETCH = 4,    /* u32 group, u32 max, u32 wait_ms -> u32 n, {lease} */
     WIRE_SETTLE = 5,   /* u32 group, u64 pos, u64 token, u32 how, u32 ms, text reason */
@@ -37,7 +38,8 @@ enum {
     WIRE_PAUSE = 19,   /* u32 group, u32 pause */
     WIRE_SEEK = 20,    /* u32 group, nexus__seek -> nexus__seek_report */
     WIRE_LEAVE = 21,   /* u32 group: the index is free again */
-    WIRE_OP_MAX = 21
+    WIRE_COMMIT = 22,  /* u32 n, {u32 group, u64 pos, u64 token}, then as WIRE_PUBLISH -> result */
+    WIRE_OP_MAX = 22
 };
 
 typedef struct nexus__wire_head {

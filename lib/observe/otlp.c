@@ -12,7 +12,7 @@ typedef struct head {
     nexus_trace trace;
     uint8_t parent[8];
     int64_t start_ns, end_ns;
-    uint8_t kind, attr_count;
+    uint8_t kind, attr_count, link_count;
     bool error;
 } head;
 
@@ -39,17 +39,23 @@ static void pack_attr(nexus__buf *out, const nexus_log_field *f)
 void nexus__span_pack(nexus__buf *out, const nexus_span *span)
 {
     size_t n = span->attr_count < NEXUS__SPAN_ATTRS_MAX ? span->attr_count : NEXUS__SPAN_ATTRS_MAX;
+    size_t links = span->size < sizeof *span                   ? 0
+                   : span->link_count < NEXUS__SPAN_LINKS_MAX ? span->link_count
+                                                              : NEXUS__SPAN_LINKS_MAX;
     head h = {.trace = span->trace,
               .start_ns = span->start_ns,
               .end_ns = span->end_ns,
               .kind = (uint8_t)span->kind,
               .attr_count = (uint8_t)n,
+              .link_count = (uint8_t)links,
               .error = span->error};
     memcpy(h.parent, span->parent, sizeof h.parent);
     nexus__buf_append(out, &h, sizeof h);
     pack_text(out, span->name);
     for (size_t i = 0; i < n; i++)
         pack_attr(out, &span->attrs[i]);
+    for (size_t i = 0; i < links; i++)
+        nexus__buf_append(out, &span->links[i], sizeof span->links[i]);
 }
 
 static bool take(nexus_slice *rest, void *out, size_t n)
@@ -139,12 +145,26 @@ static void put_head(nexus__json_writer *w, const head *h, nexus_slice name)
     put_number_text(w, "endTimeUnixNano", h->end_ns);
 }
 
-static bool parse(nexus_slice packed, head *h, nexus_slice *name, attr attrs[static NEXUS__SPAN_ATTRS_MAX])
+static void put_link(nexus__json_writer *w, const nexus_trace *link)
 {
-    if (!take(&packed, h, sizeof *h) || !take_text(&packed, name) || h->attr_count > NEXUS__SPAN_ATTRS_MAX)
+    nexus__json_open(w, '{');
+    put_hex(w, "traceId", link->trace_id, sizeof link->trace_id);
+    put_hex(w, "spanId", link->span_id, sizeof link->span_id);
+    nexus__json_put_u64(w, "flags", link->flags);
+    nexus__json_close(w, '}');
+}
+
+static bool parse(nexus_slice packed, head *h, nexus_slice *name, attr attrs[static NEXUS__SPAN_ATTRS_MAX],
+                  nexus_trace links[static NEXUS__SPAN_LINKS_MAX])
+{
+    if (!take(&packed, h, sizeof *h) || !take_text(&packed, name) || h->attr_count > NEXUS__SPAN_ATTRS_MAX ||
+        h->link_count > NEXUS__SPAN_LINKS_MAX)
         return false;
     for (size_t i = 0; i < h->attr_count; i++)
         if (!take_attr(&packed, &attrs[i]))
+            return false;
+    for (size_t i = 0; i < h->link_count; i++)
+        if (!take(&packed, &links[i], sizeof links[i]))
             return false;
     return packed.n == 0;
 }
@@ -154,7 +174,8 @@ bool nexus__otlp_span(nexus__json_writer *w, nexus_slice packed)
     head h;
     nexus_slice name;
     attr attrs[NEXUS__SPAN_ATTRS_MAX];
-    if (!parse(packed, &h, &name, attrs))
+    nexus_trace links[NEXUS__SPAN_LINKS_MAX];
+    if (!parse(packed, &h, &name, attrs, links))
         return false;
     nexus__json_open(w, '{');
     put_head(w, &h, name);
@@ -163,6 +184,13 @@ bool nexus__otlp_span(nexus__json_writer *w, nexus_slice packed)
     for (size_t i = 0; i < h.attr_count; i++)
         put_attr(w, &attrs[i]);
     nexus__json_close(w, ']');
+    if (h.link_count) {
+        nexus__json_key(w, "links");
+        nexus__json_open(w, '[');
+        for (size_t i = 0; i < h.link_count; i++)
+            put_link(w, &links[i]);
+        nexus__json_close(w, ']');
+    }
     nexus__json_key(w, "status");
     nexus__json_open(w, '{');
     if (h.error)

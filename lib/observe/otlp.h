@@ -9,7 +9,7 @@
 
 #include "json/write.h"
 
-enum { NEXUS__SPAN_ATTRS_MAX = 32, NEXUS__SPAN_TEXT_MAX = 512 };
+enum { NEXUS__SPAN_ATTRS_MAX = 32, NEXUS__SPAN_LINKS_MAX = 8, NEXUS__SPAN_TEXT_MAX = 512 };
 
 /* Appends the packed form; longer texts are cut, further attributes left out. */
 void nexus__span_pack(nexus__buf *out, const nexus_span *span);

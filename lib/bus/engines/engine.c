@@ -4,7 +4,8 @@
 #include "base/status.h"
 
 #define BROKER_CAPS                                                                                                    \
-    (NEXUS_CAP_EXPECT | NEXUS_CAP_ATOMIC_BATCH | NEXUS_CAP_GLOBAL_ORDER | NEXUS_CAP_DEDUPE | NEXUS_CAP_KEY_LANES)
+    (NEXUS_CAP_EXPECT | NEXUS_CAP_ATOMIC_BATCH | NEXUS_CAP_GLOBAL_ORDER | NEXUS_CAP_DEDUPE | NEXUS_CAP_KEY_LANES |     \
+     NEXUS_CAP_DCB | NEXUS_CAP_DELAY | NEXUS_CAP_TXN)
 
 static const nexus__bus_engine engines[] = {
     {.scheme = "memory:", .caps = BROKER_CAPS},

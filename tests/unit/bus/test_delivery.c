@@ -1,79 +1,13 @@
 /* bus/: how a group hands out: flow control, classes, stickiness, guards, lanes that park, seek, pause. */
-#include "fixture.h"
+#include "place.h"
 
-#include <nexus/metrics.h>
 #include <poll.h>
 #include <unistd.h>
-
-/* Each case runs in the owner and through the socket. */
-typedef struct place {
-    char *dir;
-    nexus_bus *owner, *bus;
-} place;
-
-static place place_open(bool remote)
-{
-    place p = {.dir = scratch_dir()};
-    p.owner = bus_open(p.dir);
-    p.bus = remote ? bus_open(p.dir) : p.owner;
-    cr_assert(nexus_bus_is_owner(p.owner));
-    return p;
-}
-
-static void place_reopen(place *p)
-{
-    bool remote = p->bus != p->owner;
-    if (remote)
-        nexus_bus_close(p->bus);
-    nexus_bus_close(p->owner);
-    p->owner = bus_open(p->dir);
-    p->bus = remote ? bus_open(p->dir) : p->owner;
-}
-
-static void place_close(place *p)
-{
-    if (p->bus != p->owner)
-        nexus_bus_close(p->bus);
-    nexus_bus_close(p->owner);
-    scratch_remove(p->dir);
-}
-
-#define BOTH(name, body)                                                                                               \
-    Test(delivery, name)                                                                                               \
-    {                                                                                                                  \
-        for (int remote = 0; remote < 2; remote++) {                                                                   \
-            place p = place_open(remote);                                                                              \
-            body(&p);                                                                                                  \
-            place_close(&p);                                                                                           \
-        }                                                                                                              \
-    }
-
-static void ack(nexus_delivery *d)
-{
-    cr_assert(d && nexus_delivery_ack(d) == NEXUS_OK, "%s", nexus_error_message());
-    nexus_delivery_free(d);
-}
-
-static void ack_data(nexus_group *g, const char *data)
-{
-    nexus_delivery *d = take(g, 2000);
-    cr_assert(d, "%s did not come", data);
-    cr_assert(data_is(d, data), "%.*s came, not %s", (int)nexus_delivery_event(d)->data.n, nexus_delivery_event(d)->data.p,
-              data);
-    ack(d);
-}
 
 static void nak(nexus_delivery *d, const char *reason)
 {
     cr_assert(d && nexus_delivery_nak(d, 0, reason) == NEXUS_OK, "%s", nexus_error_message());
     nexus_delivery_free(d);
-}
-
-static nexus_group_stats stats_of(nexus_group *g)
-{
-    nexus_group_stats s = {.size = sizeof s};
-    cr_assert(nexus_group_read_stats(g, &s) == NEXUS_OK, "%s", nexus_error_message());
-    return s;
 }
 
 static bool says(nexus_group *g, const char *what)
@@ -113,7 +47,7 @@ static void skips(place *p)
     cr_assert(noted(g, "\"what\":\"skip\",\"pos\":1,\"detail\":\"test order\"}"));
     nexus_group_close(g);
 }
-BOTH(a_skipped_event_is_done_and_leaves_a_record, skips)
+BOTH(delivery, a_skipped_event_is_done_and_leaves_a_record, skips)
 
 static void caps_leases(place *p)
 {
@@ -135,7 +69,7 @@ static void caps_leases(place *p)
     ack(again);
     nexus_group_close(g);
 }
-BOTH(a_lease_is_never_longer_than_max_lease, caps_leases)
+BOTH(delivery, a_lease_is_never_longer_than_max_lease, caps_leases)
 
 static void backs_off_by_class(place *p)
 {
@@ -157,7 +91,7 @@ static void backs_off_by_class(place *p)
     o.backoff_classes = "timeout=5";
     cr_assert(nexus_group_open(&g, p->bus, "h", &o) == NEXUS_EINVAL && strstr(nexus_error_message(), "timeout=5"));
 }
-BOTH(the_class_of_an_error_chooses_the_wait, backs_off_by_class)
+BOTH(delivery, the_class_of_an_error_chooses_the_wait, backs_off_by_class)
 
 /* --- flow control ------------------------------------------------------------------------------------------------- */
 
@@ -203,7 +137,7 @@ static void bounds_bytes(place *p)
     nexus_delivery_free(all[0]);
     nexus_group_close(a);
 }
-BOTH(what_is_in_flight_is_bounded_by_bytes_too, bounds_bytes)
+BOTH(delivery, what_is_in_flight_is_bounded_by_bytes_too, bounds_bytes)
 
 static void classes(place *p)
 {
@@ -232,7 +166,7 @@ static void classes(place *p)
     cr_assert(order[0] == 0 && at[0] == 40 && at[1] == 40 && at[2] == 40);
     nexus_group_close(g);
 }
-BOTH(high_ones_go_first_and_low_ones_do_not_starve, classes)
+BOTH(delivery, high_ones_go_first_and_low_ones_do_not_starve, classes)
 
 static void sticks(place *p)
 {
@@ -274,7 +208,7 @@ static void sticks(place *p)
         ack(take(members[0], 8000));
     nexus_group_close(members[0]);
 }
-BOTH(a_key_stays_with_its_member, sticks)
+BOTH(delivery, a_key_stays_with_its_member, sticks)
 
 static void sticks_softly(place *p)
 {
@@ -292,7 +226,7 @@ static void sticks_softly(place *p)
     nexus_group_close(a);
     nexus_group_close(idle);
 }
-BOTH(what_its_member_leaves_lying_is_anybodys, sticks_softly)
+BOTH(delivery, what_its_member_leaves_lying_is_anybodys, sticks_softly)
 
 /* --- guards ------------------------------------------------------------------------------------------------------- */
 
@@ -318,7 +252,7 @@ static void rations(place *p)
     cr_assert(stats_of(g).lag == 150);
     nexus_group_close(g);
 }
-BOTH(a_storm_of_redeliveries_is_rationed, rations)
+BOTH(delivery, a_storm_of_redeliveries_is_rationed, rations)
 
 static uint64_t alerts(nexus_bus *bus, const char *part)
 {
@@ -361,7 +295,7 @@ static void breaks(place *p)
     cr_assert(says(g, "CAUGHT_UP") && !stats_of(g).breaker_open);
     nexus_group_close(g);
 }
-BOTH(a_breaker_pauses_a_failing_group_and_says_so, breaks)
+BOTH(delivery, a_breaker_pauses_a_failing_group_and_says_so, breaks)
 
 static void pauses(place *p)
 {
@@ -381,7 +315,7 @@ static void pauses(place *p)
     cr_assert(noted(g, "\"pause\"") && noted(g, "\"resume\""));
     nexus_group_close(g);
 }
-BOTH(a_pause_outlives_the_owner, pauses)
+BOTH(delivery, a_pause_outlives_the_owner, pauses)
 
 /* --- lanes that park ---------------------------------------------------------------------------------------------- */
 
@@ -433,7 +367,7 @@ static void parks(place *p)
     cr_assert(stats_of(g).dead == 0 && stats_of(g).floor == 8);
     nexus_group_close(g);
 }
-BOTH(a_parked_lane_waits_in_order_and_comes_back_in_order, parks)
+BOTH(delivery, a_parked_lane_waits_in_order_and_comes_back_in_order, parks)
 
 /* --- dead letters that are too many or too old -------------------------------------------------------------------- */
 
@@ -469,7 +403,7 @@ static void drops(place *p)
     cr_assert(stats_of(g).dead == 1 && stats_of(g).delayed == 1 && says(g, "DLQ_FULL"));
     nexus_group_close(g);
 }
-BOTH(too_many_dead_letters_are_an_alert_and_what_the_group_says, drops)
+BOTH(delivery, too_many_dead_letters_are_an_alert_and_what_the_group_says, drops)
 
 Test(delivery, dead_letters_expire)
 {
@@ -534,7 +468,7 @@ static void seeks(place *p)
     cr_assert(nexus_group_seek(g, &s, &r) == NEXUS_EINVAL);
     nexus_group_close(g);
 }
-BOTH(a_group_can_be_moved, seeks)
+BOTH(delivery, a_group_can_be_moved, seeks)
 
 /* --- why nothing moves -------------------------------------------------------------------------------------------- */
 
@@ -563,7 +497,7 @@ static void lags(place *p)
     cr_assert(stats_of(g).lag == 0 && says(g, "CAUGHT_UP"));
     nexus_group_close(g);
 }
-BOTH(lag_is_exact_with_a_filter, lags)
+BOTH(delivery, lag_is_exact_with_a_filter, lags)
 
 static void put_tagged(nexus_bus *bus, const char *tags, const char *data)
 {
@@ -588,4 +522,4 @@ static void tagged(place *p)
     cr_assert(take(g, 0) == NULL && stats_of(g).floor == 3);
     nexus_group_close(g);
 }
-BOTH(a_group_can_ask_for_tags, tagged)
+BOTH(delivery, a_group_can_ask_for_tags, tagged)
