@@ -419,8 +419,8 @@ int64_t nexus__broker_fire(nexus__broker *b, int64_t now_ns)
 
 nexus_status nexus__delays_recover(nexus__broker *b, nexus_slice record)
 {
-    if (record.n < sizeof(delay_head))
-        return NEXUS_OK;
+    if (record.n < sizeof(delay_head) || nexus__map_get(&b->delays.by_id, nexus__slice(record.p, sizeof(uint64_t))))
+        return NEXUS_OK; /* the checkpoint had it */
     nexus__delay *x = delay_new(b, record);
     if (!x)
         return nexus__nomem();
