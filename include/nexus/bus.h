@@ -271,12 +271,34 @@ enum {
 /** reason for RETRY, REJECT and SKIP: nexus_delivery_reason(delivery, …) before returning. */
 typedef int32_t nexus_delivery_fn(nexus_delivery *delivery, void *user_data);
 
+enum { NEXUS_HANDLER_LIVE_ONLY = 1 /**< never called when nexus_delivery_is_replay: mails, payments */ };
+
+/** One row of a table of handlers. */
+typedef struct nexus_handler {
+    size_t size;
+    const char *types; /**< patterns, comma-separated; NULL = every type. Copied */
+    nexus_delivery_fn *fn;
+    void *user_data;
+    uint32_t flags;    /**< NEXUS_HANDLER_… */
+    uint32_t reserved; /**< 0 */
+} nexus_handler;
+
+#define NEXUS_HANDLER_INIT NEXUS_SIZED(nexus_handler)
+NEXUS_API void nexus_handler_init(nexus_handler *handler);
+
 /**
  * Starts `threads` threads (0 = 1) that fetch and call handler; the lease is extended while the handler runs, up to the
  * group's max_lease_ms. nexus_consumer_close waits for running handlers; called from a handler it marks and returns.
  */
 NEXUS_API nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler,
                                            void *user_data, uint32_t threads) NEXUS_MUST_CHECK;
+/**
+ * The same with a table (copied; in an array the stride is the first one's size): each handler whose types match is called,
+ * in the order of the table, until one does not say NEXUS_ACK; what none matches is acked. The same table serves a replay.
+ */
+NEXUS_API nexus_status nexus_consumer_open_handlers(nexus_consumer **out, nexus_group *group,
+                                                    const nexus_handler *handlers, size_t n,
+                                                    uint32_t threads) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_consumer_close(nexus_consumer *consumer);
 
 /** The event, borrowed as long as the delivery lives; in the revision that is wanted (contract.h), and the first when
@@ -289,6 +311,9 @@ NEXUS_API const nexus_event *nexus_delivery_event_at(const nexus_delivery *deliv
 NEXUS_API const nexus_event *nexus_delivery_original(const nexus_delivery *delivery);
 /** The event as JSON text (nexus_event_format), made at the first call; borrowed as long as the delivery lives. */
 NEXUS_API nexus_status nexus_delivery_json(nexus_delivery *delivery, const char **text, size_t *n);
+/** Whether it is given out again on purpose: by a replay (replay.h), or because the group was moved back behind it
+ * (nexus_group_seek). A first delivery and a retry are none. */
+NEXUS_API bool nexus_delivery_is_replay(const nexus_delivery *delivery);
 NEXUS_API uint32_t nexus_delivery_attempt(const nexus_delivery *delivery); /**< 1 = the first */
 
 /** Settles it as done. Kept in memory and written within 5 ms: a crash in between means one more delivery.

@@ -17,7 +17,6 @@
 #include <nexus/http.h>
 #include <nexus/id.h>
 #include <nexus/ingest.h>
-#include <nexus/introspector.h>
 #include <nexus/json.h>
 #include <nexus/jwt.h>
 #include <nexus/limit.h>
@@ -29,6 +28,7 @@
 #include <nexus/oidc.h>
 #include <nexus/openapi.h>
 #include <nexus/rbac.h>
+#include <nexus/replay.h>
 #include <nexus/router.h>
 #include <nexus/runtime.h>
 #include <nexus/saga.h>

@@ -100,8 +100,9 @@ nexus_status nexus__broker_group(nexus__broker *b, nexus_slice name, const nexus
 typedef struct nexus__lease {
     nexus__stored *stored; /* a reference */
     uint64_t token;
-    uint32_t attempt;
+    uint32_t attempt; /* with NEXUS__LEASE_REPLAY: the group was moved back, and had it before */
 } nexus__lease;
+#define NEXUS__LEASE_REPLAY 0x80000000u
 
 /* A member of the group: whoever fetches. remote: it is another process, which may outlive the owner. NULL: no memory. */
 typedef struct nexus__member nexus__member;

@@ -169,7 +169,7 @@ static nexus_status check(nexus_bus *bus, nexus_delivery *const *acks, size_t n_
     if (n_acks == 0 && n == 0)
         return nexus__fail(NEXUS_EINVAL, "a commit of nothing");
     for (size_t i = 0; i < n_acks; i++)
-        if (acks[i]->group->bus != bus)
+        if (!acks[i]->group || acks[i]->group->bus != bus) /* none: of a replay */
             return nexus__fail(NEXUS_EINVAL, "delivery %zu is of another bus handle", i);
         else if (acks[i]->settled)
             return nexus__fail(NEXUS_ESTALE, "delivery %zu is settled already", i);

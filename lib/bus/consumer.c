@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "bus/cause.h"
 #include "bus/handle.h"
+#include "bus/handlers.h"
 
 #define FETCH_WAIT_MS 200 /* how late a close is noticed while nothing comes */
 
@@ -22,6 +23,7 @@ struct nexus_consumer {
     nexus_group *group;
     nexus_delivery_fn *handler;
     void *user_data;
+    nexus__handlers *handlers; /* NULL: there is one, the caller's */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_bool closing;
@@ -78,6 +80,7 @@ static void consumer_free(nexus_consumer *c)
 {
     pthread_mutex_destroy(&c->lock);
     pthread_cond_destroy(&c->wake);
+    nexus__handlers_free(c->handlers);
     nexus__free(c->group->bus->alloc, c);
 }
 
@@ -168,15 +171,21 @@ static nexus_status start_threads(nexus_consumer *c)
     return status;
 }
 
-nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler, void *user_data,
-                                 uint32_t threads)
+/* Takes the table in any case. */
+static nexus_status open_consumer(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler, void *user_data,
+                                  uint32_t threads, nexus__handlers *table)
 {
-    if (!handler || threads > 1024)
-        return nexus__fail(NEXUS_EINVAL, "a consumer needs a handler and at most 1024 threads");
     uint32_t count = threads ? threads : 1;
-    nexus_consumer *c = nexus__calloc(group->bus->alloc, 1, sizeof *c + count * sizeof c->workers[0]);
-    if (!c)
-        return nexus__nomem();
+    nexus_consumer *c = handler && threads <= 1024
+                            ? nexus__calloc(group->bus->alloc, 1, sizeof *c + count * sizeof c->workers[0])
+                            : NULL;
+    if (!c) {
+        nexus__handlers_free(table);
+        return handler && threads <= 1024
+                   ? nexus__nomem()
+                   : nexus__fail(NEXUS_EINVAL, "a consumer needs a handler and at most 1024 threads");
+    }
+    c->handlers = table;
     c->group = group;
     c->handler = handler;
     c->user_data = user_data;
@@ -192,6 +201,22 @@ nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus
     }
     *out = c;
     return NEXUS_OK;
+}
+
+nexus_status nexus_consumer_open(nexus_consumer **out, nexus_group *group, nexus_delivery_fn *handler, void *user_data,
+                                 uint32_t threads)
+{
+    return open_consumer(out, group, handler, user_data, threads, NULL);
+}
+
+nexus_status nexus_consumer_open_handlers(nexus_consumer **out, nexus_group *group, const nexus_handler *handlers,
+                                          size_t n, uint32_t threads)
+{
+    nexus__handlers *table;
+    nexus_status status = nexus__handlers_new(&table, group->bus->alloc, handlers, n);
+    if (status == NEXUS_OK)
+        status = open_consumer(out, group, nexus__handlers_call, table, threads, table);
+    return status;
 }
 
 void nexus_consumer_close(nexus_consumer *c)

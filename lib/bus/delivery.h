@@ -16,9 +16,10 @@ void nexus__delivery_span_end(nexus__delivery_span *span, nexus_tracer *tracer, 
                               uint32_t attempt, const char *outcome, bool error);
 
 struct nexus_delivery {
-    nexus_group *group;
+    nexus_group *group; /* NULL: of a replay, which lends it event after event */
     const nexus_alloc *alloc;
     nexus__stored *stored;
+    const nexus_event *lent; /* of a replay */
     uint64_t token;
     uint32_t attempt;
     bool settled;

@@ -107,6 +107,7 @@ struct nexus__bgroup {
     /* locked */
     nexus__wal_reader *reader;
     uint64_t floor, loaded; /* settled up to; looked at up to */
+    uint64_t handed, replay_until; /* handed out up to; what a seek makes a replay */
     nexus__list window, members;
     uint64_t resumed; /* a checkpoint's `loaded`: up to it, what is not in `known` was settled */
     size_t window_count;

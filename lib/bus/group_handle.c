@@ -384,6 +384,8 @@ nexus_status nexus_group_fetch(nexus_group *g, nexus_delivery **out, size_t max,
 
 const nexus_event *nexus_delivery_event(const nexus_delivery *d)
 {
+    if (d->lent)
+        return d->lent;
     return d->evolved.count ? &d->evolved.events[0] : &d->stored->view.event;
 }
 
@@ -401,7 +403,45 @@ size_t nexus_delivery_event_count(const nexus_delivery *d)
 
 const nexus_event *nexus_delivery_original(const nexus_delivery *d)
 {
-    return &d->stored->view.event;
+    return d->lent ? d->lent : &d->stored->view.event;
+}
+
+bool nexus_delivery_is_replay(const nexus_delivery *d)
+{
+    return !d->group || (d->attempt & NEXUS__LEASE_REPLAY);
+}
+
+nexus_status nexus__delivery_for_replay(nexus_delivery **out, const nexus_alloc *alloc)
+{
+    nexus_delivery *d = nexus__calloc(alloc, 1, sizeof *d);
+    if (!d)
+        return nexus__nomem();
+    d->alloc = alloc;
+    nexus__buf_init(&d->json, alloc, 0);
+    *out = d;
+    return NEXUS_OK;
+}
+
+void nexus__delivery_show(nexus_delivery *d, const nexus_event *event, uint32_t attempt)
+{
+    d->lent = event;
+    d->attempt = attempt;
+    d->settled = false;
+    d->reason[0] = '\0';
+    nexus__buf_clear(&d->json);
+}
+
+const char *nexus__delivery_why(const nexus_delivery *d)
+{
+    return d->reason;
+}
+
+void nexus__delivery_end_replay(nexus_delivery *d)
+{
+    if (!d)
+        return;
+    nexus__buf_free(&d->json);
+    nexus__free(d->alloc, d);
 }
 
 nexus__stored *nexus__delivery_pin(const nexus_delivery *d)
@@ -425,7 +465,7 @@ nexus_status nexus_delivery_json(nexus_delivery *d, const char **text, size_t *n
 
 uint32_t nexus_delivery_attempt(const nexus_delivery *d)
 {
-    return d->attempt;
+    return d->attempt & ~NEXUS__LEASE_REPLAY;
 }
 
 void nexus_delivery_reason(nexus_delivery *d, const char *reason)
@@ -489,7 +529,7 @@ void nexus__delivery_settled(nexus_delivery *d, const char *outcome, bool error)
 {
     d->settled = true;
     if (d->span.start_ns)
-        nexus__delivery_span_end(&d->span, d->group->bus->opts.tracer, &d->stored->view.event, d->group->name, d->attempt,
+        nexus__delivery_span_end(&d->span, d->group->bus->opts.tracer, &d->stored->view.event, d->group->name, nexus_delivery_attempt(d),
                                  outcome, error);
 }
 
@@ -503,6 +543,12 @@ static nexus_status settle(nexus_delivery *d, uint32_t how, uint32_t ms, const c
     static const char *const names[] = {"ack", "nak", "term", "", "skip"};
     if (d->settled)
         return nexus__fail(NEXUS_ESTALE, "the delivery is settled already");
+    if (!d->group) { /* nothing is under a lease in a replay */
+        d->settled = how != NEXUS__SETTLE_EXTEND;
+        if (reason)
+            nexus_delivery_reason(d, reason);
+        return NEXUS_OK;
+    }
     nexus_slice text = nexus__slice_c(reason && *reason ? reason : d->reason);
     text.n = text.n < 255 ? text.n : 255;
     nexus_status status = nexus__group_settle(d->group, d->stored->pos, d->token, how, ms, text, sync);
@@ -544,7 +590,7 @@ nexus_status nexus_delivery_extend(nexus_delivery *d, uint32_t ms)
 
 void nexus_delivery_free(nexus_delivery *d)
 {
-    if (!d)
+    if (!d || !d->group)
         return;
     const nexus_alloc *alloc = d->alloc; /* its group may be closed by now */
     nexus__stored_unref(alloc, d->stored);

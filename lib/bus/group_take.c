@@ -126,6 +126,8 @@ static void lease_out(nexus__bgroup *g, nexus__member *m, entry *e, uint32_t pas
     lease_record record = {.pos = e->pos, .token = e->token, .attempts = e->attempts, .remote = m->remote};
     nexus__buf_append(&g->leases, &record, sizeof record);
     *out = (nexus__lease){nexus__stored_ref(e->stored), e->token, e->attempts};
+    out->attempt |= e->pos <= g->replay_until ? NEXUS__LEASE_REPLAY : 0;
+    g->handed = e->pos > g->handed ? e->pos : g->handed;
 }
 
 static size_t room_of(const nexus__bgroup *g, const nexus__member *m, size_t max)

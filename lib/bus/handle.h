@@ -84,6 +84,11 @@ uint64_t nexus__bus_epoch(nexus_bus *bus);
 /* group_handle.c: settles by position and token, without the delivery. */
 nexus_status nexus__group_settle(nexus_group *g, uint64_t pos, uint64_t token, uint32_t how, uint32_t ms,
                                  nexus_slice reason, bool sync) NEXUS_MUST_CHECK;
+/* A delivery that a replay shows to handlers, one event after the other; the words that a handler gave. */
+nexus_status nexus__delivery_for_replay(nexus_delivery **out, const nexus_alloc *alloc) NEXUS_MUST_CHECK;
+void nexus__delivery_show(nexus_delivery *d, const nexus_event *event, uint32_t attempt);
+const char *nexus__delivery_why(const nexus_delivery *d);
+void nexus__delivery_end_replay(nexus_delivery *d);
 nexus__stored *nexus__delivery_pin(const nexus_delivery *d); /* a reference to its event as stored */
 void nexus__delivery_lease(const nexus_delivery *d, uint64_t *pos, uint64_t *token);
 

@@ -133,6 +133,8 @@ static nexus_status on_seek(nexus__bgroup *g, nexus_slice bytes)
         return NEXUS_OK;
     memcpy(&floor, bytes.p, sizeof floor);
     nexus__bgroup_unload(g, floor);
+    if (bytes.n >= 2 * sizeof floor)
+        memcpy(&g->replay_until, bytes.p + sizeof floor, sizeof floor);
     g->written_floor = floor;
     return NEXUS_OK;
 }

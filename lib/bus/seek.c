@@ -53,18 +53,22 @@ static nexus_status count(nexus__bgroup *g, uint64_t to, uint64_t last, nexus__s
 static nexus_status move(nexus__bgroup *g, uint64_t to, const nexus__seek_report *report)
 {
     char detail[160];
+    uint64_t body[2] = {to, 0}; /* from there on, and what up to there is a replay */
     nexus__wal_record r = {.kind = KIND_SEEK,
                            .flags = NEXUS__WAL_INTERNAL,
                            .meta = nexus__slice_c(g->name),
-                           .payload = nexus__slice(&to, sizeof to)};
+                           .payload = nexus__slice(body, sizeof body)};
     pthread_mutex_lock(&g->broker->drain_lock);
     pthread_mutex_lock(&g->lock);
+    body[1] = g->handed > g->floor ? g->handed : g->floor;
+    body[1] = body[1] > g->replay_until ? body[1] : g->replay_until;
     nexus_status status = nexus__wal_append_async(g->broker->wal, &r, 1, NULL, NULL);
     if (status == NEXUS_OK) {
         int n = snprintf(detail, sizeof detail, "from %llu to %llu: %llu again, %llu skipped",
                          (unsigned long long)g->floor, (unsigned long long)to, (unsigned long long)report->again,
                          (unsigned long long)report->skipped);
         nexus__bgroup_unload(g, to);
+        g->replay_until = body[1];
         nexus__bgroup_note(g, AUDIT_SEEK, to, nexus__slice(detail, (size_t)n));
     }
     pthread_mutex_unlock(&g->lock);

@@ -10,7 +10,7 @@
 
 typedef struct group_frame {
     uint32_t name_bytes, config_bytes, known_count, bits;
-    uint64_t floor, looked;
+    uint64_t floor, looked, replay_until;
 } group_frame;
 
 enum { GROUP_PAUSED = 1, GROUP_MATCHED = 2, GROUP_BREAKER_OPEN = 4 };
@@ -81,6 +81,7 @@ static nexus_status write_group(nexus__bgroup *g, nexus__state_out *out)
                         .config_bytes = (uint32_t)g->config_n,
                         .bits = bits_of(g),
                         .floor = g->floor,
+                        .replay_until = g->replay_until,
                         .looked = g->loaded > g->resumed ? g->loaded : g->resumed};
     nexus__buf_append(&frame, &head, sizeof head);
     nexus__buf_append(&frame, g->name, head.name_bytes);
@@ -134,6 +135,7 @@ static nexus_status read_group(nexus__broker *b, nexus_slice frame)
         return status;
     g->floor = g->loaded = g->written_floor = head.floor;
     g->resumed = head.looked;
+    g->replay_until = head.replay_until;
     g->matched = head.bits & GROUP_MATCHED;
     nexus__bgroup_control(g, CONTROL_PAUSE, head.bits & GROUP_PAUSED);
     if (head.bits & GROUP_BREAKER_OPEN)

@@ -67,11 +67,17 @@ static size_t record_end(const nexus__wal_record_head *head, size_t n, size_t at
 bool nexus__wal_record_decode(const char *body, size_t n, size_t at, nexus__wal_record *out, size_t *next,
                               nexus__wal_record_head *head)
 {
+    return nexus__wal_record_at(body, n, at, out, next, head) && head->crc == record_crc(head);
+}
+
+bool nexus__wal_record_at(const char *body, size_t n, size_t at, nexus__wal_record *out, size_t *next,
+                          nexus__wal_record_head *head)
+{
     if (at + sizeof *head > n)
         return false;
     memcpy(head, body + at, sizeof *head);
     *next = record_end(head, n, at);
-    if (!*next || head->crc != record_crc(head))
+    if (!*next)
         return false;
     const char *meta = body + at + sizeof *head;
     out->kind = head->kind;

@@ -71,6 +71,9 @@ void nexus__wal_record_encode(nexus__buf *out, const nexus__wal_record *record);
  * fit. Payload and meta are not checked yet. *next is the offset behind it. */
 bool nexus__wal_record_decode(const char *body, size_t n, size_t at, nexus__wal_record *out, size_t *next,
                               nexus__wal_record_head *head);
+/* The same of a body that nexus__wal_body_ok has passed: the head's CRC is not computed again. */
+bool nexus__wal_record_at(const char *body, size_t n, size_t at, nexus__wal_record *out, size_t *next,
+                          nexus__wal_record_head *head);
 bool nexus__wal_record_intact(const nexus__wal_record *record, const nexus__wal_record_head *head);
 
 /* Fills in what the head was waiting for, the record CRCs, head CRC and trailer. bytes = the whole batch. */

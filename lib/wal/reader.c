@@ -394,7 +394,7 @@ nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *rec
         }
         nexus__wal_record_head head;
         size_t n = r->head.body_bytes - BATCH_TRAILER_BYTES;
-        if (!nexus__wal_record_decode(r->body, n, r->body_at, record, &r->body_at, &head)) {
+        if (!nexus__wal_record_at(r->body, n, r->body_at, record, &r->body_at, &head)) {
             r->index = r->head.count;
             return nexus__fail(NEXUS_ECORRUPT, "%s: a record fails its check", source_name(r));
         }

@@ -3,9 +3,10 @@
 
 #include <nexus/contract.h>
 
-#define SCHEMA_1 "{\"type\":\"object\",\"required\":[\"total\"],\"properties\":{\"total\":{\"type\":\"integer\",\"minimum\":0}}}"
+#define SCHEMA_1                                                                                                       \
+    "{\"type\":\"object\",\"required\":[\"total\"],\"properties\":{\"total\":{\"type\":\"integer\",\"minimum\":0}}}"
 #define SCHEMA_1B                                                                                                      \
-    "{\"type\":\"object\",\"required\":[\"total\"],\"properties\":{\"total\":{\"type\":\"integer\",\"minimum\":0}," \
+    "{\"type\":\"object\",\"required\":[\"total\"],\"properties\":{\"total\":{\"type\":\"integer\",\"minimum\":0},"    \
     "\"note\":{\"type\":\"string\"}}}"
 #define SCHEMA_2                                                                                                       \
     "{\"type\":\"object\",\"required\":[\"amount\",\"currency\"],\"properties\":{\"amount\":{\"type\":\"integer\"},"   \
@@ -305,7 +306,8 @@ static void read_evolved(nexus_bus *bus)
     nexus_reader_close(r);
     opts.accept_revs = "order.created=2, free.type=9";
     cr_assert(nexus_reader_open(&r, bus, &opts) == NEXUS_OK);
-    cr_assert(nexus_reader_next(r, &e, 0) == NEXUS_OK && e->rev == 2 && e->data.p[2] == 'a', "up to the pin, no further");
+    cr_assert(nexus_reader_next(r, &e, 0) == NEXUS_OK && e->rev == 2 && e->data.p[2] == 'a',
+              "up to the pin, no further");
     cr_assert(nexus_reader_next(r, &e, 0) == NEXUS_OK && e->rev == 2 && is(e->data, "downcast"));
     nexus_reader_close(r);
     opts.accept_revs = "order.created";
@@ -429,7 +431,8 @@ Test(contract, asyncapi_holds_what_is_stored_and_the_librarys_own_types)
     char *out;
     cr_assert(nexus_contract_add_json(bus, json, strlen(json)) == NEXUS_OK, "%s", nexus_error_message());
     cr_assert(nexus_contract_asyncapi(&out, NULL, bus, NULL) == NEXUS_OK, "%s", nexus_error_message());
-    cr_assert(strstr(out, "\"asyncapi\":\"3.0.0\"") && strstr(out, "\"order.shipped.rev2\"") && strstr(out, "user.login"));
+    cr_assert(strstr(out, "\"asyncapi\":\"3.0.0\"") && strstr(out, "\"order.shipped.rev2\"") &&
+              strstr(out, "user.login"));
     cr_assert(strstr(out, "\"maxProperties\":77") && !strstr(out, "\"minItems\":1"), "its own order.created gives way");
     cr_assert(strstr(out, "{\"$ref\":\"#/components/messages/order.shipped.rev1\"}"), "%s", out);
     nexus_free(out);
