@@ -25,6 +25,7 @@ struct nexus_verifier;
 struct nexus_key;
 struct nexus_limiter;
 struct nexus_oidc;
+struct nexus_introspector;
 
 typedef struct nexus_gateway nexus_gateway;
 
@@ -46,6 +47,8 @@ typedef struct nexus_gateway_opts {
     const char *oidc_cookie;            /**< name of the cookie with the session; borrowed until close; NULL =
                                           "__Host-nexus_login" */
     const char *oidc_login;             /**< path that begins a login; borrowed until close; NULL = "/.nexus/login" */
+    struct nexus_introspector *introspector; /**< checks tokens of routes whose "auth" names introspect; borrowed until close;
+                                                NULL: such routes files are refused */
     nexus_metrics *metrics;             /**< borrowed until close; NULL = counts nothing */
     nexus_tracer *tracer;               /**< borrowed until close; gets a span for each try, a child of the one that
                                           nexus_request_user(request, "nexus.trace") points to; NULL = none */

@@ -17,6 +17,7 @@
 #include <nexus/http.h>
 #include <nexus/id.h>
 #include <nexus/ingest.h>
+#include <nexus/introspector.h>
 #include <nexus/json.h>
 #include <nexus/jwt.h>
 #include <nexus/limit.h>

@@ -30,6 +30,11 @@ static const nexus_setting settings[] = {
     {"gateway_login_scope", NEXUS_SETTING_TEXT, "openid profile email", 0, 0, NULL, "What the provider is asked for."},
     {"gateway_login_roles_claim", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "Claim of the provider's ID token whose texts are roles here. Unset: whoever signs in so has no roles."},
+    {"gateway_introspection_url", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Introspection endpoint (RFC 7662) that is asked about tokens of routes with \"auth\": \"introspect\"; https, unless "
+     "loopback. Unset: none."},
+    {"gateway_introspection_client_id", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "How that server knows this gateway."},
+    {"gateway_introspection_client_secret", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL, "Its secret there."},
     {"gateway_docs_ms", NEXUS_SETTING_INT, "30000", 500, 86400000, NULL,
      "How often the descriptions of upstreams are fetched again."},
     {"gateway_security_headers", NEXUS_SETTING_BOOL, "true", 0, 0, NULL,
@@ -87,6 +92,7 @@ static nexus_status open_gateway(gateway *g)
     opts.traffic_alloc = nexus_memory_alloc(nexus_service_memory(g->service));
     opts.verifier = nexus_service_verifier(g->service);
     opts.oidc = g->oidc;
+    opts.introspector = g->introspector;
     opts.oidc_cookie = g->login_cookie;
     opts.metrics = nexus_service_metrics(g->service);
     opts.log = nexus_service_log(g->service);
@@ -116,12 +122,24 @@ static nexus_status open_gateway(gateway *g)
     return status;
 }
 
+static nexus_status open_introspector(gateway *g)
+{
+    const nexus_settings *s = nexus_service_settings(g->service);
+    nexus_introspector_opts opts = NEXUS_INTROSPECTOR_OPTS_INIT;
+    opts.url = nexus_settings_text(s, "gateway_introspection_url");
+    opts.client_id = nexus_settings_text(s, "gateway_introspection_client_id");
+    opts.client_secret = nexus_settings_text(s, "gateway_introspection_client_secret");
+    opts.client = nexus_service_client(g->service);
+    return *opts.url ? nexus_introspector_open(&g->introspector, &opts) : NEXUS_OK;
+}
+
 static void unmount(void *mounted)
 {
     gateway *g = mounted;
     nexus_server_close(g->admin);
     nexus_gateway_close(g->gateway);
     nexus_oidc_close(g->oidc);
+    nexus_introspector_close(g->introspector);
     gateway_health_end(g);
     nexus_key_free(g->identity);
     pthread_cond_destroy(&g->told);
@@ -140,6 +158,8 @@ static nexus_status mount(nexus_service *service, void **out)
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->told, NULL);
     nexus_status status = gateway_login_open(g);
+    if (!status)
+        status = open_introspector(g);
     if (!status)
         status = open_gateway(g);
     if (!status)

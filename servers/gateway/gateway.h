@@ -21,6 +21,7 @@ typedef struct gateway {
     nexus_oidc *oidc;    /* NULL = nobody signs in with a provider */
     const char *login_cookie, *login_state_cookie; /* with oidc */
     bool login_secure;
+    nexus_introspector *introspector; /* NULL = tokens are not asked for */
     pthread_mutex_t lock;
     pthread_cond_t told;
     gateway_change *changes; /* locked: of health, the oldest first, that are yet to be published */

@@ -32,7 +32,7 @@ typedef struct nexus__gw_authenticator {
 /* All there are; NULL at the end. */
 extern const nexus__gw_authenticator *const nexus__gw_authenticators[];
 
-extern const nexus__gw_authenticator nexus__gw_auth_jwt, nexus__gw_auth_ip, nexus__gw_auth_ext, nexus__gw_auth_oidc,
+extern const nexus__gw_authenticator nexus__gw_auth_jwt, nexus__gw_auth_ip, nexus__gw_auth_ext, nexus__gw_auth_oidc, nexus__gw_auth_introspect,
     nexus__gw_auth_anonymous;
 
 /* What one call's questions have come to. */
@@ -60,6 +60,8 @@ void nexus__auth_ask_again(nexus__call *call);
 
 /* Whether the route's expression has the authenticator; then the filter of the same name does not run by itself. */
 bool nexus__gw_auth_names(const nexus__gw_route_conf *route, const nexus__gw_authenticator *authenticator);
+/* jwt.c: the bearer token that was sent, or empty; *refusal when what was sent must not be used. */
+nexus_slice nexus__gw_bearer(nexus_request *request, const nexus__gw_refusal **refusal);
 /* Answers with the refusal, and ends the call: ANSWERED. */
 nexus__gw_verdict nexus__gw_refuse(nexus__call *call, const nexus__gw_refusal *refusal);
 /* Whether the caller is somebody: false for nobody and for the named principal anonymous. */

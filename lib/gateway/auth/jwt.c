@@ -51,7 +51,7 @@ static bool cookie_has_token(const nexus__http_head *head, const char *base)
 }
 
 /* The bearer token, or empty; *refusal when what was sent must not be used. */
-static nexus_slice find_token(nexus_request *request, const nexus__gw_refusal **refusal)
+nexus_slice nexus__gw_bearer(nexus_request *request, const nexus__gw_refusal **refusal)
 {
     const nexus__http_head *head = nexus__exchange_head(request);
     nexus_slice value = {0}, query, scheme = NEXUS_S("Bearer "), token = {0};
@@ -104,7 +104,7 @@ static nexus__auth_answer wait_for_keys(nexus__call *call)
 
 static nexus__auth_answer ask(nexus__call *call, nexus_principal **principal, const nexus__gw_refusal **refusal)
 {
-    nexus_slice token = find_token(call->request, refusal);
+    nexus_slice token = nexus__gw_bearer(call->request, refusal);
     if (*refusal)
         return NEXUS__AUTH_BAD;
     if (token.n == 0)
