@@ -38,7 +38,10 @@ typedef struct nexus_bus_opts {
     uint32_t dedupe_s;           /**< for so long; 0 = 86,400 */
     uint32_t inflight_max;       /**< async publishes not yet done; 0 = 65,536, then NEXUS_EAGAIN */
     uint32_t connections_max;    /**< owner: clients served at once; 0 = 256 */
-    uint32_t reserved;           /**< 0 */
+    uint32_t retention_s;        /**< owner: log files whose events are all older may go; 0 = kept for ever */
+    uint64_t retention_bytes;    /**< owner: the oldest log files may go above so much; 0 = any */
+    bool retention_hard;         /**< they go although a group has not passed them: it gets an event nexus.gap instead.
+                                      false: what a group has not settled is kept */
     uint64_t checkpoint_bytes;   /**< owner: log written between two checkpoints of what is derived from it, and so what
                                       opening reads again at most; 0 = 64 MiB. A big state is saved less often */
     uint64_t ahead_bytes; /**< of log files made before they are needed, in the background; 0 = only the next one. Take what is

@@ -178,6 +178,12 @@ void nexus__bgroup_unload(nexus__bgroup *g, uint64_t floor); /* forgets the wind
 /* Takes the stored event into the window's by-way: ready again, before younger events of its key. */
 nexus_status nexus__bgroup_readmit(nexus__bgroup *g, nexus__stored *stored, uint32_t attempts);
 void nexus__bgroup_raise_floor(nexus__bgroup *g);
+/* Takes the stored event into the window, as its last. The reference is taken when it returns NEXUS_OK. */
+nexus_status nexus__bgroup_admit(nexus__bgroup *g, nexus__stored *stored, const known *k);
+
+/* group_gap.c: an event that tells that those from `from` to `to` are gone; none when they had been settled. */
+nexus_status nexus__bgroup_gap(nexus__bgroup *g, uint64_t from, uint64_t to);
+
 void nexus__bgroup_entry_free(nexus__bgroup *g, entry *e);
 
 /* group_settle.c */

@@ -18,7 +18,7 @@ void nexus__bgroup_entry_free(nexus__bgroup *g, entry *e)
     nexus__free(g->broker->alloc, e);
 }
 
-static nexus_status admit(nexus__bgroup *g, nexus__stored *stored, const known *k)
+nexus_status nexus__bgroup_admit(nexus__bgroup *g, nexus__stored *stored, const known *k)
 {
     entry *e = nexus__calloc(g->broker->alloc, 1, sizeof *e);
     nexus_slice key = nexus__bgroup_lane_key(g, &stored->view.event);
@@ -80,7 +80,7 @@ static nexus_status consider(nexus__bgroup *g, const nexus__wal_record *r)
     stored->pos = stored->view.event.pos = r->pos;
     stored->view.event.version = r->version;
     stored->view.event.recv_ns = r->recv_ns;
-    status = admit(g, stored, &kept);
+    status = nexus__bgroup_admit(g, stored, &kept);
     if (status != NEXUS_OK) {
         nexus__stored_unref(g->broker->alloc, stored);
         return status;
@@ -107,19 +107,22 @@ nexus_status nexus__bgroup_load(nexus__bgroup *g, const nexus__member *member, s
         return NEXUS_OK;
     if (!g->reader)
         status = nexus__wal_reader_open(&g->reader, g->broker->wal, g->loaded + 1);
-    if (status == NEXUS_EMISSING) { /* dropped by retention: what is left */
-        g->loaded = nexus__wal_first(g->broker->wal) - 1;
-        status = nexus__wal_reader_open(&g->reader, g->broker->wal, g->loaded + 1);
-    }
+    if (status == NEXUS_EMISSING) /* dropped by retention: what is left */
+        status = nexus__wal_reader_open(&g->reader, g->broker->wal, nexus__wal_first(g->broker->wal));
     while (status == NEXUS_OK && nexus__bgroup_ready_for(g, member) < wanted && g->window_count < GROUP_WINDOW) {
         nexus__wal_record r;
         status = nexus__wal_reader_next(g->reader, &r);
-        if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING) { /* cannot be delivered; readers report it */
+        if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING) { /* shows by the next one that is there */
             status = NEXUS_OK;
             continue;
         }
         if (status != NEXUS_OK || r.kind != KIND_EVENT || (r.flags & NEXUS__WAL_INTERNAL))
             continue;
+        if (r.pos > g->loaded + 1) /* positions have no gaps, so what is not there was lost */
+            status = nexus__bgroup_gap(g, g->loaded + 1, r.pos - 1);
+        if (status != NEXUS_OK)
+            break;
+        g->loaded = r.pos - 1;
         uint64_t before = g->loaded;
         g->loaded = r.pos; /* what is parked at once must not leave a floor in front of it */
         status = consider(g, &r);

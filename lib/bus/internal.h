@@ -7,6 +7,7 @@
 #include "bus/category.h"
 #include "bus/delayed.h"
 #include "bus/group.h"
+#include "bus/retention.h"
 #include "bus/table.h"
 
 /* Kinds of log records. Internal ones have the group's name as meta. */
@@ -43,6 +44,7 @@ struct nexus__broker {
     uint32_t dedupe_max, dedupe_s;
     uint64_t event_max, checkpoint_bytes;
     bool read_only; /* the log is damaged */
+    nexus__retention retention;
 
     pthread_mutex_t lock;    /* order of publishes */
     pthread_cond_t quiet_over;
@@ -89,6 +91,7 @@ struct nexus__broker {
         uint64_t bytes, saved_written;
         /* atomic */
         _Atomic uint64_t due_written; /* bytes of the log that make it look */
+        _Atomic uint64_t failed;      /* rounds that could not do what they wanted */
         pthread_t thread;
         bool started;
     } keep;

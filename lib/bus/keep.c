@@ -19,10 +19,7 @@ void nexus__keeper_grew(nexus__broker *b)
     if (nexus__wal_written(b->wal) < atomic_load_explicit(&b->keep.due_written, memory_order_relaxed))
         return;
     atomic_store(&b->keep.due_written, UINT64_MAX); /* asked once; the keeper says when again */
-    pthread_mutex_lock(&b->keep.lock);
-    b->keep.asked = true;
-    pthread_cond_signal(&b->keep.wake);
-    pthread_mutex_unlock(&b->keep.lock);
+    nexus__keeper_look(b);
 }
 
 static void checkpoint(nexus__broker *b, uint64_t least)
@@ -35,11 +32,61 @@ static void checkpoint(nexus__broker *b, uint64_t least)
     b->keep.saved_written = written;
 }
 
-static void look(nexus__broker *b)
+/* Groups that are at the end of a file have not passed it before something follows; makers are shut out, so that a new
+ * group begins before or behind what goes. */
+static nexus_status drop(nexus__broker *b, const nexus__wal_file *files, size_t n)
 {
+    size_t wish = nexus__retention_count(&b->retention, files, n, nexus__state_needs(b), UINT64_MAX, nexus__real_ns());
+    nexus_status status = NEXUS_OK;
+    bool durable = nexus__wal_is_durable(b->wal);
+    /* What goes must be in both checkpoints. */
+    for (int i = 0; i < 2 && wish && durable && status == NEXUS_OK; i++)
+        if (nexus__state_saved(b) < files[wish - 1].end_seq)
+            status = nexus__state_write(b);
+    if (status != NEXUS_OK)
+        return status;
+    pthread_mutex_lock(&b->open_lock);
+    size_t count = nexus__retention_count(&b->retention, files, n, nexus__state_needs(b),
+                                          durable ? nexus__state_saved(b) : UINT64_MAX, nexus__real_ns());
+    if (count)
+        status = nexus__wal_drop_to(b->wal, files[count - 1].generation);
+    pthread_mutex_unlock(&b->open_lock);
+    return status;
+}
+
+static void retain(nexus__broker *b)
+{
+    nexus__wal_file *files;
+    size_t n;
+    if ((!b->retention.max_bytes && !b->retention.max_age_ns) || b->read_only)
+        return;
+    if (nexus__wal_files(b->wal, &files, &n) != NEXUS_OK)
+        return;
+    nexus_status status = NEXUS_OK;
+    if (n && nexus__retention_ends_last(&b->retention, &files[n - 1], nexus__real_ns())) {
+        nexus__free(b->alloc, files);
+        status = nexus__wal_seal_active(b->wal);
+        if (status != NEXUS_OK || nexus__wal_files(b->wal, &files, &n) != NEXUS_OK)
+            return;
+    }
+    if (drop(b, files, n) != NEXUS_OK)
+        atomic_fetch_add(&b->keep.failed, 1); /* they go next time */
+    nexus__free(b->alloc, files);
+}
+
+/* How much of the log until it looks again: a bounded log does not grow far over its bound. */
+static uint64_t step(const nexus__broker *b)
+{
+    uint64_t bytes = interval(b), bounded = b->retention.max_bytes / 8;
+    return bounded && bounded < bytes ? bounded : bytes;
+}
+
+static void look(nexus__broker *b, bool by_time)
+{
+    retain(b);
     if (nexus__wal_is_durable(b->wal))
-        checkpoint(b, b->checkpoint_bytes / IDLE_SHARE);
-    atomic_store(&b->keep.due_written, nexus__wal_written(b->wal) + interval(b));
+        checkpoint(b, by_time ? b->checkpoint_bytes / IDLE_SHARE : interval(b));
+    atomic_store(&b->keep.due_written, nexus__wal_written(b->wal) + step(b));
 }
 
 static void *keeper_main(void *arg)
@@ -50,20 +97,29 @@ static void *keeper_main(void *arg)
         int64_t until = nexus__mono_ns() + LOOK_NS;
         while (!b->keep.stop && !b->keep.asked && nexus__cond_wait_until(&b->keep.wake, &b->keep.lock, until))
             ;
+        bool by_time = !b->keep.asked;
         b->keep.asked = false;
         if (b->keep.stop)
             break;
         pthread_mutex_unlock(&b->keep.lock);
-        look(b);
+        look(b, by_time);
         pthread_mutex_lock(&b->keep.lock);
     }
     pthread_mutex_unlock(&b->keep.lock);
     return NULL;
 }
 
+void nexus__keeper_look(nexus__broker *b)
+{
+    pthread_mutex_lock(&b->keep.lock);
+    b->keep.asked = true;
+    pthread_cond_signal(&b->keep.wake);
+    pthread_mutex_unlock(&b->keep.lock);
+}
+
 nexus_status nexus__keeper_start(nexus__broker *b)
 {
-    atomic_store(&b->keep.due_written, interval(b));
+    atomic_store(&b->keep.due_written, step(b));
     nexus_status status = nexus__thread_start(&b->keep.thread, "nexus-bus-keep", keeper_main, b);
     b->keep.started = status == NEXUS_OK;
     return status;

@@ -23,7 +23,7 @@ void nexus__bgroup_lag_reset(nexus__bgroup *g)
 static bool done_before(const nexus__bgroup *g, uint64_t pos)
 {
     const known *k = g->known.count ? nexus__map_get(&g->known, nexus__pos_key(&pos)) : NULL;
-    return k && k->done;
+    return k ? k->done : pos <= g->resumed;
 }
 
 /* One chunk, read with the lock held: as a fetch does. False at the end of the log. */

@@ -103,6 +103,22 @@ nexus_status nexus__state_write(nexus__broker *b)
     return status;
 }
 
+uint64_t nexus__state_needs(nexus__broker *b)
+{
+    uint64_t first = UINT64_MAX;
+    for (size_t i = 0; i < PARTS; i++) {
+        uint64_t mine = parts[i]->needs ? parts[i]->needs(b) : UINT64_MAX;
+        first = mine < first ? mine : first;
+    }
+    return first;
+}
+
+uint64_t nexus__state_saved(const nexus__broker *b)
+{
+    uint64_t a = b->keep.cursors[0].seq, c = b->keep.cursors[1].seq;
+    return a < c ? a : c;
+}
+
 /* --- loading ------------------------------------------------------------------------------------------------------ */
 
 static size_t part_of(const frame_head *head)

@@ -38,9 +38,15 @@ nexus_status nexus__state_write(nexus__broker *b) NEXUS_MUST_CHECK;
  * none, and the state is empty; *why says what was wrong with those that are there. */
 nexus_status nexus__state_load(nexus__broker *b, nexus__wal_cursor *from, char why[static 256]) NEXUS_MUST_CHECK;
 
-/* keep.c: the thread that writes them in time. */
+/* The first position that some part still needs in the log; UINT64_MAX: none does. */
+uint64_t nexus__state_needs(nexus__broker *b);
+/* Batches before it are in both generations. 0: there are no two. */
+uint64_t nexus__state_saved(const nexus__broker *b);
+
+/* keep.c: the thread that writes them in time, and drops files of the log. */
 nexus_status nexus__keeper_start(nexus__broker *b) NEXUS_MUST_CHECK;
 void nexus__keeper_grew(nexus__broker *b); /* on the flush thread */
+void nexus__keeper_look(nexus__broker *b); /* has it look at once */
 void nexus__keeper_stop(nexus__broker *b); /* with a last checkpoint, when there is something to save by it */
 
 #endif

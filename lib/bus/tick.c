@@ -162,6 +162,8 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     b->dedupe_max = o->dedupe_max ? o->dedupe_max : 1u << 20;
     b->dedupe_s = o->dedupe_s ? o->dedupe_s : 86400;
     b->event_max = o->event_max_bytes ? o->event_max_bytes : 1u << 20;
+    b->retention = (nexus__retention){
+        .max_bytes = o->retention_bytes, .max_age_ns = o->retention_s * NEXUS__NS_PER_S, .hard = o->retention_hard};
     b->checkpoint_bytes = o->checkpoint_bytes ? o->checkpoint_bytes : 64u << 20;
     b->tick_due_ns = 0; /* what fell due while nobody ran */
     b->categories.alloc = b->alloc;
@@ -183,8 +185,18 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     nexus__map_init(&b->groups, b->alloc);
 }
 
+static bool wants_retention(const nexus_bus_opts *o)
+{
+    return o->retention_s || o->retention_bytes;
+}
+
 static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *engine, const nexus_bus_opts *o)
 {
+    if (engine && wants_retention(o)) {
+        engine->ops->close(engine);
+        return nexus__fail(NEXUS_ENOTSUP,
+                           "bus options retention_s and retention_bytes need a log of files (file:, memory:)");
+    }
     nexus__wal_opts opts = {.alloc = o->alloc,
                             .segment_bytes = o->segment_bytes,
                             .ahead_bytes = o->ahead_bytes,

@@ -175,6 +175,9 @@ static nexus_status open_bus(nexus__host *h, const nexus_service *service)
     opts.alloc = h->alloc;
     opts.source = service->module->name;
     opts.role = service->module->bus == NEXUS_SERVICE_BUS_CLIENT ? NEXUS_BUS_CLIENT : NEXUS_BUS_AUTO;
+    opts.retention_s = (uint32_t)nexus_settings_int(h->settings, "bus_retention_hours") * 3600;
+    opts.retention_bytes = (uint64_t)nexus_settings_int(h->settings, "bus_retention_mib") << 20;
+    opts.retention_hard = nexus_settings_bool(h->settings, "bus_retention_hard");
     return nexus_bus_open(&h->bus, *setting ? setting : url, &opts);
 }
 

@@ -22,6 +22,13 @@ static const nexus_setting rows[] = {
     {"redis_url", NEXUS_SETTING_URL, NULL, 0, 0, "memory,redis", "Cache and shared limits; unset: memory."},
     {"bus_url", NEXUS_SETTING_URL, NULL, 0, 0, "file,memory,sqlite,redis,postgresql,postgres,kafka,nats",
      "Event bus; unset: file:$STATE/bus. On PostgreSQL url#NAME names the schema, nexus_bus when left out."},
+    {"bus_retention_hours", NEXUS_SETTING_INT, "0", 0, 1000000, NULL,
+     "Files of the event log all of whose events are older may go; 0: kept for ever. For the process that owns a bus of "
+     "files."},
+    {"bus_retention_mib", NEXUS_SETTING_INT, "0", 0, 1000000000, NULL,
+     "The oldest files of the event log may go when there are more MiB of them; 0: kept for ever."},
+    {"bus_retention_hard", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
+     "They go although a group has not passed them: it gets an event nexus.gap instead. Otherwise they wait for it."},
     {"issuer", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
      "Issuer of access tokens; unset: http://127.0.0.1:PORT of the gateway."},
     {"jwks_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",

@@ -24,6 +24,7 @@ typedef struct segment {
     atomic_uint refs;
     int fd;
     uint64_t generation, first_seq, first_pos, size;
+    int64_t created_ns;
     _Atomic uint64_t end; /* durable end of batches */
     atomic_bool sealed;
     segment_mark *marks; /* locked by wal->lock, as are the two below */
@@ -84,6 +85,7 @@ struct nexus__wal {
     nexus__buf gather;
     /* atomic */
     _Atomic uint64_t durable, written;
+    atomic_bool seal_wanted;
     _Atomic nexus_status condition; /* of the last write */
 
     void (*on_durable)(void *user_data), (*on_lost)(void *user_data);

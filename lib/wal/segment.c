@@ -51,6 +51,7 @@ static nexus_status segment_new(nexus__wal *wal, int fd, const nexus__wal_segmen
     s->generation = head->generation;
     s->first_seq = head->first_seq;
     s->first_pos = head->first_pos;
+    s->created_ns = head->created_ns;
     s->size = size;
     snprintf(s->name, sizeof s->name, "%s", name);
     *out = s;
@@ -213,6 +214,7 @@ static bool take_prepared(nexus__wal *wal, uint64_t size, int *fd, uint64_t *got
     while (wal->prepared.busy)
         pthread_cond_wait(&wal->prepare, &wal->lock);
     wal->prepared.wanted = false;
+    pthread_cond_broadcast(&wal->prepare); /* whoever waits for it to be made waits no more */
     bool fits = wal->prepared.fd >= 0 && wal->prepared.size >= size;
     if (fits) {
         *fd = wal->prepared.fd;
@@ -328,20 +330,77 @@ static void to_pool(nexus__wal *wal, segment *s)
         unlinkat(wal->dir_fd, s->name, 0);
 }
 
+/* Under the lock. */
+static void drop_first(nexus__wal *wal)
+{
+    segment *old = wal->first;
+    wal->first = old->next;
+    if (wal->dir)
+        to_pool(wal, old);
+    nexus__wal_segment_unref(old);
+}
+
 nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos)
 {
     if (wal->engine)
         return nexus__wal_engine_drop_below(wal, pos);
     pthread_mutex_lock(&wal->lock);
-    while (wal->first != wal->active && wal->first->next->first_pos <= pos) {
-        segment *old = wal->first;
-        wal->first = old->next;
-        if (wal->dir)
-            to_pool(wal, old);
-        nexus__wal_segment_unref(old);
-    }
+    while (wal->first != wal->active && wal->first->next->first_pos <= pos)
+        drop_first(wal);
     pthread_mutex_unlock(&wal->lock);
     return nexus__wal_io_sync_dir(wal);
+}
+
+nexus_status nexus__wal_drop_to(nexus__wal *wal, uint64_t generation)
+{
+    pthread_mutex_lock(&wal->lock);
+    while (wal->first && wal->first != wal->active && wal->first->generation <= generation)
+        drop_first(wal);
+    pthread_mutex_unlock(&wal->lock);
+    return nexus__wal_io_sync_dir(wal);
+}
+
+static nexus__wal_file describe(const nexus__wal *wal, const segment *s)
+{
+    const segment *next = s->next;
+    nexus__wal_file f = {.generation = s->generation,
+                         .first_pos = s->first_pos,
+                         .end_pos = next ? next->first_pos : atomic_load(&wal->durable) + 1,
+                         .end_seq = next ? next->first_seq : wal->durable_seq,
+                         .bytes = s->size,
+                         .begun_ns = s->created_ns,
+                         .ended_ns = next ? next->created_ns : 0};
+    memcpy(f.name, s->name, sizeof f.name);
+    return f;
+}
+
+nexus_status nexus__wal_files(nexus__wal *wal, nexus__wal_file **out, size_t *n)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&wal->lock);
+    for (const segment *s = wal->first; s; s = s->next)
+        count++;
+    nexus__wal_file *files = nexus__malloc(wal->alloc, (count + 1) * sizeof *files);
+    *n = 0;
+    for (const segment *s = files ? wal->first : NULL; s; s = s->next)
+        files[(*n)++] = describe(wal, s);
+    pthread_mutex_unlock(&wal->lock);
+    *out = files;
+    return files ? NEXUS_OK : nexus__nomem();
+}
+
+nexus_status nexus__wal_seal_active(nexus__wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    if (wal->dir && wal->prepare_started && wal->prepared.fd < 0) { /* made ahead, so that no publish waits for it */
+        wal->prepared.wanted = true;
+        pthread_cond_broadcast(&wal->prepare);
+        while (wal->prepared.wanted && !wal->closing)
+            pthread_cond_wait(&wal->prepare, &wal->lock);
+    }
+    pthread_mutex_unlock(&wal->lock);
+    atomic_store(&wal->seal_wanted, true);
+    return nexus__wal_append(wal, NULL, 0, NULL);
 }
 
 uint64_t nexus__wal_bytes(nexus__wal *wal)

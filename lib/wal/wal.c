@@ -320,7 +320,8 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
 /* How many of the list fit into the active file (a bounded run of them), opening the next file when none does. */
 static nexus_status next_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch **end)
 {
-    if (!wal->engine && (!wal->active || wal->write_at + first->bytes.len > wal->active->size)) {
+    bool seal = atomic_exchange(&wal->seal_wanted, false) && !wal->engine && wal->write_at > SEGMENT_HEAD_BYTES;
+    if (!wal->engine && (!wal->active || seal || wal->write_at + first->bytes.len > wal->active->size)) {
         nexus_status status = nexus__wal_roll(wal, first->bytes.len);
         if (status != NEXUS_OK)
             return status;

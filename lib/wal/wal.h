@@ -145,6 +145,23 @@ uint64_t nexus__wal_written(const nexus__wal *wal);
 
 /* Forgets whole files all of whose records stand below pos (never the one written to); their space is reused. */
 nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos) NEXUS_MUST_CHECK;
+
+/* A file, as it was at the call. */
+typedef struct nexus__wal_file {
+    uint64_t generation;
+    uint64_t first_pos, end_pos; /* of data records in it, and of the first behind it */
+    uint64_t end_seq;            /* of the batch behind it */
+    uint64_t bytes;
+    int64_t begun_ns, ended_ns; /* ended: the one written to has not (0) */
+    char name[64];
+} nexus__wal_file;
+
+/* From old to new; nexus__free(*out). */
+nexus_status nexus__wal_files(nexus__wal *wal, nexus__wal_file **out, size_t *n) NEXUS_MUST_CHECK;
+/* Forgets every file up to this one, but never the one written to. */
+nexus_status nexus__wal_drop_to(nexus__wal *wal, uint64_t generation) NEXUS_MUST_CHECK;
+/* Ends the file that is written to, when there is something in it: what comes goes into a new one. */
+nexus_status nexus__wal_seal_active(nexus__wal *wal) NEXUS_MUST_CHECK;
 uint64_t nexus__wal_bytes(nexus__wal *wal); /* of the files kept */
 
 /* --- checkpoints: one named blob each, replaced as a whole ---- */
