@@ -796,27 +796,6 @@ Test(oauth, a_code_redeemed_by_eight_processes_at_once_gives_one)
 
 /* --- the gate ---------------------------------------------------------------------------------------------------------------- */
 
-Test(oauth, every_grant_asks_the_gate_at_redemption)
-{
-    client c = add_client(WEB);
-    char code[64], refresh[64], access[4096];
-    reply r = tokens_of(&c, "openid+offline_access");
-    text_at(r.json, "refresh_token", refresh, sizeof refresh);
-    text_at(r.json, "access_token", access, sizeof access);
-    nexus_json_free(r.json);
-    get_code(&c, "openid", code);
-    cr_assert_eq(nexus_auth_set_disabled(auth, nexus__slice_c(user_id), true), NEXUS_OK);
-    expect_error(redeem(&c, code), 400, "invalid_grant");
-    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", refresh), 400, "invalid_grant");
-    cr_expect_eq(visit(query_of(&c, "openid", ""), true, NEXUS_OAUTH_ALLOW).kind, NEXUS_OAUTH_LOGIN);
-    r = call(nexus_oauth_introspect, &c, "token=%s", access);
-    bool active = true;
-    cr_expect(nexus_json_bool(r.json, nexus_json_get(r.json, NEXUS_JSON_ROOT, "active"), &active) && !active);
-    nexus_json_free(r.json);
-}
-
-/* --- introspection, revocation, userinfo --------------------------------------------------------------------------------------- */
-
 static bool is_active(const client *c, const char *token)
 {
     bool active = false;
@@ -826,6 +805,62 @@ static bool is_active(const client *c, const char *token)
     nexus_json_free(r.json);
     return active;
 }
+
+/* A person with tokens and a code in hand; then the account comes into a state, and nothing of it is worth anything. */
+static void expect_closed(const char *change)
+{
+    char email[64], code[64], refresh[64], access[4096];
+    nexus_user *user;
+    client c = add_client(WEB);
+    snprintf(email, sizeof email, "%s@example.com", change);
+    cr_assert_eq(nexus_auth_register(auth, nexus__slice_c(email), NEXUS_S("correct horse battery"), NEXUS_S("Bob"), &user),
+                 NEXUS_OK);
+    snprintf(user_id, sizeof user_id, "%s", nexus_user_id(user));
+    nexus_user_free(user);
+    reply r = tokens_of(&c, "openid+offline_access");
+    text_at(r.json, "refresh_token", refresh, sizeof refresh);
+    text_at(r.json, "access_token", access, sizeof access);
+    nexus_json_free(r.json);
+    get_code(&c, "openid", code);
+    cr_assert(is_active(&c, access));
+    if (strcmp(change, "unverified") == 0)
+        cr_assert_eq(nexus_db_exec(db, "UPDATE auth_users SET unverified = 1 WHERE id = $1",
+                                   (nexus_value[]){NEXUS_TEXT_C(user_id)}, 1, NULL),
+                     NEXUS_OK);
+    else
+        cr_assert_eq(nexus_auth_change_user(auth, nexus__slice_c(user_id), change), NEXUS_OK, "%s", nexus_error_message());
+    expect_error(redeem(&c, code), 400, "invalid_grant");
+    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", refresh), 400, "invalid_grant");
+    cr_expect_eq(visit(query_of(&c, "openid", ""), true, NEXUS_OAUTH_ALLOW).kind, NEXUS_OAUTH_LOGIN, "%s", change);
+    cr_expect_not(is_active(&c, access), "%s", change);
+    cr_expect_not(is_active(&c, refresh), "%s", change);
+}
+
+Test(oauth, every_grant_asks_the_gate_at_redemption)
+{
+    static const char *const states[] = {"disable", "lock", "require-reset", "delete", "unverified"};
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+        expect_closed(states[i]);
+}
+
+/* What was voided stays void although the account may go on. */
+Test(oauth, what_was_voided_does_not_come_back)
+{
+    client c = add_client(WEB);
+    char access[4096];
+    reply r = tokens_of(&c, "openid");
+    text_at(r.json, "access_token", access, sizeof access);
+    nexus_json_free(r.json);
+    cr_assert_eq(nexus_auth_change_user(auth, nexus__slice_c(user_id), "disable"), NEXUS_OK);
+    cr_assert_eq(nexus_auth_change_user(auth, nexus__slice_c(user_id), "enable"), NEXUS_OK);
+    cr_expect_not(is_active(&c, access));
+    r = tokens_of(&c, "openid");
+    text_at(r.json, "access_token", access, sizeof access);
+    nexus_json_free(r.json);
+    cr_expect(is_active(&c, access));
+}
+
+/* --- introspection, revocation, userinfo --------------------------------------------------------------------------------------- */
 
 /* Row 61. */
 Test(oauth, a_client_sees_and_ends_its_own_tokens_only)
