@@ -206,12 +206,18 @@ static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, co
     return status;
 }
 
+enum { AHEAD = 8 }; /* events, from asking for a place in memory to looking there */
+
 /* Marks what is stored already, in the window or earlier in this very batch. */
 static nexus_status find_dups(nexus__broker *b, const nexus_event *events, pub *p)
 {
     p->fresh = 0;
     for (size_t i = 0; i < p->n; i++) {
         pub_event *e = &p->events[i];
+        if (i + AHEAD < p->n) { /* the tables are larger than any cache */
+            nexus__table_prefetch(&b->ids, p->events[i + AHEAD].id);
+            nexus__table_prefetch(&b->heads, p->events[i + AHEAD].stream);
+        }
         const nexus_event *given = nexus__event_at(events, i);
         nexus__table_entry *id = nexus__table_get(&b->ids, e->id);
         if (id && (uint32_t)(id->extra >> 32) != e->crc)

@@ -31,4 +31,11 @@ nexus__table_entry *nexus__table_put(nexus__table *t, nexus__key128 key);
 bool nexus__table_reserve(nexus__table *t, size_t n);
 void nexus__table_remove(nexus__table *t, nexus__key128 key);
 
+/* Tells the processor that key is about to be looked for. */
+static inline void nexus__table_prefetch(const nexus__table *t, nexus__key128 key)
+{
+    if (t->cap)
+        __builtin_prefetch(&t->slots[key.a & (t->cap - 1)]);
+}
+
 #endif
