@@ -18,6 +18,7 @@ extern "C" {
 struct nexus_db;
 struct nexus_keyset;
 struct nexus_limiter;
+struct nexus_secrets;
 typedef struct nexus_auth nexus_auth;
 
 /**
@@ -48,6 +49,10 @@ typedef struct nexus_auth_opts {
     uint32_t session_absolute_s;        /**< and one that is so old; 0 = 43200 */
     uint32_t address_failures;          /**< wrong guesses from one client address in ten minutes, four times as many from
                                              an IPv6 /64; 0 = 50; NEXUS_AUTH_UNLIMITED = not counted */
+    const struct nexus_secrets *event_secrets; /**< seals the tokens that events carry for mails: "sealed_token" under the
+                                             context "mail/<user_id>"; borrowed until close; NULL = "token", in clear */
+    const char *breach_file;            /**< passwords nobody may choose: "SHA1HEX:COUNT" a line, sorted, as Have I Been
+                                             Pwned publishes them; searched where it lies; NULL = none */
     struct nexus_limiter *limiter;      /**< counts them; borrowed until close; NULL = one of its own */
     nexus_auth_event_fn *event_fn;      /**< may be NULL */
     int64_t (*now_fn)(void *user_data); /**< nanoseconds since 1970; NULL = the system clock */
@@ -80,12 +85,30 @@ NEXUS_API void nexus_user_free(nexus_user *user); /**< NULL is fine */
 
 /**
  * A new customer. Address: one @, at most 254 bytes, stored as given and unique without regard to ASCII case.
- * Password: 8 to 1024 bytes of UTF-8 without NUL, not one of the most common. NEXUS_EINVAL: a member is not
+ * Password: 8 to 1024 bytes of UTF-8 without NUL, not one of the 10,000 most common, taken as it comes: not cut, not
+ * normalised. NEXUS_EINVAL: a member is not
  * valid, the message begins with its name ("email: …", "password: …", "name: …"); NEXUS_ECONFLICT: the
  * address is taken; NEXUS_ELIMIT: too many hashes waiting, try again.
  */
 NEXUS_API nexus_status nexus_auth_register(nexus_auth *auth, nexus_slice email, nexus_slice password, nexus_slice name,
                                            nexus_user **out) NEXUS_MUST_CHECK;
+
+/**
+ * A registration whose address has to be confirmed: the event user.verification asks for a mail with a token (stage
+ * "requested") or one that says there is an account (stage "exists"), three to an address at once and one more each five
+ * minutes. The result is the same for every address. It takes longer for a new one: answer before the call, and check
+ * before you answer. Statuses of nexus_auth_register but NEXUS_ECONFLICT.
+ */
+NEXUS_API nexus_status nexus_auth_register_unverified(nexus_auth *auth, nexus_slice email, nexus_slice password,
+                                                      nexus_slice name) NEXUS_MUST_CHECK;
+/** Whether they would be taken, without doing it; NEXUS_EINVAL names the member. */
+NEXUS_API nexus_status nexus_auth_check_registration(nexus_auth *auth, nexus_slice email, nexus_slice password,
+                                                     nexus_slice name) NEXUS_MUST_CHECK;
+/** Another mail; the token before is void. NEXUS_ENOTFOUND: nobody to be confirmed, or too many mails, which the caller
+ * must not show. */
+NEXUS_API nexus_status nexus_auth_verify_resend(nexus_auth *auth, nexus_slice email) NEXUS_MUST_CHECK;
+/** Confirms the address of a token (15 minutes, one use); now the user is registered. NEXUS_EAUTH: not a live token. */
+NEXUS_API nexus_status nexus_auth_verify(nexus_auth *auth, nexus_slice token) NEXUS_MUST_CHECK;
 
 NEXUS_API nexus_status nexus_auth_user(nexus_auth *auth, nexus_slice id, nexus_user **out) NEXUS_MUST_CHECK;
 NEXUS_API nexus_status nexus_auth_user_by_email(nexus_auth *auth, nexus_slice email, nexus_user **out) NEXUS_MUST_CHECK;
@@ -182,6 +205,12 @@ NEXUS_API nexus_status nexus_auth_login_from(nexus_auth *auth, nexus_slice email
 NEXUS_API nexus_status nexus_auth_login_second(nexus_auth *auth, nexus_slice second_step, nexus_slice code,
                                                const nexus_auth_client *client, nexus_login **out,
                                                uint32_t *retry_after_s) NEXUS_MUST_CHECK;
+
+/** For other calls by which somebody could guess, such as a registration that says an address is taken: NEXUS_ELIMIT when
+ * the client's address has been wrong too often, and one more that was wrong. */
+NEXUS_API nexus_status nexus_auth_guess_check(nexus_auth *auth, const nexus_auth_client *client,
+                                              uint32_t *retry_after_s) NEXUS_MUST_CHECK;
+NEXUS_API void nexus_auth_guess_count(nexus_auth *auth, const nexus_auth_client *client);
 
 /** Seconds until a login for the address is tried again; 0 = now. */
 NEXUS_API uint32_t nexus_auth_retry_after(nexus_auth *auth, nexus_slice email);

@@ -51,6 +51,8 @@ typedef struct nexus_notify_opts {
     const nexus_alloc *alloc;            /**< borrowed; NULL = the C library's */
     struct nexus_client *client;         /**< borrowed; sends HTTP and mail. Webhook addresses pass its guard */
     const struct nexus_secrets *secrets; /**< borrowed; seals webhook secrets at rest. NULL = they are stored plain */
+    const struct nexus_secrets *event_secrets; /**< borrowed; opens "sealed_token" of events (nexus_auth_opts); NULL = such
+                                              mails go out without it */
     const char *smtp_url;                /**< smtp://… or smtps://…; NULL = mailbox_dir takes the mail */
     const char *mail_from;               /**< address of the sender; NULL = "nexus@localhost" */
     const char *mailbox_dir; /**< development mailbox, made when absent; NULL and no smtp_url: email is not configured */
@@ -104,7 +106,7 @@ NEXUS_API nexus_status nexus_notify_submit(char **out, size_t *n, nexus_notify *
 
 /**
  * Makes the notifications that an event asks for: mail to data.email for order.confirmed, order.cancelled,
- * user.registered and user.password_reset, and a webhook to each endpoint that subscribed to order.* (those of
+ * user.registered, user.verification and user.password_reset, and a webhook to each endpoint that subscribed to order.* (those of
  * data.user_id, and those of operators). Idempotent by the event's source and id. An event nobody waits for is
  * NEXUS_OK. NEXUS_EINVAL: the event can never be handled (its data is not a JSON object).
  */

@@ -57,6 +57,9 @@ static nexus_status open_parts(nexus_auth *a, const char *key_dir)
     nexus__token_make(unknown);
     if (status == NEXUS_OK)
         status = nexus__password_hash(&a->cost, nexus__slice_c(unknown), a->dummy);
+    if (status == NEXUS_OK && a->opts.breach_file)
+        status = nexus__breach_file_open(&a->breach, a->alloc, a->opts.breach_file);
+    a->opts.breach_file = NULL;
     if (status == NEXUS_OK)
         status = nexus__throttle_open(a);
     if (status == NEXUS_OK)
@@ -92,6 +95,7 @@ void nexus_auth_close(nexus_auth *a)
         return;
     nexus_key_free(a->locked.active);
     nexus__throttle_close(a);
+    nexus__breach_file_close(a->breach);
     nexus__hash_gate_free(a->gate);
     nexus_secrets_close(a->secrets);
     nexus__free(a->alloc, (char *)(uintptr_t)a->opts.issuer);

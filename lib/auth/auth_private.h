@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "auth/client.h"
+#include "auth/common_password.h"
 #include "auth/hash_gate.h"
 #include "base/buf.h"
 #include "base/id.h"
@@ -32,6 +33,7 @@ struct nexus_auth {
     char dummy[NEXUS__PASSWORD_HASH_MAX]; /* verified for unknown addresses, so that they take as long */
     nexus__hash_gate *gate;
     nexus_secrets *secrets;
+    nexus__breach_file *breach; /* NULL: none */
     nexus_limiter *limiter, *own_limiter; /* own: NULL when it was given */
     pthread_mutex_t lock;
     struct {
@@ -59,8 +61,10 @@ int64_t nexus__auth_now_ns(const nexus_auth *auth);
 
 /* users.c */
 nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column, nexus_slice value);
+/* role NULL: a customer who has to confirm the address; user.registered is told then. */
 nexus_status nexus__user_insert(nexus_user **out, nexus_auth *auth, nexus_db *tx, nexus_slice email, nexus_slice name,
                                 const char *password_hash, const char *role);
+nexus_status nexus__tell_registered(nexus_auth *auth, nexus_db *tx, const nexus_user *user);
 nexus_status nexus__add_role(nexus_auth *auth, nexus_db *db, const char *user_id, const char *role);
 
 /* gate.c: the one place that decides what a subject may get; every grant asks it at redemption. */
@@ -140,6 +144,18 @@ uint32_t nexus__backoff_s(int64_t failures);
 /* device.c */
 nexus_status nexus__device_is_known(nexus_auth *auth, nexus_slice token, const char *email_key, bool *known);
 nexus_status nexus__device_add(nexus_auth *auth, nexus_db *tx, const char *user_id, char token[static NEXUS__TOKEN_TEXT]);
+
+/* mail_token.c: purpose is "reset" or "verify"; the event carries the token for the mail (NULL: it tells only) */
+nexus_status nexus__mail_token_store(nexus_auth *auth, nexus_db *tx, const nexus_user *user, const char *purpose,
+                                     const char *token);
+nexus_status nexus__mail_event(nexus_auth *auth, nexus_db *tx, const char *type, const nexus_user *user,
+                               const char *stage, const char *token);
+/* Looked at before anything costly: a made-up token costs no hash. */
+nexus_status nexus__mail_token_look(nexus_auth *auth, const char *hash, const char *purpose);
+/* Spends it and says whose it was. NEXUS_EAUTH: not live, or the gate refuses. */
+nexus_status nexus__mail_token_redeem(nexus_auth *auth, nexus_db *tx, const char *hash, const char *purpose,
+                                      nexus_status (*gate)(const nexus_user *user), nexus_user **out);
+nexus_status nexus__mail_token_dead(void);
 
 /* sessions.c */
 nexus_status nexus__session_begin(nexus_auth *auth, nexus_db *tx, const nexus_user *user,

@@ -1,41 +1,14 @@
-/* Tokens used once by people: password reset, first administrator. */
+/* New passwords, by mail or by who knows the old one; the first administrator. */
 #include "auth/auth_private.h"
-#include "json/write.h"
 
 /* --- password reset ------------------------------------------------------------------------------------------------------ */
 
-static nexus_status tell_reset(nexus_auth *a, nexus_db *tx, const nexus_user *user, const char *token)
-{
-    nexus__buf data;
-    nexus__buf_init(&data, NULL, 0);
-    nexus__json_writer w = nexus__json_writer_on(&data);
-    nexus__json_open(&w, '{');
-    nexus__json_put_text_c(&w, "user_id", user->id);
-    nexus__json_put_text_c(&w, "email", user->email);
-    nexus__json_put_text_c(&w, "stage", token ? "requested" : "confirmed");
-    if (token)
-        nexus__json_put_text_c(&w, "token", token); /* for the mail; void after 15 minutes or one use */
-    nexus__json_close(&w, '}');
-    nexus_status status = nexus__auth_event(a, tx, "user.password_reset", user->id, &data);
-    nexus__buf_free(&data);
-    return status;
-}
+static const char type[] = "user.password_reset", purpose[] = "reset";
 
 static nexus_status store_reset(nexus_auth *a, nexus_db *tx, const nexus_user *user, const char *token)
 {
-    char hash[NEXUS__HASH_TEXT];
-    int64_t now = nexus__auth_now_ns(a);
-    nexus_status status = nexus__token_hash(nexus__slice_c(token), hash);
-    if (status == NEXUS_OK)
-        status = nexus_db_exec(tx, "DELETE FROM auth_resets WHERE (user_id = $1 AND purpose = 'reset') OR expires_at < $2",
-                               (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_INT(now)}, 2, NULL);
-    if (status == NEXUS_OK)
-        status = nexus_db_exec(
-            tx, "INSERT INTO auth_resets (hash, user_id, expires_at, password_at) VALUES ($1, $2, $3, $4)",
-            (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_TEXT_C(user->id),
-                            NEXUS_INT(now + a->opts.reset_ttl_s * NEXUS__NS_PER_S), NEXUS_INT(user->password_at_ns)},
-            4, NULL);
-    return status == NEXUS_OK ? tell_reset(a, tx, user, token) : status;
+    nexus_status status = nexus__mail_token_store(a, tx, user, purpose, token);
+    return status == NEXUS_OK ? nexus__mail_event(a, tx, type, user, "requested", token) : status;
 }
 
 nexus_status nexus_auth_reset_begin(nexus_auth *a, nexus_slice email, char **token, nexus_user **out)
@@ -65,52 +38,12 @@ nexus_status nexus_auth_reset_begin(nexus_auth *a, nexus_slice email, char **tok
     return status;
 }
 
-static nexus_status not_live(void)
-{
-    return nexus__fail(NEXUS_EAUTH, "token: is not valid any more; ask for another");
-}
-
-/* Spends the token and says whose it was. Bound to the password that was there when it was made. */
-static nexus_status redeem(nexus_auth *a, nexus_db *tx, const char *hash, nexus_user **out)
-{
-    nexus_rows *rows;
-    nexus_status status = nexus_db_query_one(
-        &rows, tx, "DELETE FROM auth_resets WHERE hash = $1 AND purpose = 'reset' RETURNING user_id, expires_at, password_at",
-        (nexus_value[]){NEXUS_TEXT_C(hash)}, 1);
-    if (status != NEXUS_OK)
-        return status == NEXUS_ENOTFOUND ? not_live() : status;
-    nexus_slice id;
-    nexus_rows_text(rows, 0, &id);
-    nexus_user *user = NULL;
-    status = nexus__user_load(&user, tx, "id", id);
-    if (status == NEXUS_OK && (nexus_rows_int(rows, 1) <= nexus__auth_now_ns(a) ||
-                               nexus_rows_int(rows, 2) != user->password_at_ns || nexus__reset_gate(user) != NEXUS_OK))
-        status = not_live();
-    nexus_rows_free(rows);
-    if (status == NEXUS_OK)
-        *out = user;
-    else
-        nexus_user_free(user);
-    return status;
-}
-
 static nexus_status set_password(nexus_auth *a, nexus_db *tx, const nexus_user *user, const char *hash)
 {
     nexus_status status = nexus_db_exec(
         tx, "UPDATE auth_users SET password = $2, password_at = $3, must_reset = 0 WHERE id = $1",
         (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 3, NULL);
     return status == NEXUS_OK ? nexus__subject_revoke(a, tx, user, "password") : status;
-}
-
-static nexus_status is_live(nexus_auth *a, const char *sql, const char *hash)
-{
-    nexus_rows *rows;
-    nexus_status status =
-        nexus_db_query_one(&rows, a->db, sql, (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 2);
-    if (status != NEXUS_OK)
-        return status == NEXUS_ENOTFOUND ? not_live() : status;
-    nexus_rows_free(rows);
-    return NEXUS_OK;
 }
 
 nexus_status nexus_auth_reset_confirm(nexus_auth *a, nexus_slice token, nexus_slice password)
@@ -122,18 +55,18 @@ nexus_status nexus_auth_reset_confirm(nexus_auth *a, nexus_slice token, nexus_sl
     if (status == NEXUS_OK)
         status = nexus__token_hash(token, key);
     if (status == NEXUS_OK) /* looked at first: a made-up token costs no hash */
-        status = is_live(a, "SELECT 1 FROM auth_resets WHERE hash = $1 AND expires_at > $2 AND purpose = 'reset'", key);
+        status = nexus__mail_token_look(a, key, purpose);
     if (status == NEXUS_OK)
         status = nexus__hash_new_password(a, password, hash);
     if (status == NEXUS_OK)
         status = nexus_db_begin(&tx, a->db);
     if (status != NEXUS_OK)
         return status;
-    status = redeem(a, tx, key, &user);
+    status = nexus__mail_token_redeem(a, tx, key, purpose, nexus__reset_gate, &user);
     if (status == NEXUS_OK)
         status = set_password(a, tx, user, hash);
     if (status == NEXUS_OK)
-        status = tell_reset(a, tx, user, NULL);
+        status = nexus__mail_event(a, tx, type, user, "confirmed", NULL);
     status = nexus__finish(tx, status);
     nexus_user_free(user);
     return status;
@@ -194,7 +127,7 @@ static nexus_status replace(nexus_auth *a, const nexus_user *user, const nexus__
     if (status == NEXUS_OK)
         status = set_password(a, tx, user, hash);
     if (status == NEXUS_OK)
-        status = tell_reset(a, tx, user, NULL);
+        status = nexus__mail_event(a, tx, type, user, "confirmed", NULL);
     return nexus__finish(tx, status);
 }
 
@@ -244,7 +177,19 @@ static nexus_status spend_bootstrap(nexus_auth *a, nexus_db *tx, const char *has
     nexus_status status =
         nexus_db_exec(tx, "DELETE FROM auth_bootstrap WHERE hash = $1 AND expires_at > $2",
                       (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 2, &changes);
-    return status == NEXUS_OK && changes == 0 ? not_live() : status;
+    return status == NEXUS_OK && changes == 0 ? nexus__mail_token_dead() : status;
+}
+
+static nexus_status bootstrap_is_live(nexus_auth *a, const char *hash)
+{
+    nexus_rows *rows;
+    nexus_status status =
+        nexus_db_query_one(&rows, a->db, "SELECT 1 FROM auth_bootstrap WHERE hash = $1 AND expires_at > $2",
+                           (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_INT(nexus__auth_now_ns(a))}, 2);
+    if (status != NEXUS_OK)
+        return status == NEXUS_ENOTFOUND ? nexus__mail_token_dead() : status;
+    nexus_rows_free(rows);
+    return NEXUS_OK;
 }
 
 nexus_status nexus_auth_bootstrap(nexus_auth *a, nexus_slice token, nexus_slice email, nexus_slice password,
@@ -255,7 +200,7 @@ nexus_status nexus_auth_bootstrap(nexus_auth *a, nexus_slice token, nexus_slice 
     nexus_user *user = NULL;
     nexus_status status = nexus__token_hash(token, key);
     if (status == NEXUS_OK)
-        status = is_live(a, "SELECT 1 FROM auth_bootstrap WHERE hash = $1 AND expires_at > $2", key);
+        status = bootstrap_is_live(a, key);
     if (status == NEXUS_OK)
         status = nexus__check_email(email);
     if (status == NEXUS_OK)

@@ -82,6 +82,20 @@ void nexus__address_failed(nexus_auth *a, nexus_slice client)
     (void)pass_names(a, client, false, NULL);
 }
 
+nexus_status nexus_auth_guess_check(nexus_auth *a, const nexus_auth_client *client, uint32_t *retry_after_s)
+{
+    uint32_t wait = 0;
+    nexus_status status = nexus__address_allowed(a, nexus__client_address(client), &wait);
+    if (retry_after_s)
+        *retry_after_s = wait;
+    return status;
+}
+
+void nexus_auth_guess_count(nexus_auth *a, const nexus_auth_client *client)
+{
+    nexus__address_failed(a, nexus__client_address(client));
+}
+
 bool nexus__mail_allowed(nexus_auth *a, nexus_slice email)
 {
     static const limit mails = {"auth.mails", MAILS, MAIL_PERIOD_NS};

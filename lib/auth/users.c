@@ -138,19 +138,18 @@ nexus_status nexus__add_role(nexus_auth *a, nexus_db *db, const char *user_id, c
                          3, NULL);
 }
 
-static nexus_status tell_registered(nexus_auth *a, nexus_db *tx, const char *id, nexus_slice email, nexus_slice name,
-                                    const char *role)
+nexus_status nexus__tell_registered(nexus_auth *a, nexus_db *tx, const nexus_user *user)
 {
     nexus__buf data;
     nexus__buf_init(&data, NULL, 0);
     nexus__json_writer w = nexus__json_writer_on(&data);
     nexus__json_open(&w, '{');
-    nexus__json_put_text_c(&w, "user_id", id);
-    nexus__json_put_text(&w, "email", email);
-    nexus__json_put_text(&w, "name", name);
-    nexus__json_put_text_c(&w, "role", role);
+    nexus__json_put_text_c(&w, "user_id", user->id);
+    nexus__json_put_text_c(&w, "email", user->email);
+    nexus__json_put_text_c(&w, "name", user->name);
+    nexus__json_put_text_c(&w, "role", user->role_count ? user->roles[0] : "customer");
     nexus__json_close(&w, '}');
-    nexus_status status = nexus__auth_event(a, tx, "user.registered", id, &data);
+    nexus_status status = nexus__auth_event(a, tx, "user.registered", user->id, &data);
     nexus__buf_free(&data);
     return status;
 }
@@ -159,23 +158,30 @@ nexus_status nexus__user_insert(nexus_user **out, nexus_auth *a, nexus_db *tx, n
                                 const char *password_hash, const char *role)
 {
     char id[NEXUS__UUID_LEN + 1], key[256];
+    nexus_user *user = NULL;
     nexus__uuid7(id);
     nexus__email_key(email, key);
     int64_t now = nexus__auth_now_ns(a);
     nexus_status status =
         nexus_db_exec(tx,
-                      "INSERT INTO auth_users (id, email, email_key, name, password, disabled, created_at, password_at)"
-                      " VALUES ($1, $2, $3, $4, $5, 0, $6, $6)",
+                      "INSERT INTO auth_users (id, email, email_key, name, password, disabled, created_at, password_at,"
+                      " unverified) VALUES ($1, $2, $3, $4, $5, 0, $6, $6, $7)",
                       (nexus_value[]){NEXUS_TEXT_C(id), NEXUS_TEXT(email), NEXUS_TEXT_C(key), NEXUS_TEXT(name),
-                                      NEXUS_TEXT_C(password_hash), NEXUS_INT(now)},
-                      6, NULL);
+                                      NEXUS_TEXT_C(password_hash), NEXUS_INT(now), NEXUS_INT(role ? 0 : 1)},
+                      7, NULL);
     if (status == NEXUS_ECONFLICT)
         return nexus__fail(status, "email: the address is taken");
     if (status == NEXUS_OK)
-        status = nexus__add_role(a, tx, id, role);
+        status = nexus__add_role(a, tx, id, role ? role : "customer");
     if (status == NEXUS_OK)
-        status = tell_registered(a, tx, id, email, name, role);
-    return status == NEXUS_OK ? nexus__user_load(out, tx, "id", nexus__slice_c(id)) : status;
+        status = nexus__user_load(&user, tx, "id", nexus__slice_c(id));
+    if (status == NEXUS_OK && role)
+        status = nexus__tell_registered(a, tx, user);
+    if (status == NEXUS_OK)
+        *out = user;
+    else
+        nexus_user_free(user);
+    return status;
 }
 
 nexus_status nexus_auth_register(nexus_auth *a, nexus_slice email, nexus_slice password, nexus_slice name,

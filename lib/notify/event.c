@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include <nexus/event.h>
+#include <nexus/secret.h>
 
 #include "base/status.h"
 #include "base/time.h"
@@ -16,6 +17,8 @@ static const struct {
     {"order.confirmed", NULL, "order-confirmed", "order"},
     {"order.cancelled", NULL, "order-cancelled", "order"},
     {"user.registered", NULL, "user-registered", "account"},
+    {"user.verification", "requested", "verify-address", "security"},
+    {"user.verification", "exists", "account-exists", "security"},
     {"user.password_reset", "requested", "password-reset", "security"},
     {"user.password_reset", "confirmed", "password-changed", "security"},
 };
@@ -101,7 +104,7 @@ static void put_total(nexus__json_writer *w, nexus__json *doc)
 }
 
 /* Members that only one party may know; they leave the house in no webhook. */
-static const char *const kept_back[] = {"payment_token", "token", "password", "total_text"};
+static const char *const kept_back[] = {"payment_token", "token", "sealed_token", "password", "total_text"};
 
 static void put_members(nexus__json_writer *w, nexus__json *doc, bool outside)
 {
@@ -117,6 +120,24 @@ static void put_members(nexus__json_writer *w, nexus__json *doc, bool outside)
     }
 }
 
+/* A token that whoever wrote the event sealed for us; see nexus_auth_opts.event_secrets. */
+static nexus_status put_token(nexus__json_writer *w, const job *j)
+{
+    char context[64], *token;
+    nexus_slice sealed;
+    size_t n;
+    if (!j->notify->event_secrets || !nexus__json_get_text(j->doc, 0, "sealed_token", &sealed))
+        return NEXUS_OK;
+    snprintf(context, sizeof context, "mail/%.*s", (int)j->row.user_id.n, j->row.user_id.p ? j->row.user_id.p : "");
+    nexus_status status =
+        nexus_secrets_unseal(j->notify->event_secrets, nexus__slice_c(context), sealed, &token, &n);
+    if (status != NEXUS_OK) /* of another ring: trying again does not help */
+        return nexus__fail(NEXUS_EINVAL, "sealed_token: %s", nexus_error_message());
+    nexus__json_put_text(w, "token", nexus__slice(token, n));
+    nexus_secret_free(token, n);
+    return NEXUS_OK;
+}
+
 /* The event's data, and what templates cannot compute from it. */
 static nexus_status template_data(job *j, nexus__buf *out)
 {
@@ -125,8 +146,9 @@ static nexus_status template_data(job *j, nexus__buf *out)
     put_members(&w, j->doc, false);
     if (nexus__json_get(j->doc, 0, "total_text") == NEXUS__JSON_NONE)
         put_total(&w, j->doc);
+    nexus_status status = put_token(&w, j);
     nexus__json_close(&w, '}');
-    return out->status;
+    return status == NEXUS_OK ? out->status : status;
 }
 
 static nexus_status insert_mail(job *j)

@@ -104,6 +104,7 @@ nexus_status nexus_notify_open(nexus_notify **out, nexus_db *db, const nexus_not
     notify->db = db;
     notify->client = o.client;
     notify->secrets = o.secrets;
+    notify->event_secrets = o.event_secrets;
     notify->on_sent = o.on_sent;
     notify->user_data = o.user_data;
     notify->postgres = strcmp(nexus_db_kind(db), "postgres") == 0;

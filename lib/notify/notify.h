@@ -55,7 +55,7 @@ struct nexus_notify {
     const nexus_alloc *alloc;
     nexus_db *db;
     struct nexus_client *client;
-    const struct nexus_secrets *secrets;
+    const struct nexus_secrets *secrets, *event_secrets;
     char *smtp_url, *mail_from, *mailbox_dir;
     uint32_t lease_ms, retry_base_ms, retry_cap_ms, retry_max, ttl_s, webhook_timeout_ms;
     uint32_t schedule_s[NEXUS__NOTIFY_SCHEDULE_MAX];

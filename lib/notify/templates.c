@@ -29,6 +29,16 @@ static const struct {
               "{{/verify_url}}",
      HTML("<p>" GREETING "</p><p>your account for {{email}} is ready.</p>{{#verify_url}}<p><a href=\"{{verify_url}}\">"
           "Confirm the address</a></p>{{/verify_url}}")},
+    {"verify-address", "Confirm your address",
+     GREETING "\n\nsomebody, we hope you, made an account for {{email}}. This code confirms the address; it is good for 15 "
+              "minutes and once:\n\n  {{token}}\n\nIf it was not you, do nothing.\n",
+     HTML("<p>" GREETING "</p><p>somebody, we hope you, made an account for {{email}}. This code confirms the address; it "
+          "is good for 15 minutes and once:</p><p><code>{{token}}</code></p><p>If it was not you, do nothing.</p>")},
+    {"account-exists", "You have an account already",
+     GREETING "\n\nsomebody, perhaps you, wanted to make an account for {{email}}. There is one: log in, or reset the "
+              "password if you do not know it any more.\n",
+     HTML("<p>" GREETING "</p><p>somebody, perhaps you, wanted to make an account for {{email}}. There is one: log in, or "
+          "reset the password if you do not know it any more.</p>")},
     {"password-reset", "Reset your password",
      GREETING "\n\nsomebody, we hope you, asked to reset the password of {{email}}. This code is good for 15 minutes "
               "and once:\n\n  {{token}}\n\nIf it was not you, do nothing.\n",

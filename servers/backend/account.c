@@ -104,6 +104,30 @@ void with_body(nexus_request *request, backend *b, account_fn *fn)
     nexus_json_free(body);
 }
 
+void answer_early(early *e, nexus_request *request)
+{
+    nexus_trace trace;
+    nexus_slice id;
+    nexus_event_init(&e->cause);
+    nexus_service_trace(request, &trace);
+    nexus_trace_format(&trace, e->traceparent);
+    nexus_request_id(request, &id);
+    snprintf(e->correlationid, sizeof e->correlationid, "%.*s", TEXT_ARGS(id));
+    e->cause.traceparent = (nexus_slice){e->traceparent, NEXUS_TRACEPARENT_LEN};
+    e->cause.correlationid = (nexus_slice){e->correlationid, strlen(e->correlationid)};
+    current_request = NULL;
+    current_cause = &e->cause;
+    nexus_request_reply(request, 202, NULL, (nexus_slice){0});
+}
+
+void answer_early_end(backend *b, nexus_status status, const char *what)
+{
+    current_cause = NULL;
+    if (status != NEXUS_OK && status != NEXUS_ENOTFOUND)
+        nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_ERROR, "backend", NULL, "%s: %s", what,
+                         nexus_error_message());
+}
+
 typedef struct hashing {
     backend *b;
     nexus_request *request;

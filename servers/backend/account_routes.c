@@ -33,19 +33,81 @@ static void reply_user(nexus_request *request, uint16_t status, const nexus_user
 
 /* --- handlers ------------------------------------------------------------------------------------------------------------- */
 
-static void do_register(backend *b, nexus_request *request, nexus_json *body)
+/* Everybody is answered alike, and at once; the mail tells what became of it. */
+static void register_unverified(backend *b, nexus_request *request, nexus_json *body)
 {
-    nexus_user *user;
-    if (!password_fits(request, body, "password"))
-        return;
-    nexus_status status =
-        nexus_auth_register(b->auth, member(body, "email"), member(body, "password"), member(body, "name"), &user);
+    early e;
+    char email[256], password[1025], name[256];
+    nexus_slice from[] = {member(body, "email"), member(body, "password"), member(body, "name")};
+    nexus_status status = nexus_auth_check_registration(b->auth, from[0], from[1], from[2]);
     if (status != NEXUS_OK) {
         refuse_account(b, request, status, 0);
         return;
     }
+    char *const to[] = {email, password, name}; /* they have been found short enough */
+    for (size_t i = 0; i < 3; i++)
+        memcpy(to[i], from[i].p, from[i].n);
+    answer_early(&e, request);
+    status = nexus_auth_register_unverified(b->auth, (nexus_slice){email, from[0].n}, (nexus_slice){password, from[1].n},
+                                            (nexus_slice){name, from[2].n});
+    explicit_bzero(password, sizeof password);
+    answer_early_end(b, status, "registration");
+}
+
+/* Says whether an address is taken, so that whoever asks too often waits. */
+static void register_open(backend *b, nexus_request *request, nexus_json *body)
+{
+    nexus_user *user;
+    nexus_auth_client client;
+    uint32_t wait;
+    client_of(request, &client);
+    nexus_status status = nexus_auth_guess_check(b->auth, &client, &wait);
+    if (status == NEXUS_OK)
+        status =
+            nexus_auth_register(b->auth, member(body, "email"), member(body, "password"), member(body, "name"), &user);
+    if (status == NEXUS_ECONFLICT)
+        nexus_auth_guess_count(b->auth, &client);
+    if (status != NEXUS_OK) {
+        refuse_account(b, request, status, wait);
+        return;
+    }
     reply_user(request, 201, user, true);
     nexus_user_free(user);
+}
+
+static void do_register(backend *b, nexus_request *request, nexus_json *body)
+{
+    const char *mode = nexus_settings_text(nexus_service_settings(b->service), "registration");
+    if (strcmp(mode, "closed") == 0)
+        nexus_request_problem_text(request, 403, "registration-closed", "Accounts are made by administrators only.");
+    else if (!password_fits(request, body, "password"))
+        return;
+    else if (strcmp(mode, "verify") == 0)
+        register_unverified(b, request, body);
+    else
+        register_open(b, request, body);
+}
+
+static void do_resend(backend *b, nexus_request *request, nexus_json *body)
+{
+    early e;
+    char email[256];
+    nexus_slice from = member(body, "email");
+    size_t n = from.n < sizeof email ? from.n : 0; /* longer: nobody's */
+    memcpy(email, from.p, n);
+    answer_early(&e, request);
+    answer_early_end(b, nexus_auth_verify_resend(b->auth, (nexus_slice){email, n}), "mail of a confirmation");
+}
+
+static void do_verify(backend *b, nexus_request *request, nexus_json *body)
+{
+    nexus_status status = nexus_auth_verify(b->auth, member(body, "token"));
+    if (status == NEXUS_OK)
+        nexus_request_reply(request, 204, NULL, (nexus_slice){0});
+    else if (status == NEXUS_EAUTH)
+        nexus_request_problem_text(request, 400, "token-invalid", "The code is wrong, used or over; ask for another.");
+    else
+        refuse_account(b, request, status, 0);
 }
 
 static void do_bootstrap(backend *b, nexus_request *request, nexus_json *body)
@@ -70,17 +132,19 @@ static void do_bootstrap(backend *b, nexus_request *request, nexus_json *body)
 /* The same answer for everybody; the mail tells who may go on. */
 static void do_reset(backend *b, nexus_request *request, nexus_json *body)
 {
-    char *token;
+    early e;
+    char email[256], *token;
     nexus_user *user;
-    nexus_status status = nexus_auth_reset_begin(b->auth, member(body, "email"), &token, &user);
+    nexus_slice from = member(body, "email");
+    size_t n = from.n < sizeof email ? from.n : 0; /* longer: nobody's */
+    memcpy(email, from.p, n);
+    answer_early(&e, request);
+    nexus_status status = nexus_auth_reset_begin(b->auth, (nexus_slice){email, n}, &token, &user);
     if (status == NEXUS_OK) {
-        nexus_free(token);
+        nexus_secret_free(token, strlen(token));
         nexus_user_free(user);
     }
-    if (status == NEXUS_OK || status == NEXUS_ENOTFOUND)
-        nexus_request_reply(request, 202, NULL, (nexus_slice){0});
-    else
-        refuse_account(b, request, status, 0);
+    answer_early_end(b, status, "mail of a reset");
 }
 
 static void do_reset_confirm(backend *b, nexus_request *request, nexus_json *body)
@@ -100,6 +164,8 @@ static void do_reset_confirm(backend *b, nexus_request *request, nexus_json *bod
 HASHING_HANDLER(register)
 HASHING_HANDLER(bootstrap)
 ACCOUNT_HANDLER(reset)
+ACCOUNT_HANDLER(resend)
+ACCOUNT_HANDLER(verify)
 HASHING_HANDLER(reset_confirm)
 
 /* For `nexus admin token`: the operator's own bearer, from this machine. */
@@ -183,8 +249,13 @@ nexus_status account_routes(backend *b)
                     "Makes the first administrator with the one-time token.",
                     OBJECT("\"token\",\"email\",\"password\",\"name\"", TOKEN("token") "," EMAIL "," PASSWORD "," NAME),
                     registered),
-        HASHING_POST("/api/v1/auth/register", register, "registerUser", "Makes an account.",
+        HASHING_POST("/api/v1/auth/register", register, "registerUser",
+                     "Makes an account; where addresses are confirmed first, 202 to everybody.",
                     OBJECT("\"email\",\"password\",\"name\"", EMAIL "," PASSWORD "," NAME), registered),
+        PUBLIC_POST("/api/v1/auth/verify", verify, "verifyAddress", "Confirms the address of an account.",
+                    OBJECT("\"token\"", TOKEN("token")), done),
+        PUBLIC_POST("/api/v1/auth/verify/resend", resend, "resendVerification", "Sends another code by mail.",
+                    OBJECT("\"email\"", EMAIL), accepted),
         PUBLIC_POST("/api/v1/auth/password-reset", reset, "requestPasswordReset", "Sends a reset token by mail.",
                     OBJECT("\"email\"", EMAIL), accepted),
         HASHING_POST("/api/v1/auth/password-reset/confirm", reset_confirm, "confirmPasswordReset",

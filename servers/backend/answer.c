@@ -5,6 +5,7 @@
 #include "backend/private.h"
 
 _Thread_local nexus_request *current_request;
+_Thread_local const nexus_event *current_cause;
 
 nexus_slice member(nexus_json *body, const char *name)
 {
@@ -86,6 +87,7 @@ nexus_status publish_in(nexus_db *tx, const char *type, const char *subject, nex
     event.subject = (nexus_slice){subject, strlen(subject)};
     event.source = NEXUS_S("/nexus/backend");
     event.data = data;
+    cause = cause ? cause : current_cause;
     if (cause) {
         event.traceparent = cause->traceparent;
         event.correlationid = cause->correlationid;

@@ -23,9 +23,14 @@ static const nexus_setting settings[] = {
      "How late the payment sandbox answers; for tests of late payments."},
     {"hash_parallel", NEXUS_SETTING_INT, "0", 0, 64, NULL, "Passwords hashed at once; 0: one per core."},
     {"hash_queue", NEXUS_SETTING_INT, "64", 1, 10000, NULL, "Logins that wait for that; more are answered 503."},
+    {"registration", NEXUS_SETTING_CHOICE, "open", 0, 0, "open,verify,closed",
+     "Who may register: open: everybody, at once; verify: everybody, once the code of a mail has confirmed the address; "
+     "closed: nobody."},
     {"login_failures_max", NEXUS_SETTING_INT, "50", 0, 1000000, NULL,
      "Wrong passwords and codes from one client address in ten minutes, four times as many from an IPv6 /64; 0: not "
      "counted. Loopback never is: it stands for whoever a proxy on this machine speaks for, see trusted_proxies."},
+    {"password_breach_file", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "File of leaked passwords that nobody may choose: lines SHA1HEX:COUNT, sorted, as Have I Been Pwned publishes them."},
     {"session_idle_s", NEXUS_SETTING_INT, "1800", 60, 86400, NULL, "A browser's session that rests so long is over."},
     {"session_max_s", NEXUS_SETTING_INT, "43200", 60, 2592000, NULL, "A browser's session that is so old is over."},
 };
@@ -121,10 +126,18 @@ static nexus_status open_auth(backend *b)
         opts.address_failures = NEXUS_AUTH_UNLIMITED;
     opts.session_idle_s = (uint32_t)nexus_settings_int(s, "session_idle_s");
     opts.session_absolute_s = (uint32_t)nexus_settings_int(s, "session_max_s");
+    const char *breach = nexus_settings_text(s, "password_breach_file");
+    opts.breach_file = *breach ? breach : NULL;
     opts.limiter = nexus_service_limiter(b->service);
+    char path[4200];
+    snprintf(path, sizeof path, "%s/mail.keys", opts.key_dir);
+    nexus_status status = nexus_secrets_open(&b->mail_secrets, path, NULL);
+    if (status != NEXUS_OK)
+        return status;
+    opts.event_secrets = b->mail_secrets;
     opts.event_fn = on_auth_event;
     opts.user_data = b;
-    nexus_status status = nexus_auth_open(&b->auth, b->db, &opts);
+    status = nexus_auth_open(&b->auth, b->db, &opts);
     if (status != NEXUS_OK)
         return status;
     nexus_verifier_opts verifier = NEXUS_VERIFIER_OPTS_INIT;
@@ -177,6 +190,7 @@ static void backend_unmount(void *mounted)
     oauth_pages_close(b);
     nexus_oauth_close(b->oauth);
     nexus_auth_close(b->auth);
+    nexus_secrets_close(b->mail_secrets);
     pthread_mutex_destroy(&b->running.lock);
     free(b);
 }

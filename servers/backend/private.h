@@ -28,6 +28,7 @@ typedef struct backend {
     nexus_oauth *oauth;
     nexus_template *pages[OAUTH_PAGES];
     nexus_runtime *hashers; /* threads that hash passwords: a flood of logins holds up nothing else */
+    nexus_secrets *mail_secrets; /* seal what events carry for mails */
     nexus_verifier *verifier;
     nexus_outbox_relay *relay;
     nexus_saga *saga;
@@ -60,6 +61,8 @@ void reply_failure(backend *b, nexus_request *request, nexus_status status);
 
 /* The request this thread works on, so that events written deep inside carry its trace. */
 extern _Thread_local nexus_request *current_request;
+/* What the work is for whose request is answered already; see answer_early. */
+extern _Thread_local const nexus_event *current_cause;
 /* Writes an event into the outbox of the open transaction, with the trace of current_request or of cause. */
 nexus_status publish_in(nexus_db *tx, const char *type, const char *subject, nexus_slice data, const nexus_event *cause);
 nexus_auth_event_fn on_auth_event; /* what auth/ tells, as an event of the user */
@@ -80,6 +83,16 @@ bool password_fits(nexus_request *request, nexus_json *body, const char *name);
 typedef void account_fn(backend *b, nexus_request *request, nexus_json *body);
 void with_body(nexus_request *request, backend *b, account_fn *fn);
 void with_hashing(nexus_request *request, backend *b, account_fn *fn);
+/*
+ * Answers 202 before the work is done, so that how long the work takes tells nobody whether there is such an account. Events
+ * written until answer_early_end carry the request's trace. What the body holds must have been copied.
+ */
+typedef struct early {
+    char traceparent[NEXUS_TRACEPARENT_LEN + 1], correlationid[65];
+    nexus_event cause;
+} early;
+void answer_early(early *e, nexus_request *request);
+void answer_early_end(backend *b, nexus_status status, const char *what);
 nexus_status hashers_open(backend *b);
 nexus_status add_rows(backend *b, nexus_route *rows, size_t count);
 

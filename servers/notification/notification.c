@@ -84,7 +84,7 @@ static int32_t on_event(nexus_delivery *delivery, void *user_data)
 static nexus_status open_consumer(notification *n)
 {
     nexus_group_opts opts = NEXUS_GROUP_OPTS_INIT;
-    opts.types = "order.*,payment.processed,user.registered,user.password_reset";
+    opts.types = "order.*,payment.processed,user.registered,user.verification,user.password_reset";
     opts.ack_wait_ms = 3000; /* renewed while a handler runs; after a crash nobody waits longer for his mail */
     nexus_status status = nexus_group_open(&n->group, n->bus, "notification", &opts);
     if (status == NEXUS_OK)
@@ -103,6 +103,11 @@ static nexus_status open_notify(notification *n)
     nexus_status status = nexus_secrets_open(&n->secrets, path, NULL);
     if (status != NEXUS_OK)
         return status;
+    snprintf(path, sizeof path, "%s/mail.keys", nexus_service_state_dir(n->service));
+    status = nexus_secrets_open(&n->mail_secrets, path, NULL); /* the backend's and ours */
+    if (status != NEXUS_OK)
+        return status;
+    opts.event_secrets = n->mail_secrets;
     snprintf(path, sizeof path, "%s/mailbox", nexus_service_state_dir(n->service));
     opts.secrets = n->secrets;
     opts.client = nexus_service_client(n->service);
@@ -132,6 +137,7 @@ static void notification_unmount(void *mounted)
     nexus_group_close(n->group);
     nexus_notify_close(n->notify);
     nexus_secrets_close(n->secrets);
+    nexus_secrets_close(n->mail_secrets);
     free(n);
 }
 

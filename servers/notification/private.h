@@ -7,7 +7,7 @@
 typedef struct notification {
     nexus_service *service;
     nexus_notify *notify;
-    nexus_secrets *secrets;
+    nexus_secrets *secrets, *mail_secrets;
     nexus_bus *bus;
     nexus_group *group;
     nexus_consumer *consumer;

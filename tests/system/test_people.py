@@ -3,6 +3,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import struct
 import subprocess
 import threading
@@ -232,3 +233,69 @@ def test_row_65_five_hundred_logins_at_once(world, ann):
     assert any(r.status == 200 for r in got) and all(int(r.header("Retry-After")) >= 1 for r in refused)
     assert SLOW > 1 or int(peak.split("VmHWM:")[1].split()[0]) < 400 * 1024, peak
     assert min(slow) < 1 * SLOW, slow
+
+
+# --- mails --------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def mailing(tmp_path_factory):
+    env = {"NEXUS_REGISTRATION": "verify"}
+    with Topology(tmp_path_factory.mktemp("mailing"), ["backend", "notification"], env=env) as t:
+        t.admin = t.bootstrap_admin()
+        yield t
+
+
+def mails(world, email, count):
+    def there():
+        box = world.call("GET", "/api/v1/notifications/mailbox", service="notification", token=world.admin).json["items"]
+        found = [world.call("GET", f"/api/v1/notifications/mailbox/{m['id']}", service="notification", token=world.admin).json
+                 for m in box]
+        found = [m for m in found if email in json.dumps(m)]
+        return found if len(found) >= count else None
+    return wait_for(there, 15, f"{count} mails to {email}")
+
+
+def code_in(mail):
+    return re.search(r"^\s*([A-Za-z0-9_-]{43})\s*$", mail["text"], re.M)[1]
+
+
+def test_registration_with_verification(mailing):
+    email, body = "vera@example.com", {"email": "vera@example.com", "password": PASSWORD, "name": "Vera"}
+    first = call(mailing, "POST", "/api/v1/auth/register", body)
+    assert first.status == 202 and not first.body
+    problem(log_in(mailing, email), 401, "credentials-wrong")
+    problem(call(mailing, "POST", "/api/v1/auth/register", {**body, "password": "password"}), 422)
+    token = code_in(mails(mailing, email, 1)[0])
+    problem(call(mailing, "POST", "/api/v1/auth/verify", {"token": "x" * 43}), 400, "token-invalid")
+    assert call(mailing, "POST", "/api/v1/auth/verify", {"token": token}).status == 204
+    problem(call(mailing, "POST", "/api/v1/auth/verify", {"token": token}), 400, "token-invalid")
+    assert log_in(mailing, email).status == 200
+    again = call(mailing, "POST", "/api/v1/auth/register", {**body, "password": "another password"})
+    assert again.status == 202 and not again.body, "as for a new address"
+    assert any("account already" in m["subject"] for m in mails(mailing, email, 3))  # the code, the welcome, and this
+    assert log_in(mailing, email).status == 200
+    assert call(mailing, "POST", "/api/v1/auth/verify/resend", {"email": "nobody@example.com"}).status == 202
+    log = b"".join(p.read_bytes() for p in (mailing.state / "bus").rglob("*") if p.is_file())
+    assert email.encode() in log and token.encode() not in log, "no token stands in the log of events"
+
+
+def test_row_67_a_forged_host_changes_nothing_in_the_mail(mailing):
+    email = "rita@example.com"
+    call(mailing, "POST", "/api/v1/auth/register", {"email": email, "password": PASSWORD, "name": "Rita"})
+    assert call(mailing, "POST", "/api/v1/auth/verify", {"token": code_in(mails(mailing, email, 1)[0])}).status == 204
+    forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+    assert call(mailing, "POST", "/api/v1/auth/password-reset", {"email": email}, headers=forged).status == 202
+    mail = next(m for m in mails(mailing, email, 3) if "Reset" in m["subject"])
+    assert "evil" not in json.dumps(mail)
+    token = code_in(mail)
+    body = {"token": token, "password": "another password"}
+    assert call(mailing, "POST", "/api/v1/auth/password-reset/confirm", body).status == 204
+    problem(call(mailing, "POST", "/api/v1/auth/password-reset/confirm", body), 400, "token-invalid")
+    assert log_in(mailing, email, "another password").status == 200
+
+
+def test_closed_registration(tmp_path):
+    with Topology(tmp_path, ["backend"], env={"NEXUS_REGISTRATION": "closed"}) as t:
+        body = {"email": "a@example.com", "password": PASSWORD, "name": "A"}
+        problem(call(t, "POST", "/api/v1/auth/register", body), 403, "registration-closed")
+        assert t.bootstrap_admin()
