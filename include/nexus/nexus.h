@@ -2,6 +2,7 @@
 #ifndef NEXUS_NEXUS_H
 #define NEXUS_NEXUS_H
 
+#include <nexus/aggregate.h>
 #include <nexus/alloc.h>
 #include <nexus/analytics.h>
 #include <nexus/apikey.h>

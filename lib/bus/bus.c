@@ -81,6 +81,7 @@ nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_op
     bus->completed_tail = &bus->completed;
     nexus__list_init(&bus->groups);
     nexus__contracts_init(&bus->contracts);
+    nexus__snapshots_init(&bus->snapshots, bus->alloc);
     bus->again_tail = &bus->again;
     bus->finished_tail = &bus->finished;
     nexus_status status = start(bus, url);
@@ -102,6 +103,7 @@ void nexus_bus_close(nexus_bus *bus)
     if (broker && nexus__wal_append(nexus__broker_wal(broker), NULL, 0, NULL) != NEXUS_OK)
         bus->closing = true;
     nexus__bus_publish_end(bus);
+    nexus__snapshots_end(bus);
     nexus__broker_close(broker);
     for (size_t i = 0; i < bus->former_count; i++)
         nexus__broker_close(bus->former[i]);

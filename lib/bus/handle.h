@@ -11,6 +11,7 @@
 #include "bus/engines/engine.h"
 #include "bus/remote.h"
 #include "bus/server.h"
+#include "bus/snapshot.h"
 
 typedef struct nexus__pub_op nexus__pub_op;
 
@@ -52,6 +53,7 @@ struct nexus_bus {
     nexus__pub_op *completed, **completed_tail; /* those without a callback, until they are fetched */
     pthread_cond_t room, polled;
     nexus__contracts contracts;
+    nexus__snapshots snapshots;
 };
 
 struct nexus_group {
