@@ -484,8 +484,8 @@ NEXUS_API nexus_status nexus_outbox_prepare(struct nexus_db *db) NEXUS_MUST_CHEC
 /**
  * Writes events into the outbox inside the caller's open transaction; the relay publishes them after the commit, as
  * often as a crash makes it necessary and, by their ids, stored once. Ids are made here when absent. Order: that of the
- * commits on SQLite; on PostgreSQL that of the commits between transactions that wait for each other's rows. NEXUS_EINVAL
- * outside a transaction, or naming the attribute.
+ * commits; for it, transactions with outbox records commit one after the other on PostgreSQL. NEXUS_EINVAL outside a
+ * transaction, or naming the attribute.
  */
 NEXUS_API nexus_status nexus_outbox_append(struct nexus_db *tx, const nexus_event *events, size_t n) NEXUS_MUST_CHECK;
 /** The same from JSON (see nexus_bus_publish_json). */
@@ -497,7 +497,8 @@ typedef struct nexus_outbox_relay_opts {
     size_t size;
     const nexus_alloc *alloc;
     const char *source; /**< `source` of events that have none; NULL: the bus's */
-    uint32_t poll_ms;   /**< looks by itself so often; 0 = 100. nexus_outbox_relay_wake looks at once */
+    uint32_t poll_ms;   /**< looks by itself so often; 0 = 100. On PostgreSQL every commit wakes it, everywhere
+                             nexus_outbox_relay_wake does */
     uint32_t batch;     /**< events a publish; 0 = 256 */
 } nexus_outbox_relay_opts;
 #define NEXUS_OUTBOX_RELAY_OPTS_INIT NEXUS_SIZED(nexus_outbox_relay_opts)

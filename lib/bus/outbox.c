@@ -1,14 +1,20 @@
 /*
  * Outbox and inbox: events in the caller's own transaction. The outbox is a table that the relay empties: it publishes
- * the rows it can see in the order of their numbers, then deletes exactly those. It never remembers a highest number,
- * since on PostgreSQL a lower one may be committed later (the row would be skipped for ever). A crash between publish
- * and delete publishes again, and the bus knows the ids.
+ * the rows it can see in the order of their commits, then deletes exactly those. It never remembers a highest number,
+ * since a lower one may be committed later (the row would be skipped for ever). A crash between publish and delete
+ * publishes again, and the bus knows the ids.
  *
- * Order: SQLite has one writer, so numbers follow commits. On PostgreSQL transactions that wait for each other's rows
- * (two changes of one order) get their numbers in commit order too; unrelated ones may swap.
+ * Order: SQLite has one writer, so the rows' numbers follow the commits. On PostgreSQL a row's number is given when it is
+ * written, and a slow transaction commits it late; so a second number, its place, is given by a trigger that runs at the
+ * commit, under a lock held to its end. Taken any earlier, that lock could wait for rows of the caller's (a deadlock).
+ * The same trigger sends the NOTIFY that wakes the relay.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <nexus/bus.h>
 #include <nexus/db.h>
@@ -20,6 +26,7 @@
 #include "base/time.h"
 #include "bus/cause.h"
 #include "bus/event.h"
+#include "store/session.h"
 
 static const nexus_migration tables[] = {
     {1, "outbox and inbox",
@@ -31,6 +38,16 @@ static const nexus_migration tables[] = {
      " at BIGINT NOT NULL, failed TEXT);"
      "CREATE TABLE nexus_inbox (consumer TEXT NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL, at BIGINT NOT NULL,"
      " PRIMARY KEY (consumer, source, id))"},
+    {2, "places in the order of commits", "ALTER TABLE nexus_outbox ADD COLUMN place BIGINT",
+     "ALTER TABLE nexus_outbox ADD COLUMN place BIGINT;"
+     "CREATE SEQUENCE nexus_outbox_place;"
+     "CREATE FUNCTION nexus_outbox_commits() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+     " PERFORM pg_advisory_xact_lock((7234936::bigint << 32) + TG_RELID::bigint);"
+     " EXECUTE format('UPDATE %I.nexus_outbox SET place = nextval(%L) WHERE seq = $1', TG_TABLE_SCHEMA,"
+     "  format('%I.nexus_outbox_place', TG_TABLE_SCHEMA)) USING NEW.seq;"
+     " PERFORM pg_notify('nexus_outbox', ''); RETURN NULL; END $$;"
+     "CREATE CONSTRAINT TRIGGER nexus_outbox_commits AFTER INSERT ON nexus_outbox DEFERRABLE INITIALLY DEFERRED"
+     " FOR EACH ROW EXECUTE FUNCTION nexus_outbox_commits()"},
 };
 
 nexus_status nexus_outbox_prepare(nexus_db *db)
@@ -129,9 +146,9 @@ struct nexus_outbox_relay {
     nexus_bus *bus;
     char *source; /* NULL = the bus's */
     uint32_t poll_ms, batch;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool woken, closing; /* locked */
+    int wake_fd;
+    atomic_bool closing;
+    nexus_db *session; /* the thread's: hears of commits, where the database tells */
     pthread_mutex_t run; /* one pass at a time: the order is the table's */
     pthread_t thread;
     bool started;
@@ -192,7 +209,7 @@ static nexus_status read_rows(nexus_outbox_relay *r, pass *p)
 {
     const nexus_value limit[] = {NEXUS_INT(r->batch)};
     nexus_status status = nexus_db_query(
-        &p->rows, r->db, "SELECT seq, event FROM nexus_outbox WHERE failed IS NULL ORDER BY seq LIMIT $1", limit, 1);
+        &p->rows, r->db, "SELECT seq, event FROM nexus_outbox WHERE failed IS NULL ORDER BY COALESCE(place, 0), seq LIMIT $1", limit, 1);
     if (status != NEXUS_OK)
         return status;
     size_t n = nexus_rows_count(p->rows);
@@ -273,19 +290,46 @@ nexus_status nexus_outbox_relay_run(nexus_outbox_relay *r, uint64_t *moved)
     return status;
 }
 
+/* Hears of commits from now on, if it can; while it cannot, it looks when its time is over. */
+static void listen_to_commits(nexus_outbox_relay *r)
+{
+    if (r->session || strcmp(nexus_db_kind(r->db), "postgres") != 0)
+        return;
+    if (nexus__db_session(&r->session, r->db) == NEXUS_OK &&
+        nexus_db_exec(r->session, "LISTEN nexus_outbox", NULL, 0, NULL) == NEXUS_OK)
+        return;
+    nexus_db_close(r->session);
+    r->session = NULL;
+}
+
+static void wait_for_news(nexus_outbox_relay *r)
+{
+    struct pollfd fds[2] = {{.fd = r->wake_fd, .events = POLLIN}};
+    int ms = r->poll_ms < INT32_MAX ? (int)r->poll_ms : INT32_MAX;
+    bool notified;
+    uint64_t drained;
+    if (!r->session) {
+        poll(fds, 1, ms);
+    } else if (nexus__db_wait(r->session, fds, 1, ms, &notified) != NEXUS_OK) {
+        nexus_db_close(r->session);
+        r->session = NULL;
+    }
+    if (fds[0].revents && read(r->wake_fd, &drained, sizeof drained) < 0)
+        return; /* somebody else's wake was drained with it */
+}
+
 static void *relay_main(void *arg)
 {
     nexus_outbox_relay *r = arg;
-    pthread_mutex_lock(&r->lock);
-    while (!r->closing) {
-        if (!r->woken)
-            nexus__cond_wait_until(&r->wake, &r->lock, nexus__mono_ns() + r->poll_ms * NEXUS__NS_PER_MS);
-        r->woken = false;
-        pthread_mutex_unlock(&r->lock);
-        (void)nexus_outbox_relay_run(r, NULL); /* what fails now is tried again at the next poll */
-        pthread_mutex_lock(&r->lock);
+    while (!atomic_load(&r->closing)) {
+        bool deaf = !r->session;
+        listen_to_commits(r);
+        if (deaf && r->session) /* what was committed before it listened */
+            (void)nexus_outbox_relay_run(r, NULL);
+        wait_for_news(r);
+        if (!atomic_load(&r->closing))
+            (void)nexus_outbox_relay_run(r, NULL); /* what fails now is tried again at the next poll */
     }
-    pthread_mutex_unlock(&r->lock);
     return NULL;
 }
 
@@ -303,11 +347,10 @@ nexus_status nexus_outbox_relay_open(nexus_outbox_relay **out, nexus_db *db, nex
     r->bus = bus;
     r->poll_ms = o.poll_ms ? o.poll_ms : 100;
     r->batch = o.batch ? o.batch : 256;
-    pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->run, NULL);
-    nexus__cond_init(&r->wake);
-    nexus_status status = NEXUS_OK;
-    if (o.source && !(r->source = nexus__strndup(r->alloc, nexus__slice_c(o.source))))
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    nexus_status status = r->wake_fd >= 0 ? NEXUS_OK : nexus__fail_errno(errno, "make an eventfd");
+    if (status == NEXUS_OK && o.source && !(r->source = nexus__strndup(r->alloc, nexus__slice_c(o.source))))
         status = nexus__nomem();
     if (status == NEXUS_OK)
         status = nexus__thread_start(&r->thread, "nexus-outbox", relay_main, r);
@@ -322,26 +365,22 @@ nexus_status nexus_outbox_relay_open(nexus_outbox_relay **out, nexus_db *db, nex
 
 void nexus_outbox_relay_wake(nexus_outbox_relay *r)
 {
-    if (!r)
-        return;
-    pthread_mutex_lock(&r->lock);
-    r->woken = true;
-    pthread_cond_signal(&r->wake);
-    pthread_mutex_unlock(&r->lock);
+    uint64_t one = 1;
+    if (r && r->wake_fd >= 0 && write(r->wake_fd, &one, sizeof one) < 0)
+        return; /* it is woken already */
 }
 
 void nexus_outbox_relay_close(nexus_outbox_relay *r)
 {
     if (!r)
         return;
-    pthread_mutex_lock(&r->lock);
-    r->closing = true;
-    pthread_cond_signal(&r->wake);
-    pthread_mutex_unlock(&r->lock);
+    atomic_store(&r->closing, true);
+    nexus_outbox_relay_wake(r);
     if (r->started)
         pthread_join(r->thread, NULL);
-    pthread_cond_destroy(&r->wake);
-    pthread_mutex_destroy(&r->lock);
+    nexus_db_close(r->session);
+    if (r->wake_fd >= 0)
+        close(r->wake_fd);
     pthread_mutex_destroy(&r->run);
     nexus__free(r->alloc, r->source);
     nexus__free(r->alloc, r);

@@ -217,8 +217,8 @@ static bool postgres_alive(void *opaque)
     struct pollfd fd = {.fd = PQsocket(link->conn), .events = POLLIN};
     if (PQstatus(link->conn) != CONNECTION_OK || PQtransactionStatus(link->conn) != PQTRANS_IDLE)
         return false;
-    if (poll(&fd, 1, 0) > 0)
-        PQconsumeInput(link->conn);
+    for (int reads = 0; reads < 4 && PQstatus(link->conn) == CONNECTION_OK && poll(&fd, 1, 0) > 0; reads++)
+        PQconsumeInput(link->conn); /* first the message, then the end */
     return PQstatus(link->conn) == CONNECTION_OK;
 }
 

@@ -19,6 +19,8 @@ static nexus_status copy_config(nexus_db *session, const nexus_db *like)
 
 nexus_status nexus__db_session(nexus_db **out, const nexus_db *like)
 {
+    if (!like->config.address)
+        return nexus__fail(NEXUS_ENOTSUP, "an adopted connection has no address for a second one");
     nexus_db *session = nexus__calloc(like->config.alloc, 1, sizeof *session);
     if (!session)
         return nexus__nomem();

@@ -252,21 +252,23 @@ static nexus_status append_sqlite(sql_log *log, const nexus__wal_run *run)
     return status;
 }
 
-/* A new session, still under our epoch. *end is where the log really ends. */
+/* A new session, if the epoch is still ours. *end is where the log really ends. */
 static nexus_status reown_once(sql_log *log, int64_t *end)
 {
     nexus_rows *rows;
     nexus_db_close(log->session);
     log->session = NULL;
-    nexus_status status = lock(log);
-    if (status == NEXUS_OK)
-        status = nexus_db_query_one(&rows, log->session, "SELECT epoch, next_at FROM nexus_bus_head WHERE id = 1", NULL, 0);
+    nexus_status locked = lock(log);
+    if (locked != NEXUS_OK && locked != NEXUS_ECONFLICT)
+        return locked;
+    nexus_status status =
+        nexus_db_query_one(&rows, log->session, "SELECT epoch, next_at FROM nexus_bus_head WHERE id = 1", NULL, 0);
     if (status != NEXUS_OK)
         return status;
     bool ours = nexus_rows_int(rows, 0) == log->epoch;
     *end = nexus_rows_int(rows, 1);
     nexus_rows_free(rows);
-    return ours ? NEXUS_OK : overtaken();
+    return ours ? locked : overtaken();
 }
 
 static nexus_status reown(sql_log *log, int64_t *end)
@@ -287,10 +289,15 @@ static nexus_status append(nexus__wal_engine *e, const nexus__wal_run *run, uint
     int64_t behind = log->end + (int64_t)run->bytes.n, found = log->end;
     nexus_status status = log->postgres ? append_postgres(log, run) : append_sqlite(log, run);
     if (log->postgres && (status == NEXUS_EUNKNOWN || status == NEXUS_EUNREACH)) {
-        if (reown(log, &found) != NEXUS_OK)
-            return nexus__fail(NEXUS_EUNKNOWN, "the database is out of reach, or another process owns the bus by now: %s",
-                               nexus_error_message());
-        status = found == behind ? NEXUS_OK : append_postgres(log, run);
+        status = reown(log, &found);
+        if (status == NEXUS_OK)
+            status = found == behind ? NEXUS_OK : append_postgres(log, run);
+        else
+            status = nexus__fail(NEXUS_EUNKNOWN, "the database is out of reach, or another process owns the bus by now");
+    }
+    if (status == NEXUS_ESTALE || status == NEXUS_EUNKNOWN) { /* the log is lost: whoever can may own it now */
+        nexus_db_close(log->session);
+        log->session = NULL;
     }
     if (status != NEXUS_OK)
         return status;
@@ -300,12 +307,19 @@ static nexus_status append(nexus__wal_engine *e, const nexus__wal_run *run, uint
 
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
+/* A pooled connection may have ended unnoticed: to read is asked twice. */
+static nexus_status ask(nexus_rows **rows, sql_log *log, const char *sql, const nexus_value *args, size_t n)
+{
+    nexus_status status = nexus_db_query(rows, log->pool, sql, args, n);
+    return status == NEXUS_EUNKNOWN ? nexus_db_query(rows, log->pool, sql, args, n) : status;
+}
+
 static nexus_status read_rows(sql_log *log, const char *sql, uint64_t place, nexus__buf *out, uint64_t *next)
 {
     nexus_rows *rows;
     nexus_slice bytes;
-    nexus_status status = nexus_db_query(&rows, log->pool, sql,
-                                         (nexus_value[]){NEXUS_INT(place), NEXUS_INT(place + PAGE_BYTES)}, 2);
+    nexus_status status =
+        ask(&rows, log, sql, (nexus_value[]){NEXUS_INT(place), NEXUS_INT(place + PAGE_BYTES)}, 2);
     if (status != NEXUS_OK)
         return status;
     while (nexus_rows_next(rows)) {
@@ -334,8 +348,8 @@ static nexus_status find(nexus__wal_engine *e, uint64_t pos, uint64_t *place)
     sql_log *log = (sql_log *)e;
     nexus_rows *rows;
     *place = 0;
-    nexus_status status = nexus_db_query(
-        &rows, log->pool,
+    nexus_status status = ask(
+        &rows, log,
         "SELECT at FROM nexus_bus_log WHERE first_pos < $1 ORDER BY first_pos DESC, at DESC LIMIT 1",
         (nexus_value[]){NEXUS_INT(pos)}, 1);
     if (status != NEXUS_OK)
@@ -368,10 +382,13 @@ static nexus_status drop_below(nexus__wal_engine *e, uint64_t pos, uint64_t *fir
 static nexus_status put_blob(nexus__wal_engine *e, const char *name, nexus_slice blob)
 {
     sql_log *log = (sql_log *)e;
-    return nexus_db_exec(log->pool,
-                         "INSERT INTO nexus_bus_blob (name, bytes) VALUES ($1, $2)"
-                         " ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes",
-                         (nexus_value[]){NEXUS_TEXT_C(name), NEXUS_BLOB(blob)}, 2, NULL);
+    int64_t stored = 0;
+    nexus_status status =
+        nexus_db_exec(log->pool,
+                      "INSERT INTO nexus_bus_blob (name, bytes) SELECT CAST($1 AS TEXT), $2 FROM nexus_bus_head"
+                      " WHERE id = 1 AND epoch = $3 ON CONFLICT (name) DO UPDATE SET bytes = excluded.bytes",
+                      (nexus_value[]){NEXUS_TEXT_C(name), NEXUS_BLOB(blob), NEXUS_INT(log->epoch)}, 3, &stored);
+    return status == NEXUS_OK && !stored ? overtaken() : status;
 }
 
 static nexus_status get_blob(nexus__wal_engine *e, const char *name, nexus__buf *out)
@@ -379,14 +396,19 @@ static nexus_status get_blob(nexus__wal_engine *e, const char *name, nexus__buf 
     sql_log *log = (sql_log *)e;
     nexus_rows *rows;
     nexus_slice bytes;
-    nexus_status status = nexus_db_query_one(&rows, log->pool, "SELECT bytes FROM nexus_bus_blob WHERE name = $1",
-                                             (nexus_value[]){NEXUS_TEXT_C(name)}, 1);
+    nexus_status status = ask(&rows, log, "SELECT bytes FROM nexus_bus_blob WHERE name = $1",
+                              (nexus_value[]){NEXUS_TEXT_C(name)}, 1);
     if (status != NEXUS_OK)
         return status;
-    nexus_rows_text(rows, 0, &bytes);
-    nexus__buf_slice_append(out, bytes);
+    if (nexus_rows_next(rows)) {
+        nexus_rows_text(rows, 0, &bytes);
+        nexus__buf_slice_append(out, bytes);
+        status = out->status;
+    } else {
+        status = nexus__fail(NEXUS_ENOTFOUND, "there is no checkpoint %s", name);
+    }
     nexus_rows_free(rows);
-    return out->status;
+    return status;
 }
 
 /* --- open, close ---------------------------------------------------------------------------------------------------- */
