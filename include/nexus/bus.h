@@ -422,6 +422,18 @@ NEXUS_API nexus_status nexus_group_audit(char **out, size_t *n, nexus_group *gro
  */
 NEXUS_API nexus_status nexus_bus_metrics(nexus_bus *bus, struct nexus_metrics *metrics) NEXUS_MUST_CHECK;
 
+/* --- erasure -------------------------------------------------------------------------------- */
+
+/**
+ * Removes the data of a stored event for good: from the log, by a copy of the file that takes its place, from memory, from
+ * dead letters of it and from checkpoints. The event stays at its position with its attributes and the extension
+ * `redacted` = "true"; what had been handed out before stays with whoever has it. Its id stays known, whatever data it is
+ * published with again. Looks through the log from there on, so it takes seconds for gigabytes. Again on the same event:
+ * nothing happens. NEXUS_ENOTFOUND: no such event. NEXUS_EMISSING: retention has dropped it. NEXUS_ENOTSUP: not an engine
+ * of files.
+ */
+NEXUS_API nexus_status nexus_bus_redact(nexus_bus *bus, uint64_t pos) NEXUS_MUST_CHECK;
+
 /* --- dead letters ----------------------------------------------------------------------------- */
 
 /** Which dead letters of a group; NULL and 0 mean any. Texts are borrowed for the call. */

@@ -60,7 +60,8 @@ uint32_t nexus__broker_content_crc(const nexus_event *e)
 {
     uint32_t crc = nexus__crc32c(0, e->type.p, e->type.n);
     crc = nexus__crc32c(crc, e->subject.p, e->subject.n);
-    return nexus__crc32c(crc, e->data.p, e->data.n);
+    crc = nexus__crc32c(crc, e->data.p, e->data.n);
+    return crc ? crc : 1;
 }
 
 static bool grow_ring(nexus__broker *b)
@@ -220,7 +221,7 @@ static nexus_status find_dups(nexus__broker *b, const nexus_event *events, pub *
         }
         const nexus_event *given = nexus__event_at(events, i);
         nexus__table_entry *id = nexus__table_get(&b->ids, e->id);
-        if (id && (uint32_t)(id->extra >> 32) != e->crc)
+        if (id && nexus__seen_differs(id->extra, e->crc))
             return nexus__fail(
                 NEXUS_ECONFLICT, "event id \"%.*s\" of source \"%.*s\" is stored at %llu with other content",
                 (int)given->id.n, given->id.p, (int)given->source.n, given->source.p, (unsigned long long)id->value);
@@ -266,7 +267,7 @@ bool nexus__broker_has_all(nexus__broker *b, const nexus_event *events, size_t n
     for (size_t i = 0; i < n && all; i++) {
         const nexus_event *e = nexus__event_at(events, i);
         const nexus__table_entry *id = nexus__table_get(&b->ids, nexus__table_key(&b->ids, e->source, e->id));
-        all = id && (uint32_t)(id->extra >> 32) == nexus__broker_content_crc(e);
+        all = id && !nexus__seen_differs(id->extra, nexus__broker_content_crc(e));
     }
     pthread_mutex_unlock(&b->lock);
     return all;

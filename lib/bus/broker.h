@@ -50,6 +50,9 @@ int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream);
 /* The same, and the position of the stream's last event: 0 = not known. */
 int64_t nexus__broker_stream_head(nexus__broker *b, nexus_slice stream, uint64_t *last);
 
+/* redact.c: as nexus_bus_redact. */
+nexus_status nexus__broker_redact(nexus__broker *b, uint64_t pos) NEXUS_MUST_CHECK;
+
 /* --- events in memory ---- */
 
 typedef struct nexus__stored {

@@ -198,7 +198,7 @@ static nexus_status check_ids(nexus__broker *b, const nexus_event *events, size_
     for (size_t i = 0; i < n; i++) {
         const nexus_event *e = nexus__event_at(events, i);
         const nexus__table_entry *id = nexus__table_get(&b->ids, nexus__table_key(&b->ids, e->source, e->id));
-        if (id && (uint32_t)(id->extra >> 32) != nexus__broker_content_crc(e))
+        if (id && nexus__seen_differs(id->extra, nexus__broker_content_crc(e)))
             return nexus__fail(NEXUS_ECONFLICT, "event id \"%.*s\" of source \"%.*s\" is known with other content",
                                (int)e->id.n, e->id.p, (int)e->source.n, e->source.p);
         *seen += id != NULL;

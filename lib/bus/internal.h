@@ -85,7 +85,8 @@ struct nexus__broker {
         pthread_cond_t wake;
         /* locked */
         bool stop, asked;
-        /* keeper */
+        pthread_mutex_t work; /* held by the keeper at work, and by whoever does of that by hand */
+        /* at work */
         unsigned older;               /* of the two generations: written next */
         nexus__wal_cursor cursors[2]; /* of each; seq 0 = none */
         uint64_t bytes, saved_written;
@@ -99,7 +100,12 @@ struct nexus__broker {
 
 /* broker.c */
 void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, uint32_t second);
+/* Never 0, which stands for any content. */
 uint32_t nexus__broker_content_crc(const nexus_event *e);
+static inline bool nexus__seen_differs(uint64_t extra, uint32_t crc)
+{
+    return extra >> 32 && (uint32_t)(extra >> 32) != crc;
+}
 /* Work of the tick thread: at once, within 5 ms, or at due_ns at the latest. */
 void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns);
 

@@ -102,7 +102,9 @@ static void *keeper_main(void *arg)
         if (b->keep.stop)
             break;
         pthread_mutex_unlock(&b->keep.lock);
+        pthread_mutex_lock(&b->keep.work);
         look(b, by_time);
+        pthread_mutex_unlock(&b->keep.work);
         pthread_mutex_lock(&b->keep.lock);
     }
     pthread_mutex_unlock(&b->keep.lock);

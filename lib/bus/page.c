@@ -128,6 +128,8 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
     bool any = narrow(b, r, &s);
     *next = s.from;
     nexus_status status = any ? nexus__wal_reader_open(&reader, nexus__broker_wal(b), s.from) : NEXUS_OK;
+    if (status == NEXUS_EMISSING)
+        *next = nexus__wal_first(nexus__broker_wal(b)); /* told once, then it goes on with what is left */
     if (status != NEXUS_OK || !any)
         return status;
     for (uint32_t looked = 0; looked < SCAN_MAX && out->len < PAGE_BYTES && *count < (r->max ? r->max : UINT32_MAX);

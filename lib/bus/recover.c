@@ -9,7 +9,8 @@ static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
     if (nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK)
         return NEXUS_OK; /* unreadable attributes: readers report it */
     nexus__key128 id = nexus__table_key(&b->ids, view.event.source, view.event.id);
-    nexus__broker_remember(b, id, r->pos, nexus__broker_content_crc(&view.event),
+    uint32_t crc = r->flags & NEXUS__WAL_ERASED ? 0 : nexus__broker_content_crc(&view.event);
+    nexus__broker_remember(b, id, r->pos, crc,
                            (uint32_t)(r->recv_ns / NEXUS__NS_PER_S));
     if (!view.event.stream.n)
         return NEXUS_OK;

@@ -540,6 +540,11 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
         reply(c, WIRE_HEAD, NEXUS_OK, head->id, nexus__slice(&pos, sizeof pos));
         break;
     }
+    case WIRE_REDACT: {
+        uint64_t pos = nexus__wire_take_u64(&in);
+        reply(c, WIRE_REDACT, nexus__broker_redact(c->server->broker, pos), head->id, NEXUS_S(""));
+        break;
+    }
     case WIRE_VERSION: {
         int64_t version = nexus__broker_stream_version(c->server->broker, nexus__wire_take_text(&in));
         reply(c, WIRE_VERSION, NEXUS_OK, head->id, nexus__slice(&version, sizeof version));

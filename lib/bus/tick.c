@@ -176,6 +176,7 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     pthread_mutex_init(&b->tick_lock, NULL);
     pthread_mutex_init(&b->wait_lock, NULL);
     pthread_mutex_init(&b->keep.lock, NULL);
+    pthread_mutex_init(&b->keep.work, NULL);
     nexus__cond_init(&b->keep.wake);
     nexus__cond_init(&b->tick);
     nexus__cond_init(&b->grown);
@@ -276,6 +277,7 @@ void nexus__broker_close(nexus__broker *b)
     pthread_mutex_destroy(&b->tick_lock);
     pthread_mutex_destroy(&b->wait_lock);
     pthread_mutex_destroy(&b->keep.lock);
+    pthread_mutex_destroy(&b->keep.work);
     pthread_cond_destroy(&b->keep.wake);
     pthread_cond_destroy(&b->tick);
     pthread_cond_destroy(&b->grown);

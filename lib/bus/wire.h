@@ -39,7 +39,8 @@ enum {
     WIRE_SEEK = 20,    /* u32 group, nexus__seek -> nexus__seek_report */
     WIRE_LEAVE = 21,   /* u32 group: the index is free again */
     WIRE_COMMIT = 22,  /* u32 n, {u32 group, u64 pos, u64 token}, then as WIRE_PUBLISH -> result */
-    WIRE_OP_MAX = 22
+    WIRE_REDACT = 23,  /* u64 pos */
+    WIRE_OP_MAX = 23
 };
 
 typedef struct nexus__wire_head {

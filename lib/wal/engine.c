@@ -47,3 +47,8 @@ void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user
     wal->on_lost = fn;
     wal->on_lost_data = user_data;
 }
+
+bool nexus__wal_has_engine(const nexus__wal *wal)
+{
+    return wal->engine != NULL;
+}

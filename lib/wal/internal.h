@@ -105,6 +105,9 @@ segment *nexus__wal_segment_ref(segment *s);
 void nexus__wal_segment_unref(segment *s);
 /* What follows a file that a reader holds, which may have left the list. Under the log's lock; NULL: it is the last. */
 segment *nexus__wal_segment_after(const nexus__wal *wal, const segment *s);
+/* Takes fd, in any case. */
+nexus_status nexus__wal_segment_new(nexus__wal *wal, int fd, const nexus__wal_segment_head *head, uint64_t size,
+                                    const char *name, segment **out);
 nexus_status nexus__wal_segment_open(nexus__wal *wal, const char *name, segment **out);
 /* A new file of at least need bytes of room becomes the active one. Flush thread, or before it runs. */
 nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need);

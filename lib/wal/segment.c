@@ -37,8 +37,8 @@ segment *nexus__wal_segment_after(const nexus__wal *wal, const segment *s)
     return next;
 }
 
-static nexus_status segment_new(nexus__wal *wal, int fd, const nexus__wal_segment_head *head, uint64_t size,
-                                const char *name, segment **out)
+nexus_status nexus__wal_segment_new(nexus__wal *wal, int fd, const nexus__wal_segment_head *head, uint64_t size,
+                                    const char *name, segment **out)
 {
     segment *s = nexus__calloc(wal->alloc, 1, sizeof *s);
     if (!s) {
@@ -77,7 +77,7 @@ nexus_status nexus__wal_segment_open(nexus__wal *wal, const char *name, segment 
                            NEXUS__WAL_VERSION);
     }
     memcpy(wal->uuid, head.uuid, sizeof wal->uuid);
-    return segment_new(wal, fd, &head, (uint64_t)st.st_size, name, out);
+    return nexus__wal_segment_new(wal, fd, &head, (uint64_t)st.st_size, name, out);
 }
 
 void nexus__wal_mark(segment *s, uint64_t pos, uint64_t at)
@@ -280,7 +280,7 @@ static nexus_status adopt(nexus__wal *wal, int fd, uint64_t size, segment **out)
         close(fd);
         return status;
     }
-    return segment_new(wal, fd, &head, size, name, out);
+    return nexus__wal_segment_new(wal, fd, &head, size, name, out);
 }
 
 nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need)

@@ -61,7 +61,12 @@ void nexus__wal_stop(nexus__wal *wal);
 /* The same, then frees. Readers must be closed before. */
 void nexus__wal_close(nexus__wal *wal);
 
-enum { NEXUS__WAL_INTERNAL = 1 }; /* flags of a record: it takes no position */
+/* Flags of a record. */
+enum {
+    NEXUS__WAL_INTERNAL = 1, /* it takes no position */
+    NEXUS__WAL_ERASED = 2,   /* its payload was removed later; the owner's own meaning beyond that */
+    NEXUS__WAL_LOST = 4      /* it was damaged and cut out by a repair: readers get NEXUS_EMISSING */
+};
 
 typedef struct nexus__wal_record {
     uint64_t pos;    /* read: its position. append: ignored */
@@ -107,6 +112,7 @@ nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *batch, nexus__
 
 uint64_t nexus__wal_durable(const nexus__wal *wal); /* last durable position; 0 = none */
 uint64_t nexus__wal_first(nexus__wal *wal);         /* first position still kept; durable + 1 when none */
+bool nexus__wal_has_engine(const nexus__wal *wal);  /* its batches are not in files */
 bool nexus__wal_is_durable(const nexus__wal *wal);  /* false in memory */
 /* How writing is: NEXUS_OK, NEXUS_ENOSPC as of the last write, or why nothing can be appended until it is opened again. */
 nexus_status nexus__wal_condition(nexus__wal *wal);
@@ -162,6 +168,13 @@ nexus_status nexus__wal_files(nexus__wal *wal, nexus__wal_file **out, size_t *n)
 nexus_status nexus__wal_drop_to(nexus__wal *wal, uint64_t generation) NEXUS_MUST_CHECK;
 /* Ends the file that is written to, when there is something in it: what comes goes into a new one. */
 nexus_status nexus__wal_seal_active(nexus__wal *wal) NEXUS_MUST_CHECK;
+/* Says of an intact record what it should become: true when it changed flags, meta or payload, which must live until the
+ * next call. Asked twice for each record, the first time to see whether the file needs a copy at all. */
+typedef bool nexus__wal_edit_fn(nexus__wal_record *record, void *user_data);
+/* Changes records of a finished file, by a copy that takes its place. Readers go on with the old or the new one.
+ * *changed: how many. One call at a time. NEXUS_ECORRUPT: the file is damaged between its batches. */
+nexus_status nexus__wal_rewrite(nexus__wal *wal, uint64_t generation, nexus__wal_edit_fn *edit, void *user_data,
+                                uint64_t *changed) NEXUS_MUST_CHECK;
 uint64_t nexus__wal_bytes(nexus__wal *wal); /* of the files kept */
 
 /* --- checkpoints: one named blob each, replaced as a whole ---- */
