@@ -415,6 +415,9 @@ NEXUS_API nexus_status nexus_group_seek(nexus_group *group, const nexus_seek_opt
  */
 NEXUS_API nexus_status nexus_group_audit(char **out, size_t *n, nexus_group *group) NEXUS_MUST_CHECK;
 
+/** Records spans here from now on; NULL: no more. What was the tracer before is not used any more when it returns. */
+NEXUS_API void nexus_bus_set_tracer(nexus_bus *bus, struct nexus_tracer *tracer);
+
 /**
  * Adds the families of the bus to a registry: events and bytes stored by category (the stream's name up to its first "-";
  * at most 256), and for each group lag, deliveries, acks, redeliveries, dead letters, state. They are filled before each

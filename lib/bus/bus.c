@@ -77,6 +77,8 @@ nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_op
     nexus__cond_init(&bus->changed);
     nexus__cond_init(&bus->done);
     nexus__cond_init(&bus->room);
+    pthread_rwlock_init(&bus->tracer_lock, NULL);
+    atomic_init(&bus->tracer, given.tracer);
     nexus__cond_init(&bus->polled);
     bus->completed_tail = &bus->completed;
     nexus__list_init(&bus->groups);
@@ -118,6 +120,7 @@ void nexus_bus_close(nexus_bus *bus)
     pthread_cond_destroy(&bus->changed);
     pthread_cond_destroy(&bus->done);
     pthread_cond_destroy(&bus->room);
+    pthread_rwlock_destroy(&bus->tracer_lock);
     pthread_cond_destroy(&bus->polled);
     nexus__free(bus->alloc, bus);
 }

@@ -192,7 +192,7 @@ nexus_status nexus_bus_commit(nexus_bus *bus, nexus_delivery *const *acks, size_
     for (size_t i = 0; i < n_acks && status == NEXUS_OK; i++)
         nexus__delivery_settled(acks[i], "commit", false);
     if (n)
-        nexus__publish_span_end(&c.span, bus->opts.tracer, status, &local);
+        nexus__publish_span_end(&c.span, bus, status, &local);
     local.warnings = c.warnings;
     nexus__completed_free(bus, &c);
     nexus__publish_result_copy(result, &local);

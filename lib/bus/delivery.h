@@ -11,8 +11,8 @@ typedef struct nexus__delivery_span {
     int64_t start_ns; /* 0 = there is none, or it was recorded */
 } nexus__delivery_span;
 
-void nexus__delivery_span_begin(nexus__delivery_span *span, nexus_tracer *tracer, const nexus_event *e);
-void nexus__delivery_span_end(nexus__delivery_span *span, nexus_tracer *tracer, const nexus_event *e, const char *group,
+void nexus__delivery_span_begin(nexus__delivery_span *span, const nexus_event *e);
+void nexus__delivery_span_end(nexus__delivery_span *span, nexus_bus *bus, const nexus_event *e, const char *group,
                               uint32_t attempt, const char *outcome, bool error);
 
 struct nexus_delivery {

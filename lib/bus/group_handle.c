@@ -262,8 +262,8 @@ static nexus_delivery *delivery_new(nexus_group *g, nexus__stored *stored, uint6
     d->attempt = attempt;
     nexus__buf_init(&d->json, g->bus->alloc, 0);
     nexus__arena_init(&d->evolved.arena, g->bus->alloc, 0);
-    if (g->bus->opts.tracer)
-        nexus__delivery_span_begin(&d->span, g->bus->opts.tracer, &stored->view.event);
+    if (atomic_load_explicit(&g->bus->tracer, memory_order_relaxed))
+        nexus__delivery_span_begin(&d->span, &stored->view.event);
     return d;
 }
 
@@ -529,7 +529,7 @@ void nexus__delivery_settled(nexus_delivery *d, const char *outcome, bool error)
 {
     d->settled = true;
     if (d->span.start_ns)
-        nexus__delivery_span_end(&d->span, d->group->bus->opts.tracer, &d->stored->view.event, d->group->name, nexus_delivery_attempt(d),
+        nexus__delivery_span_end(&d->span, d->group->bus, &d->stored->view.event, d->group->name, nexus_delivery_attempt(d),
                                  outcome, error);
 }
 

@@ -54,6 +54,8 @@ struct nexus_bus {
     pthread_cond_t room, polled;
     nexus__contracts contracts;
     nexus__snapshots snapshots;
+    pthread_rwlock_t tracer_lock; /* held for reading while the tracer is used */
+    _Atomic(struct nexus_tracer *) tracer;
 };
 
 struct nexus_group {

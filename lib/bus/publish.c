@@ -63,7 +63,7 @@ nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, 
         nexus__cause_fill(&out->events[i], cause);
     }
     if (status == NEXUS_OK)
-        nexus__publish_span_begin(&out->span, bus->opts.tracer, out->events, n);
+        nexus__publish_span_begin(&out->span, bus, out->events, n);
     return status;
 }
 
@@ -106,7 +106,7 @@ static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_r
     op->result.warnings = op->warnings;
     snprintf(op->message, sizeof op->message, "%.*s", (int)(message.n < 255 ? message.n : 255),
              message.n ? message.p : "");
-    nexus__publish_span_end(&op->span, bus->opts.tracer, status, result);
+    nexus__publish_span_end(&op->span, bus, status, result);
     if (!op->async) {
         nexus__gate_open(&op->gate);
         op_unref(op);

@@ -20,8 +20,8 @@ typedef struct nexus__publish_span {
 
 /* Drops traceparents that are none. With a tracer and a sampled trace: begins the span, and gives the events of that trace,
  * and those of none, its place: their traceparents then point into *span, which must not move before they are encoded. */
-void nexus__publish_span_begin(nexus__publish_span *span, nexus_tracer *tracer, nexus_event *events, size_t n);
-void nexus__publish_span_end(const nexus__publish_span *span, nexus_tracer *tracer, nexus_status status,
+void nexus__publish_span_begin(nexus__publish_span *span, nexus_bus *bus, nexus_event *events, size_t n);
+void nexus__publish_span_end(const nexus__publish_span *span, nexus_bus *bus, nexus_status status,
                              const nexus_publish_result *result);
 
 /* Events with id, source, time and cause, that are as their contracts want them. */

@@ -19,6 +19,38 @@ static nexus_log_field int_field(const char *name, int64_t value)
     return (nexus_log_field){.name = name, .type = NEXUS_LOG_FIELD_INT, .i = value};
 }
 
+static nexus_tracer *hold(nexus_bus *bus)
+{
+    if (!atomic_load_explicit(&bus->tracer, memory_order_relaxed))
+        return NULL;
+    pthread_rwlock_rdlock(&bus->tracer_lock);
+    nexus_tracer *tracer = atomic_load(&bus->tracer);
+    if (!tracer)
+        pthread_rwlock_unlock(&bus->tracer_lock);
+    return tracer;
+}
+
+static void release(nexus_bus *bus)
+{
+    pthread_rwlock_unlock(&bus->tracer_lock);
+}
+
+static void record(nexus_bus *bus, const nexus_span *span)
+{
+    nexus_tracer *tracer = hold(bus);
+    if (!tracer)
+        return;
+    nexus_tracer_record(tracer, span);
+    release(bus);
+}
+
+void nexus_bus_set_tracer(nexus_bus *bus, nexus_tracer *tracer)
+{
+    pthread_rwlock_wrlock(&bus->tracer_lock);
+    atomic_store(&bus->tracer, tracer);
+    pthread_rwlock_unlock(&bus->tracer_lock);
+}
+
 /* --- publishing --------------------------------------------------------------------------------------------------- */
 
 static bool same_trace(const nexus_trace *a, const nexus_trace *b)
@@ -27,7 +59,7 @@ static bool same_trace(const nexus_trace *a, const nexus_trace *b)
 }
 
 /* The span's own trace: that of the first event that has one, or a new one. */
-static void choose_trace(nexus__publish_span *span, nexus_tracer *tracer, const nexus_event *events, size_t n)
+static void choose_trace(nexus__publish_span *span, const nexus_tracer *tracer, const nexus_event *events, size_t n)
 {
     nexus_trace parent;
     for (size_t i = 0; i < n; i++)
@@ -40,15 +72,17 @@ static void choose_trace(nexus__publish_span *span, nexus_tracer *tracer, const 
     span->trace.flags = nexus_tracer_samples(tracer, &span->trace) ? NEXUS_TRACE_SAMPLED : 0;
 }
 
-void nexus__publish_span_begin(nexus__publish_span *span, nexus_tracer *tracer, nexus_event *events, size_t n)
+void nexus__publish_span_begin(nexus__publish_span *span, nexus_bus *bus, nexus_event *events, size_t n)
 {
     nexus_trace own;
     for (size_t i = 0; i < n; i++)
         if (events[i].traceparent.n && nexus_trace_parse(&own, events[i].traceparent) != NEXUS_OK)
             events[i].traceparent = events[i].tracestate = NEXUS_S("");
+    nexus_tracer *tracer = hold(bus);
     if (!tracer)
         return;
     choose_trace(span, tracer, events, n);
+    release(bus);
     if (!(span->trace.flags & NEXUS_TRACE_SAMPLED))
         return;
     span->start_ns = nexus__real_ns();
@@ -62,10 +96,10 @@ void nexus__publish_span_begin(nexus__publish_span *span, nexus_tracer *tracer, 
     }
 }
 
-void nexus__publish_span_end(const nexus__publish_span *span, nexus_tracer *tracer, nexus_status status,
+void nexus__publish_span_end(const nexus__publish_span *span, nexus_bus *bus, nexus_status status,
                              const nexus_publish_result *result)
 {
-    if (!tracer || !(span->trace.flags & NEXUS_TRACE_SAMPLED))
+    if (!(span->trace.flags & NEXUS_TRACE_SAMPLED))
         return;
     char name[80];
     int n = snprintf(name, sizeof name, "publish %s", span->type);
@@ -84,22 +118,22 @@ void nexus__publish_span_end(const nexus__publish_span *span, nexus_tracer *trac
     s.end_ns = nexus__real_ns();
     s.attrs = attrs;
     s.attr_count = sizeof attrs / sizeof *attrs;
-    nexus_tracer_record(tracer, &s);
+    record(bus, &s);
 }
 
 /* --- handling ----------------------------------------------------------------------------------------------------- */
 
-void nexus__delivery_span_begin(nexus__delivery_span *span, nexus_tracer *tracer, const nexus_event *e)
+void nexus__delivery_span_begin(nexus__delivery_span *span, const nexus_event *e)
 {
     *span = (nexus__delivery_span){0};
-    if (!tracer || !e->traceparent.n || nexus_trace_parse(&span->link, e->traceparent) != NEXUS_OK ||
+    if (!e->traceparent.n || nexus_trace_parse(&span->link, e->traceparent) != NEXUS_OK ||
         !(span->link.flags & NEXUS_TRACE_SAMPLED))
         return;
     nexus_trace_start(&span->trace, true);
     span->start_ns = nexus__real_ns();
 }
 
-void nexus__delivery_span_end(nexus__delivery_span *span, nexus_tracer *tracer, const nexus_event *e, const char *group,
+void nexus__delivery_span_end(nexus__delivery_span *span, nexus_bus *bus, const nexus_event *e, const char *group,
                               uint32_t attempt, const char *outcome, bool error)
 {
     if (!span->start_ns)
@@ -124,6 +158,6 @@ void nexus__delivery_span_end(nexus__delivery_span *span, nexus_tracer *tracer, 
     s.attr_count = sizeof attrs / sizeof *attrs;
     s.links = &span->link;
     s.link_count = 1;
-    nexus_tracer_record(tracer, &s);
+    record(bus, &s);
     span->start_ns = 0; /* once */
 }

@@ -178,7 +178,21 @@ static nexus_status open_bus(nexus__host *h, const nexus_service *service)
     opts.retention_s = (uint32_t)nexus_settings_int(h->settings, "bus_retention_hours") * 3600;
     opts.retention_bytes = (uint64_t)nexus_settings_int(h->settings, "bus_retention_mib") << 20;
     opts.retention_hard = nexus_settings_bool(h->settings, "bus_retention_hard");
-    return nexus_bus_open(&h->bus, *setting ? setting : url, &opts);
+    opts.tracer = service->trace.tracer;
+    nexus_status status = nexus_bus_open(&h->bus, *setting ? setting : url, &opts);
+    if (status != NEXUS_OK)
+        return status;
+    h->bus_opener = service;
+    status = nexus_bus_metrics(h->bus, service->metrics);
+    if (status != NEXUS_OK)
+        nexus_bus_close(h->bus);
+    return status;
+}
+
+void nexus__host_drop_tracer(nexus__host *h, const nexus_service *service)
+{
+    if (h->bus && h->bus_opener == service)
+        nexus_bus_set_tracer(h->bus, NULL);
 }
 
 nexus_bus *nexus_service_bus(nexus_service *service)

@@ -191,6 +191,8 @@ nexus_status nexus__observe_open(nexus_service *s)
 
 void nexus__observe_close(nexus_service *s)
 {
+    if (s->host)
+        nexus__host_drop_tracer(s->host, s);
     nexus_tracer_close(s->trace.tracer);
     nexus_log_close(s->access.own);
 }

@@ -42,6 +42,7 @@ typedef struct nexus__host {
     nexus__list services; /* in order of opening */
     nexus_client *client;
     nexus_bus *bus;
+    const struct nexus_service *bus_opener; /* whose tracer and metrics it has */
     nexus_limiter *limiter;
     nexus_verifier *verifier;     /* our own, from the published keys */
     nexus_verifier *set_verifier; /* what a service brought; borrowed */
@@ -119,6 +120,7 @@ struct nexus_service {
 nexus_status nexus__host_open(nexus__host **out, const nexus_service_opts *opts);
 void nexus__host_ref(nexus__host *host);
 void nexus__host_unref(nexus__host *host);
+void nexus__host_drop_tracer(nexus__host *host, const nexus_service *service); /* before its tracer closes */
 
 /* state.c */
 nexus_status nexus__state_dir(char **out, const nexus_alloc *alloc, const nexus_settings *settings);

@@ -112,15 +112,19 @@ static nexus_status groups(const cli *c, nexus_bus *bus)
 int cli_events(cli *c)
 {
     static const char usage[] =
-        "events tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION";
+        "events tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION | explain GROUP "
+        "| audit GROUP | pause GROUP | resume GROUP | seek GROUP --from first|end|POSITION|TIME [--dry-run]";
     const char *type = cli_option(c, "--type"), *count = cli_option(c, "--count"), *subject = cli_option(c, "--subject");
+    const char *from = cli_option(c, "--from");
+    bool dry = cli_flag(c, "--dry-run");
     int code = cli_words(c, 1, 3, usage);
     if (code != CLI_DONE)
         return code;
     const char *word = c->argv[0];
     bool tails = strcmp(word, "tail") == 0 && c->argc == 1, asks = strcmp(word, "groups") == 0 && c->argc == 1;
     uint64_t pos = strcmp(word, "redact") == 0 && c->argc == 2 ? strtoull(c->argv[1], NULL, 10) : 0;
-    if (!tails && !asks && !pos && !(strcmp(word, "publish") == 0 && c->argc == 3)) {
+    bool steers = cli_is_group_word(c, from);
+    if (!tails && !asks && !pos && !steers && !(strcmp(word, "publish") == 0 && c->argc == 3)) {
         fprintf(stderr, "usage: nexus %s\n", usage);
         return CLI_USAGE;
     }
@@ -128,10 +132,11 @@ int cli_events(cli *c)
     code = open_bus(c, &bus);
     if (code != CLI_DONE)
         return code;
-    nexus_status status = tails  ? tail(bus, type, count ? strtol(count, NULL, 10) : 0)
-                          : asks ? groups(c, bus)
-                          : pos  ? nexus_bus_redact(bus, pos)
-                                 : publish(bus, c->argv[1], subject, c->argv[2]);
+    nexus_status status = tails    ? tail(bus, type, count ? strtol(count, NULL, 10) : 0)
+                          : asks   ? groups(c, bus)
+                          : steers ? cli_group(c, bus, from, dry)
+                          : pos    ? nexus_bus_redact(bus, pos)
+                                   : publish(bus, c->argv[1], subject, c->argv[2]);
     nexus_bus_close(bus);
     return told(status);
 }

@@ -15,8 +15,10 @@ const cli_command cli_commands[] = {
     {"demo", "", "Walks an order through the running topology", cli_demo},
     {"ingest", "FILE [--map a=b,…] [--format ndjson|combined] [--event NAME] [--batch N] [--restart]",
      "Imports events; twice changes nothing", cli_ingest},
-    {"events", "tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION",
-     "Events of the bus as they happen; its groups, and why one is stuck; publishes one; erases the data of one",
+    {"events",
+     "tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION |\n"
+     "                        explain | audit | pause | resume GROUP | seek GROUP --from first|end|POSITION|TIME [--dry-run]",
+     "Events of the bus as they happen; its groups, why one is stuck, stopping and moving one; publishes one; erases the data of one",
      cli_events},
     {"dlq",
      "list GROUP | show GROUP POSITION | redrive GROUP [--rate N] [--data JSON] [--dry-run] | purge GROUP --expect N\n"

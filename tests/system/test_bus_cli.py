@@ -62,8 +62,42 @@ def test_dead_letters_are_looked_at_handed_out_again_and_removed(topology):
         assert nexus(topology, "dlq", "list", "shop", "--json").stdout.strip() == "[]"
 
 
+@pytest.mark.skipif("asan" in BUILD.name, reason="a sanitized library needs a sanitized interpreter")
+def test_a_group_is_explained_stopped_and_moved(topology):
+    os.environ["NEXUS_LIBRARY"] = str(BUILD / "lib/libnexus.so")
+    sys.path.insert(0, str(ROOT / "bindings/python"))
+    binding = pytest.importorskip("nexus")
+    with binding.Bus(f"file:{topology.state}/bus") as bus, bus.group("till", types="till.*") as group:
+        for i in range(3):
+            assert nexus(topology, "events", "publish", "till.sale", json.dumps({"n": i}), "--subject", f"t-{i}").returncode == 0
+        first = group.fetch(3, wait_ms=2000)
+        while len(first) < 3:
+            first += group.fetch(3, wait_ms=2000)
+        for delivery in first:
+            delivery.ack()
+        assert nexus(topology, "events", "pause", "till").returncode == 0
+        said = json.loads(nexus(topology, "events", "explain", "till", "--json").stdout)
+        assert said["state"] == "PAUSED" and said["lag"] == 0
+        assert "PAUSED" in nexus(topology, "events", "explain", "till").stdout
+        start = str(first[0].event["pos"])
+        dry = json.loads(nexus(topology, "events", "seek", "till", "--from", start, "--dry-run", "--json").stdout)
+        assert dry["again"] == 3 and dry["skipped"] == 0
+        assert nexus(topology, "events", "resume", "till").returncode == 0
+        assert group.fetch(1, wait_ms=0) == []
+        assert "3 come again" in nexus(topology, "events", "seek", "till", "--from", start).stdout
+        (again,) = group.fetch(1, wait_ms=2000)
+        assert again.event["data"] == {"n": 0}
+        again.ack()
+        assert nexus(topology, "events", "seek", "till", "--from", "end").returncode == 0
+        noted = json.loads(nexus(topology, "events", "audit", "till").stdout)
+        assert [x["what"] for x in noted] == ["pause", "resume", "seek", "seek"]
+        assert nexus(topology, "events", "seek", "till", "--from", "yesterday").returncode == 1
+        page = "".join(topology.call("GET", "/metrics", service=s).body.decode() for s in ("backend", "notification"))
+        assert 'nexus_bus_group_lag{group="till"} 0' in page and 'nexus_bus_events_total{category="t"} 3' in page
+
+
 @pytest.mark.parametrize("words", [("dlq",), ("dlq", "list"), ("dlq", "paint", "g"), ("dlq", "purge", "g"), ("dlq", "show", "g"),
-                                   ("events",), ("events", "publish", "x"), ("events", "groups", "x")])
+                                   ("events",), ("events", "publish", "x"), ("events", "groups", "x"), ("events", "seek", "g"), ("events", "explain")])
 def test_wrong_words_are_usage(topology, words):
     said = nexus(topology, *words)
     assert said.returncode == 2 and "usage" in said.stderr, said
