@@ -10,6 +10,8 @@
 #define WAITERS_MAX 1024
 #define STALE_S (24 * 3600)
 #define UNKNOWN_KID_NS (30 * NEXUS__NS_PER_S)
+#define MISSED_MAX 1024
+#define MISSED_NS (60 * NEXUS__NS_PER_S)
 
 typedef struct waiter {
     nexus_verifier_fn *done;
@@ -24,6 +26,7 @@ struct nexus__jwks {
     uint32_t ttl_s;
     int64_t (*now_fn)(void *user_data);
     void *user_data;
+    nexus__hash_key hash_key;
     pthread_mutex_t lock;
     struct {
         nexus__shared_keys *keys;
@@ -32,6 +35,10 @@ struct nexus__jwks {
         int64_t due_ns, unusable_ns; /* refresh from; refuse from */
         int64_t retry_ns;            /* no fetch before */
         int64_t unknown_ns;          /* last fetch for an unknown kid */
+        struct {
+            uint64_t header; /* hash of the token's header, which names the kid */
+            int64_t until_ns;
+        } missed[MISSED_MAX]; /* those that were fetched for and not found: not again for a while */
         uint32_t failures;
         bool fetching, closed;
         waiter waiters[WAITERS_MAX];
@@ -94,6 +101,7 @@ nexus_status nexus__jwks_open(nexus__jwks **out, const nexus_verifier_opts *opts
     atomic_init(&j->refs, 1);
     pthread_mutex_init(&j->lock, NULL);
     j->alloc = opts->alloc;
+    j->hash_key = nexus__hash_key_random();
     j->client = opts->client;
     j->ttl_s = opts->ttl_s ? opts->ttl_s : 600;
     j->now_fn = opts->now_fn;
@@ -257,13 +265,20 @@ nexus__shared_keys *nexus__jwks_keys(nexus__jwks *j)
     return keys;
 }
 
-bool nexus__jwks_unknown_kid(nexus__jwks *j)
+bool nexus__jwks_unknown_kid(nexus__jwks *j, nexus_slice token)
 {
     int64_t now = nexus__jwks_now_ns(j);
+    nexus_slice header = nexus__slice_cut(&token, '.');
+    uint64_t hash = nexus__siphash(j->hash_key, header.p, header.n);
+    size_t at = hash % MISSED_MAX;
     pthread_mutex_lock(&j->lock);
-    bool may = now - j->locked.unknown_ns >= UNKNOWN_KID_NS && claim(j, now);
-    if (may)
+    bool missed = j->locked.missed[at].header == hash && now < j->locked.missed[at].until_ns;
+    bool may = !missed && now - j->locked.unknown_ns >= UNKNOWN_KID_NS && claim(j, now);
+    if (may) {
         j->locked.unknown_ns = now;
+        j->locked.missed[at].header = hash;
+        j->locked.missed[at].until_ns = now + MISSED_NS;
+    }
     bool under_way = j->locked.fetching;
     pthread_mutex_unlock(&j->lock);
     return may ? begin(j) == NEXUS_OK : under_way;

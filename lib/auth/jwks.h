@@ -30,8 +30,9 @@ typedef struct nexus__jwks nexus__jwks; /* any thread at once */
 nexus_status nexus__jwks_open(nexus__jwks **out, const nexus_verifier_opts *opts);
 /* The present keys (free the reference), beginning a refresh when one is due; NULL: none that may be used. */
 nexus__shared_keys *nexus__jwks_keys(nexus__jwks *jwks);
-/* A token named a key that is not there. True: a fetch is under way, ask again when it ended. */
-bool nexus__jwks_unknown_kid(nexus__jwks *jwks);
+/* A token named a key that is not there. True: a fetch is under way, ask again when it ended. One that was fetched for and
+ * not found is not fetched for again within a minute. */
+bool nexus__jwks_unknown_kid(nexus__jwks *jwks, nexus_slice token);
 bool nexus__jwks_has_keys(nexus__jwks *jwks);
 nexus_status nexus__jwks_wait(nexus__jwks *jwks, nexus_verifier_fn *done, void *user_data);
 nexus_status nexus__jwks_refresh(nexus__jwks *jwks);

@@ -76,7 +76,7 @@ static nexus_status verify_new(nexus_verifier *v, const nexus__shared_keys *keys
     nexus_claims *claims;
     nexus_status status = nexus_jwt_verify(keys->set, token.p, token.n, &rules, &claims);
     if (status == NEXUS_ENOTFOUND)
-        return nexus__jwks_unknown_kid(v->jwks) ? NEXUS_EAGAIN : NEXUS_EAUTH;
+        return nexus__jwks_unknown_kid(v->jwks, token) ? NEXUS_EAGAIN : NEXUS_EAUTH;
     if (status != NEXUS_OK)
         return status;
     status = nexus__principal_new(out, v->alloc, claims, token);

@@ -243,6 +243,31 @@ static nexus_status settle(nexus_verifier *v, const char *token, size_t n)
     return status;
 }
 
+Test(verifier, what_ended_is_refused_by_session_and_by_client)
+{
+    nexus_key *key = fresh("k1");
+    nexus_keyset *set;
+    nexus_verifier *v;
+    size_t n, m;
+    cr_assert_eq(nexus_keyset_new(&set, NULL), NEXUS_OK);
+    nexus_verifier_opts opts = options();
+    opts.keys = set;
+    char *one = token_of(key, ",\"sid\":\"s-1\",\"client_id\":\"c-1\"", &n), *two = token_of(key, ",\"sid\":\"s-2\",\"client_id\":\"c-2\"", &m);
+    cr_assert_eq(nexus_keyset_add(set, key), NEXUS_OK);
+    cr_assert_eq(nexus_verifier_open(&v, &opts), NEXUS_OK);
+    cr_expect(check(v, one, n) == NEXUS_OK && check(v, two, m) == NEXUS_OK);
+    cr_expect_eq(nexus_verifier_revoke_session(v, NEXUS_S("s-1")), NEXUS_OK);
+    cr_expect(check(v, one, n) == NEXUS_EAUTH && check(v, two, m) == NEXUS_OK);
+    cr_expect_eq(nexus_verifier_revoke_client(v, NEXUS_S("s-2")), NEXUS_OK);
+    cr_expect_eq(check(v, two, m), NEXUS_OK, "a client's id is no session's");
+    cr_expect_eq(nexus_verifier_revoke_client(v, NEXUS_S("c-2")), NEXUS_OK);
+    cr_expect_eq(check(v, two, m), NEXUS_EAUTH);
+    nexus_verifier_close(v);
+    nexus_keyset_free(set);
+    nexus_free(one);
+    nexus_free(two);
+}
+
 Test(verifier, row_48_unknown_kids_fetch_twice_a_minute_at_most)
 {
     nexus_key *first = fresh("k1"), *second = fresh("k2"), *alien = fresh("alien");
@@ -269,6 +294,8 @@ Test(verifier, row_48_unknown_kids_fetch_twice_a_minute_at_most)
     publish(&s, second); /* rotated: found at the next fetch, the old key is gone then */
     cr_expect_eq(settle(v, t2, n2), NEXUS_EAUTH);
     fixed_now += 31 * NEXUS__NS_PER_S;
+    cr_assert_eq(settle(v, t3, n3), NEXUS_EAUTH);
+    cr_expect_eq(atomic_load(&s.requests), 2, "it was asked for half a minute ago, and leaves the turn to others");
     cr_expect_eq(settle(v, t2, n2), NEXUS_OK);
     cr_expect_eq(atomic_load(&s.requests), 3);
     cr_expect_eq(settle(v, t1, n1), NEXUS_EAUTH, "a token in the cache does not outlive its key");
