@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "backend/private.h"
 
@@ -31,12 +32,34 @@ static void oauth_reply(nexus_request *request, nexus_oauth_answer *answer)
     nexus_oauth_answer_free(answer);
 }
 
+/* Two credentials leave open which of them counts. */
+static bool is_ambiguous(const nexus_request *request)
+{
+    nexus_pair field;
+    size_t seen = 0;
+    for (size_t i = 0; nexus_request_header_at(request, i, &field); i++)
+        seen += field.name.n == 13 && strncasecmp(field.name.p, "authorization", 13) == 0;
+    return seen > 1;
+}
+
+static void bad_request(nexus_request *request, const char *description)
+{
+    char body[128];
+    int n = snprintf(body, sizeof body, "{\"error\":\"invalid_request\",\"error_description\":\"%s\"}", description);
+    no_store(request);
+    nexus_request_reply(request, 400, "application/json", (nexus_slice){body, (size_t)n});
+}
+
 typedef nexus_status endpoint_fn(nexus_oauth *oauth, const nexus_oauth_call *call, nexus_oauth_answer **out);
 
 static void run(backend *b, nexus_request *request, endpoint_fn *fn)
 {
     nexus_oauth_call call = NEXUS_OAUTH_CALL_INIT;
     nexus_oauth_answer *answer;
+    if (is_ambiguous(request)) {
+        bad_request(request, "Send one Authorization field.");
+        return;
+    }
     nexus_request_body(request, &call.form);
     (void)nexus_request_header(request, "authorization", &call.authorization);
     nexus_request_remote_ip(request, &call.address);
@@ -64,9 +87,7 @@ ENDPOINT(userinfo)
 static void get_token_handler(nexus_request *request, void *user_data)
 {
     (void)user_data;
-    no_store(request);
-    nexus_request_reply(request, 400, "application/json",
-                        NEXUS_S("{\"error\":\"invalid_request\",\"error_description\":\"Use POST.\"}"));
+    bad_request(request, "Use POST.");
 }
 
 typedef nexus_status metadata_fn(nexus_oauth *oauth, char **json, size_t *n);

@@ -3,6 +3,7 @@ against the running servers."""
 import base64
 import hashlib
 import html
+import http.client
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from harness import ROOT, SLOW, Topology, binary, problem, wait_for
+from harness import OFFSETS, ROOT, SLOW, Topology, binary, problem, wait_for
 
 OAUTH = ROOT / "tests" / "oauth"
 PASSWORD = "correct horse battery"
@@ -221,6 +222,25 @@ def test_attack_61_foreign_tokens_get_and_doubled_parameters(world):
     refused(post(world, "/oauth/token", "grant_type=client_credentials&grant_type=client_credentials", basic(a)), 400,
             "invalid_request")
     problem(world.call("POST", "/oauth/token", {"grant_type": "client_credentials"}, headers=basic(a)), 415)
+
+
+def test_attack_55_two_credentials_or_a_token_in_the_url(world):
+    a, b = machine_client(world), machine_client(world)
+    connection = http.client.HTTPConnection("127.0.0.1", world.base + OFFSETS["backend"], timeout=10)
+    connection.putrequest("POST", "/oauth/token")
+    for client in (a, b):
+        connection.putheader("Authorization", basic(client)["Authorization"])
+    body = b"grant_type=client_credentials"
+    connection.putheader("Content-Type", "application/x-www-form-urlencoded")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)
+    reply = connection.getresponse()
+    assert reply.status == 400 and json.loads(reply.read())["error"] == "invalid_request"
+    connection.close()
+    client = web_client(world)
+    token = redeem(world, client, Browser(world).code(client)).json["access_token"]
+    refused(world.call("GET", f"/oauth/userinfo?access_token={token}"), 401, "invalid_token")
+    refused(post(world, "/oauth/userinfo", {"access_token": token}), 401, "invalid_token")
 
 
 def test_attack_63_guesses_of_a_secret_wait(world):
