@@ -29,6 +29,7 @@
 #include <nexus/oauth.h>
 #include <nexus/oidc.h>
 #include <nexus/openapi.h>
+#include <nexus/projection.h>
 #include <nexus/rbac.h>
 #include <nexus/replay.h>
 #include <nexus/router.h>

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "bus/handle.h"
+#include "bus/projection.h"
 
 #define BEHIND 10000
 #define LOOK_EVERY 256 /* events between two looks at how far behind we are */
@@ -338,6 +339,11 @@ uint32_t nexus_reader_signal(nexus_reader *r)
     uint32_t signal = r->signal;
     r->signal = NEXUS_SIGNAL_NONE;
     return signal;
+}
+
+bool nexus__reader_pending(const nexus_reader *r)
+{
+    return r->evolved_at < r->evolved.count;
 }
 
 uint64_t nexus_reader_position(const nexus_reader *r)

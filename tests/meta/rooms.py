@@ -19,7 +19,7 @@ ROOMS = {  # room: (floor, public headers)
     "store": (3, ["db", "cache"]),
     "openapi": (4, ["openapi"]),
     "auth": (4, ["auth", "jwt", "verifier", "rbac", "apikey", "oauth", "oidc", "introspector", "audit", "secret"]),
-    "bus": (4, ["event", "bus", "stream", "contract", "replay", "aggregate"]),
+    "bus": (4, ["event", "bus", "stream", "contract", "replay", "aggregate", "projection"]),
     "saga": (5, ["saga"]),
     "gateway": (5, ["gateway", "middleware"]),
     "ingest": (5, ["ingest", "analytics"]),
