@@ -8,6 +8,13 @@ static nexus_slice category_of(nexus_slice stream)
     return nexus__slice(stream.p, n < NEXUS__CATEGORY_NAME_MAX ? n : NEXUS__CATEGORY_NAME_MAX);
 }
 
+/* Whether the stream is of the category that the last one was of, which is mostly so: no name has a "-" in it. */
+static bool is_of(const nexus__category *c, nexus_slice stream)
+{
+    return stream.n >= c->name_bytes && (stream.n == c->name_bytes || stream.p[c->name_bytes] == '-') &&
+           c->name_bytes < NEXUS__CATEGORY_NAME_MAX && (!c->name_bytes || memcmp(stream.p, c->name, c->name_bytes) == 0);
+}
+
 static bool is(const nexus__category *c, nexus_slice name)
 {
     return c->name_bytes == name.n && (name.n == 0 || memcmp(c->name, name.p, name.n) == 0);
@@ -44,8 +51,8 @@ static nexus__category *find(nexus__categories *c, nexus_slice name)
 
 void nexus__categories_add(nexus__categories *c, nexus_slice stream, size_t bytes)
 {
-    nexus_slice name = category_of(stream);
-    nexus__category *x = c->count && is(&c->list[c->last], name) ? &c->list[c->last] : find(c, name);
+    nexus__category *x =
+        c->count && is_of(&c->list[c->last], stream) ? &c->list[c->last] : find(c, category_of(stream));
     if (!x)
         return;
     x->events++;
