@@ -41,10 +41,24 @@ static nexus_status take_options(nexus_auth *a, const nexus_auth_opts *o)
     a->opts.hash_parallel = or_default(o->hash_parallel, cores > 0 ? (uint32_t)cores : 1);
     a->opts.hash_queue = or_default(o->hash_queue, 64);
     a->cost = (nexus__argon2){or_default(o->hash_memory_kib, 19456), 2, 1};
+    uint32_t fit = o->hash_budget_kib / a->cost.memory_kib;
+    if (o->hash_budget_kib && a->opts.hash_parallel > fit)
+        a->opts.hash_parallel = fit ? fit : 1;
     a->opts.issuer = nexus__strndup(o->alloc, nexus__slice_c(o->issuer));
     a->opts.audience = nexus__strndup(o->alloc, nexus__slice_c(o->audience ? o->audience : "nexus"));
     a->opts.key_dir = NULL;
     return a->opts.issuer && a->opts.audience ? NEXUS_OK : nexus__nomem();
+}
+
+static nexus_status open_pepper(nexus_auth *a)
+{
+    nexus_slice pepper = a->opts.pepper;
+    a->opts.pepper = (nexus_slice){0};
+    if (pepper.n == 0)
+        return NEXUS_OK;
+    if (pepper.n < 16)
+        return nexus__fail(NEXUS_EINVAL, "pepper: must have at least 16 bytes");
+    return nexus__hmac_new(&a->pepper, NEXUS__SHA256, pepper.p, pepper.n);
 }
 
 static nexus_status open_parts(nexus_auth *a, const char *key_dir)
@@ -56,7 +70,9 @@ static nexus_status open_parts(nexus_auth *a, const char *key_dir)
         status = nexus__hash_gate_new(&a->gate, a->alloc, a->opts.hash_parallel, a->opts.hash_queue);
     nexus__token_make(unknown);
     if (status == NEXUS_OK)
-        status = nexus__password_hash(&a->cost, nexus__slice_c(unknown), a->dummy);
+        status = open_pepper(a);
+    if (status == NEXUS_OK)
+        status = nexus__hash_password(a, nexus__slice_c(unknown), a->dummy);
     if (status == NEXUS_OK && a->opts.breach_file)
         status = nexus__breach_file_open(&a->breach, a->alloc, a->opts.breach_file);
     a->opts.breach_file = NULL;
@@ -96,6 +112,7 @@ void nexus_auth_close(nexus_auth *a)
     nexus_key_free(a->locked.active);
     nexus__throttle_close(a);
     nexus__breach_file_close(a->breach);
+    nexus__hmac_free(a->pepper);
     nexus__hash_gate_free(a->gate);
     nexus_secrets_close(a->secrets);
     nexus__free(a->alloc, (char *)(uintptr_t)a->opts.issuer);

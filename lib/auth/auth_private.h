@@ -18,7 +18,7 @@
 #include "base/id.h"
 #include "base/status.h"
 #include "base/time.h"
-#include "crypto/hash.h"
+#include "crypto/hmac.h"
 #include "crypto/password.h"
 
 #define NEXUS__USER_ROLES 8
@@ -34,6 +34,7 @@ struct nexus_auth {
     nexus__hash_gate *gate;
     nexus_secrets *secrets;
     nexus__breach_file *breach; /* NULL: none */
+    nexus__hmac *pepper;        /* NULL: none */
     nexus_limiter *limiter, *own_limiter; /* own: NULL when it was given */
     pthread_mutex_t lock;
     struct {
@@ -170,7 +171,8 @@ nexus_status nexus__second_factor_due(nexus_auth *auth, const nexus_user *user, 
 /* NEXUS_EAUTH: wrong or seen before; NEXUS_ELIMIT: too many wrong ones. */
 nexus_status nexus__second_factor_check(nexus_auth *auth, const nexus_user *user, nexus_slice code, uint32_t *wait_s);
 
-/* hashing.c */
+/* hashing.c; the first does not ask the gate */
+nexus_status nexus__hash_password(const nexus_auth *auth, nexus_slice password, char hash[static NEXUS__PASSWORD_HASH_MAX]);
 nexus_status nexus__hash_new_password(nexus_auth *auth, nexus_slice password, char hash[static NEXUS__PASSWORD_HASH_MAX]);
 /* One hash for everybody: of the user, or of nobody (user NULL). rehash is written when the cost has changed. */
 nexus_status nexus__check_user_password(nexus_auth *auth, const nexus_user *user, nexus_slice password, char *rehash);

@@ -22,6 +22,11 @@ static const nexus_setting settings[] = {
     {"payment_delay_ms", NEXUS_SETTING_INT, "0", 0, 600000, NULL,
      "How late the payment sandbox answers; for tests of late payments."},
     {"hash_parallel", NEXUS_SETTING_INT, "0", 0, 64, NULL, "Passwords hashed at once; 0: one per core."},
+    {"hash_memory_max_mib", NEXUS_SETTING_INT, "0", 0, 1048576, NULL,
+     "Memory of passwords hashed at once, 19 MiB each, which bounds hash_parallel; 0: no bound of its own."},
+    {"password_pepper", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL,
+     "Secret that passwords are mixed with before they are hashed, to be kept apart from the database and its backups. Once "
+     "set it must stay: without it no password is right any more."},
     {"hash_queue", NEXUS_SETTING_INT, "64", 1, 10000, NULL, "Logins that wait for that; more are answered 503."},
     {"registration", NEXUS_SETTING_CHOICE, "open", 0, 0, "open,verify,closed",
      "Who may register: open: everybody, at once; verify: everybody, once the code of a mail has confirmed the address; "
@@ -120,6 +125,9 @@ static nexus_status open_auth(backend *b)
     opts.issuer = nexus_service_issuer(b->service);
     opts.key_dir = nexus_service_state_dir(b->service);
     opts.hash_parallel = (uint32_t)nexus_settings_int(s, "hash_parallel");
+    opts.hash_budget_kib = (uint32_t)nexus_settings_int(s, "hash_memory_max_mib") * 1024;
+    const char *pepper = nexus_settings_text(s, "password_pepper");
+    opts.pepper = (nexus_slice){pepper, strlen(pepper)};
     opts.hash_queue = (uint32_t)nexus_settings_int(s, "hash_queue");
     opts.address_failures = (uint32_t)nexus_settings_int(s, "login_failures_max");
     if (opts.address_failures == 0)

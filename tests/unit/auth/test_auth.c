@@ -80,6 +80,57 @@ Test(auth, row_65_passwords_are_never_cut)
     cr_expect_eq(login(MAIL, nexus__slice(huge, sizeof huge)), NEXUS_EINVAL); /* refused before it is hashed */
 }
 
+static void open_with_pepper(const char *pepper)
+{
+    nexus_auth_opts opts = NEXUS_AUTH_OPTS_INIT;
+    nexus_auth_close(auth);
+    opts.issuer = "https://id.example", opts.key_dir = dir, opts.hash_memory_kib = 64, opts.now_fn = test_now;
+    opts.pepper = nexus__slice_c(pepper);
+    cr_assert_eq(nexus_auth_open(&auth, db, &opts), NEXUS_OK, "%s", nexus_error_message());
+}
+
+static char *stored_hash(void)
+{
+    nexus_user *user;
+    cr_assert_eq(nexus_auth_user_by_email(auth, MAIL, &user), NEXUS_OK);
+    char *copy = nexus__strndup(NULL, nexus__slice_c(user->password));
+    nexus_user_free(user);
+    return copy;
+}
+
+Test(auth, a_pepper_is_mixed_in_at_the_next_login_and_then_needed)
+{
+    register_ann();
+    char *plain = stored_hash(), *mixed;
+    cr_expect_eq(strncmp(plain, "$argon2id$v=19$m=64,t=2,p=1$", 28), 0, "%s", plain);
+    open_with_pepper("sixteen secret bytes");
+    cr_expect_eq(login(MAIL, GOOD), NEXUS_OK, "%s", nexus_error_message());
+    mixed = stored_hash();
+    cr_expect_eq(strncmp(mixed, "+$argon2id$", 11), 0, "%s", mixed);
+    cr_expect_eq(nexus__password_verify(mixed + 1, GOOD), NEXUS_EAUTH, "the database alone is not enough");
+    cr_expect_eq(login(MAIL, GOOD), NEXUS_OK);
+    cr_expect_eq(login(MAIL, NEXUS_S("wrong password")), NEXUS_EAUTH);
+    open_with_pepper("some other secret bytes");
+    cr_expect_eq(login(MAIL, GOOD), NEXUS_EAUTH);
+    open_with_pepper("");
+    cr_expect_eq(login(MAIL, GOOD), NEXUS_EMISSING);
+    open_with_pepper("sixteen secret bytes");
+    cr_expect_eq(login(MAIL, GOOD), NEXUS_OK);
+    nexus_free(plain), nexus_free(mixed);
+}
+
+Test(auth, hashes_at_once_are_bounded_by_their_memory)
+{
+    nexus_auth_opts opts = NEXUS_AUTH_OPTS_INIT;
+    nexus_auth_close(auth);
+    opts.issuer = "https://id.example", opts.key_dir = dir, opts.hash_memory_kib = 64, opts.now_fn = test_now;
+    opts.hash_parallel = 16, opts.hash_budget_kib = 200;
+    cr_assert_eq(nexus_auth_open(&auth, db, &opts), NEXUS_OK);
+    cr_expect_eq(auth->opts.hash_parallel, 3);
+    register_ann();
+    cr_expect_eq(login(MAIL, GOOD), NEXUS_OK);
+}
+
 Test(auth, row_71_sql_is_only_text)
 {
     static const char *const names[] = {"'; DROP TABLE auth_users; --",
