@@ -425,6 +425,24 @@ NEXUS_API void nexus_bus_set_tracer(nexus_bus *bus, struct nexus_tracer *tracer)
  */
 NEXUS_API nexus_status nexus_bus_metrics(nexus_bus *bus, struct nexus_metrics *metrics) NEXUS_MUST_CHECK;
 
+/* --- verify and repair ----------------------------------------------------------------------- */
+
+/**
+ * Reads every byte of a `file:DIR` bus that nobody has open: {"ok","bad":[{"file","offset","bytes","from","to","what"}],
+ * "state_lost","files","bytes","batches","records","first","last","tail_bytes","checkpoints","repaired"} as JSON. from and
+ * to are positions that cannot be read. tail_bytes: an unfinished write, which opening removes; that is no damage.
+ * state_lost: the log does not reach back to position 1 and no checkpoint is whole. nexus_free(*out). NEXUS_OK when it
+ * could look, whatever it found. NEXUS_ECONFLICT: a process has it open. NEXUS_ENOTFOUND: no bus there.
+ */
+NEXUS_API nexus_status nexus_bus_verify(char **out, size_t *n, const char *url) NEXUS_MUST_CHECK;
+/**
+ * The same report, and what is bad is cut out: each file with bad bytes is replaced by a copy without them, bad checkpoints
+ * are removed. Positions stay; those that were lost are NEXUS_EMISSING to readers and nexus.gap to groups. With
+ * state_lost the bus begins with the groups and streams that can be seen in what is left. Verify first: what it lists is
+ * what this gives up.
+ */
+NEXUS_API nexus_status nexus_bus_repair(char **out, size_t *n, const char *url) NEXUS_MUST_CHECK;
+
 /* --- erasure -------------------------------------------------------------------------------- */
 
 /**

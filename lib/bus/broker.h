@@ -19,6 +19,8 @@ typedef struct nexus__broker nexus__broker;
 nexus_status nexus__broker_open(nexus__broker **out, const char *dir, nexus__wal_engine *engine,
                                 const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
 void nexus__broker_close(nexus__broker *b);
+/* Opens a log of files whose beginning and checkpoints are gone, with what is left of it, and writes new checkpoints. */
+nexus_status nexus__broker_rescue(const char *dir) NEXUS_MUST_CHECK;
 nexus__wal *nexus__broker_wal(nexus__broker *b);
 
 /* --- publish ---- */

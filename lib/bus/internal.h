@@ -44,6 +44,7 @@ struct nexus__broker {
     uint32_t dedupe_max, dedupe_s;
     uint64_t event_max, checkpoint_bytes;
     bool read_only; /* the log is damaged */
+    bool anyway;    /* opened with whatever is left */
     nexus__retention retention;
 
     pthread_mutex_t lock;    /* order of publishes */

@@ -231,7 +231,7 @@ static nexus_status open_reader(nexus__broker *b, nexus__wal_reader **out)
     status = nexus__wal_reader_open_at(out, b->wal, &from);
     if (status != NEXUS_EMISSING)
         return status;
-    if (b->read_only)
+    if (b->read_only || b->anyway)
         return nexus__wal_reader_open(out, b->wal, 0);
     return nexus__fail(why[0] ? NEXUS_ECORRUPT : NEXUS_EMISSING,
                        "the log begins at position %llu and what it held before is in no checkpoint (%s): `nexus bus "

@@ -12,7 +12,7 @@ static const nexus__state_part *const parts[] = {&nexus__state_window, &nexus__s
                                                  &nexus__state_dead, &nexus__state_delays};
 enum { PARTS = sizeof parts / sizeof *parts };
 
-static const char *const names[2] = {"bus-0", "bus-1"};
+const char *const nexus__state_names[2] = {"bus-0", "bus-1"};
 
 typedef struct state_head {
     uint32_t format, reserved;
@@ -80,7 +80,7 @@ nexus_status nexus__state_write(nexus__broker *b)
     unsigned slot = b->keep.older;
     uint64_t failed = failures(b);
     take_cursor(b, &out.cursor);
-    nexus_status status = nexus__wal_checkpoint_begin(&out.file, b->wal, names[slot]);
+    nexus_status status = nexus__wal_checkpoint_begin(&out.file, b->wal, nexus__state_names[slot]);
     if (status != NEXUS_OK)
         return status;
     status = write_parts(b, &out);
@@ -190,12 +190,12 @@ nexus_status nexus__state_load(nexus__broker *b, nexus__wal_cursor *from, char w
     bool there[2];
     why[0] = '\0';
     for (size_t i = 0; i < 2; i++)
-        there[i] = nexus__wal_checkpoint_peek(b->wal, names[i], &head[i], sizeof head[i]);
+        there[i] = nexus__wal_checkpoint_peek(b->wal, nexus__state_names[i], &head[i], sizeof head[i]);
     unsigned newest = there[1] && (!there[0] || head[1].cursor.seq > head[0].cursor.seq);
     b->keep.older = !newest;
     for (unsigned k = 0; k < 2; k++) {
         unsigned i = k == 0 ? newest : !newest;
-        nexus_status status = there[i] ? load_one(b, names[i], &head[i]) : NEXUS_ENOTFOUND;
+        nexus_status status = there[i] ? load_one(b, nexus__state_names[i], &head[i]) : NEXUS_ENOTFOUND;
         if (status == NEXUS_OK) {
             *from = head[i].cursor;
             b->keep.cursors[i] = head[i].cursor;

@@ -32,6 +32,8 @@ extern const nexus__state_part nexus__state_window, nexus__state_heads; /* state
 extern const nexus__state_part nexus__state_groups, nexus__state_dead;  /* state_groups.c */
 extern const nexus__state_part nexus__state_delays;                     /* delayed.c */
 
+extern const char *const nexus__state_names[2]; /* of the checkpoints */
+
 /* Writes one, on any thread but one at a time. NEXUS_EAGAIN: publishes failed meanwhile, so it was thrown away. */
 nexus_status nexus__state_write(nexus__broker *b) NEXUS_MUST_CHECK;
 /* Reads the newest one that is whole and fits the log; *from is then where the log goes on. NEXUS_ENOTFOUND: there is

@@ -238,6 +238,24 @@ nexus_status nexus__broker_open(nexus__broker **out, const char *dir, nexus__wal
     return NEXUS_OK;
 }
 
+nexus_status nexus__broker_rescue(const char *dir)
+{
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    nexus__broker *b = nexus__calloc(NULL, 1, sizeof *b);
+    if (!b)
+        return nexus__nomem();
+    init(b, &opts);
+    b->anyway = true;
+    nexus_status status = start(b, dir, NULL, &opts);
+    for (int i = 0; i < 2 && status == NEXUS_OK; i++) {
+        pthread_mutex_lock(&b->keep.work);
+        status = nexus__state_write(b);
+        pthread_mutex_unlock(&b->keep.work);
+    }
+    nexus__broker_close(b);
+    return status;
+}
+
 static void stop_ticking(nexus__broker *b)
 {
     if (!b->tick_started)

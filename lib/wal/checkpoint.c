@@ -200,6 +200,14 @@ static bool peek_in_engine(nexus__wal *wal, const char *name, void *out, size_t 
     return whole;
 }
 
+void nexus__wal_checkpoint_remove(nexus__wal *wal, const char *name)
+{
+    char final[48];
+    snprintf(final, sizeof final, "%s.ckpt", name);
+    if (wal->dir && !wal->engine)
+        unlinkat(wal->dir_fd, final, 0);
+}
+
 bool nexus__wal_checkpoint_peek(nexus__wal *wal, const char *name, void *out, size_t n)
 {
     if (wal->engine)

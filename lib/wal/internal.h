@@ -115,6 +115,14 @@ void nexus__wal_mark(segment *s, uint64_t pos, uint64_t at);
 void *nexus__wal_prepare_main(void *wal);
 
 /* recover.c */
+typedef struct nexus__wal_found {
+    uint64_t first_pos, generation;
+    char name[SEGMENT_NAME_MAX];
+} nexus__wal_found;
+/* The files there are, from old to new. */
+nexus_status nexus__wal_list(nexus__wal *wal, nexus__buf *out);
+/* wal.c: of a directory that is open; NEXUS_ECONFLICT: somebody has it. */
+nexus_status nexus__wal_take_lock(nexus__wal *wal);
 nexus_status nexus__wal_recover(nexus__wal *wal, nexus__wal_report *report);
 /* Finds the files and nothing more; the last one counts as empty. */
 nexus_status nexus__wal_look(nexus__wal *wal);

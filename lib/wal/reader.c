@@ -409,6 +409,8 @@ nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *rec
         record->recv_ns = r->head.recv_ns;
         if (record->pos + internal < r->want)
             continue;
+        if (record->flags & NEXUS__WAL_LOST && internal)
+            continue;
         if (record->flags & NEXUS__WAL_LOST)
             return nexus__fail(NEXUS_EMISSING, "position %llu was damaged and is no longer in the log",
                                (unsigned long long)record->pos);

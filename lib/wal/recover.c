@@ -17,14 +17,9 @@
 #include "base/status.h"
 #include "wal/internal.h"
 
-typedef struct found {
-    uint64_t first_pos, generation;
-    char name[SEGMENT_NAME_MAX];
-} found;
-
 static int by_generation(const void *a, const void *b)
 {
-    const found *x = a, *y = b;
+    const nexus__wal_found *x = a, *y = b;
     return x->generation < y->generation ? -1 : x->generation > y->generation;
 }
 
@@ -37,7 +32,7 @@ static void remember_pooled(nexus__wal *wal, const char *name)
     snprintf(wal->pool[wal->pool_count++], SEGMENT_NAME_MAX, "%s", name);
 }
 
-static nexus_status list_files(nexus__wal *wal, nexus__buf *out)
+nexus_status nexus__wal_list(nexus__wal *wal, nexus__buf *out)
 {
     int fd = dup(wal->dir_fd);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -50,7 +45,7 @@ static nexus_status list_files(nexus__wal *wal, nexus__buf *out)
         if (strlen(e->d_name) >= SEGMENT_NAME_MAX)
             continue;
         if (sscanf(e->d_name, "seg-%16llx-%llx.log%n", &pos, &generation, &used) == 2 && used && !e->d_name[used]) {
-            found f = {.first_pos = pos, .generation = generation};
+            nexus__wal_found f = {.first_pos = pos, .generation = generation};
             snprintf(f.name, sizeof f.name, "%s", e->d_name);
             nexus__buf_append(out, &f, sizeof f);
         } else if (sscanf(e->d_name, "free-%llx.log%n", &generation, &used) == 1 && used && !e->d_name[used]) {
@@ -59,7 +54,7 @@ static nexus_status list_files(nexus__wal *wal, nexus__buf *out)
     }
     closedir(dir);
     if (out->len > 0) /* qsort(3) wants an array, even of nothing */
-        qsort(out->p, out->len / sizeof(found), sizeof(found), by_generation);
+        qsort(out->p, out->len / sizeof(nexus__wal_found), sizeof(nexus__wal_found), by_generation);
     return out->status;
 }
 
@@ -190,7 +185,7 @@ static nexus_status recover_tail(nexus__wal *wal, segment *s, nexus__wal_report 
 
 /* A last file without a valid header held no batch yet: the crash came while it was made. With a batch in it, the
  * header was damaged later. */
-static nexus_status bad_last(nexus__wal *wal, const found *f, nexus__wal_report *report)
+static nexus_status bad_last(nexus__wal *wal, const nexus__wal_found *f, nexus__wal_report *report)
 {
     int fd = nexus__wal_io_open(wal, f->name, 0);
     char bytes[SEGMENT_HEAD_BYTES + BATCH_HEAD_BYTES];
@@ -209,8 +204,8 @@ nexus_status nexus__wal_recover(nexus__wal *wal, nexus__wal_report *report)
 {
     nexus__buf files;
     nexus__buf_init(&files, wal->alloc, 0);
-    nexus_status status = list_files(wal, &files);
-    const found *f = (const found *)(void *)files.p;
+    nexus_status status = nexus__wal_list(wal, &files);
+    const nexus__wal_found *f = (const nexus__wal_found *)(void *)files.p;
     size_t n = files.len / sizeof *f;
     uint64_t newest = n ? f[n - 1].generation : 0;
     for (size_t i = 0; i < n && status == NEXUS_OK; i++) {
@@ -238,8 +233,8 @@ nexus_status nexus__wal_look(nexus__wal *wal)
 {
     nexus__buf files;
     nexus__buf_init(&files, wal->alloc, 0);
-    nexus_status status = list_files(wal, &files);
-    const found *f = (const found *)(void *)files.p;
+    nexus_status status = nexus__wal_list(wal, &files);
+    const nexus__wal_found *f = (const nexus__wal_found *)(void *)files.p;
     for (size_t i = 0; i < files.len / sizeof *f && status == NEXUS_OK; i++) {
         segment *s;
         status = nexus__wal_segment_open(wal, f[i].name, &s);

@@ -490,6 +490,19 @@ static nexus_status refuse_network(const nexus__wal *wal)
     return NEXUS_OK;
 }
 
+nexus_status nexus__wal_take_lock(nexus__wal *wal)
+{
+    wal->lock_fd = openat(wal->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (wal->lock_fd < 0)
+        return nexus__fail_errno(errno, "open %s/lock", wal->dir);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(wal->lock_fd, F_OFD_SETLK, &whole) != 0)
+        return errno == EAGAIN || errno == EACCES
+                   ? nexus__fail(NEXUS_ECONFLICT, "%s is owned by another process", wal->dir)
+                   : nexus__fail_errno(errno, "lock %s/lock", wal->dir);
+    return NEXUS_OK;
+}
+
 static nexus_status lock_dir(nexus__wal *wal, bool force)
 {
     nexus_status status = make_dirs(wal->dir);
@@ -500,15 +513,7 @@ static nexus_status lock_dir(nexus__wal *wal, bool force)
         return nexus__fail_errno(errno, "open the directory %s", wal->dir);
     if (!force && (status = refuse_network(wal)) != NEXUS_OK)
         return status;
-    wal->lock_fd = openat(wal->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (wal->lock_fd < 0)
-        return nexus__fail_errno(errno, "open %s/lock", wal->dir);
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(wal->lock_fd, F_OFD_SETLK, &whole) != 0)
-        return errno == EAGAIN || errno == EACCES
-                   ? nexus__fail(NEXUS_ECONFLICT, "%s is owned by another process", wal->dir)
-                   : nexus__fail_errno(errno, "lock %s/lock", wal->dir);
-    return NEXUS_OK;
+    return nexus__wal_take_lock(wal);
 }
 
 static void take_opts(nexus__wal *wal, const nexus__wal_opts *o)

@@ -189,6 +189,7 @@ uint64_t nexus__wal_checkpoint_bytes(const nexus__wal_checkpoint *c);
 nexus_status nexus__wal_checkpoint_commit(nexus__wal_checkpoint *c) NEXUS_MUST_CHECK;
 void nexus__wal_checkpoint_abort(nexus__wal_checkpoint *c);
 
+void nexus__wal_checkpoint_remove(nexus__wal *wal, const char *name);
 /* The first n bytes, unchecked: to see which of several is the newest. False: there is no such checkpoint. */
 bool nexus__wal_checkpoint_peek(nexus__wal *wal, const char *name, void *out, size_t n);
 /* NEXUS_ENOTFOUND, or NEXUS_ECORRUPT: build the state from the log instead. Free *out with nexus__free. */
