@@ -119,6 +119,17 @@ def test_somebody_signs_in_and_comes_back_to_where_he_wanted(world):
     assert browser.get("/.nexus/login?return_to=https://evil.example/").status == 303
 
 
+def test_the_upstream_sees_the_person_and_not_the_session(world):
+    browser = Browser(world)
+    browser.sign_in()
+    seen = browser.get("/echo").json["headers"]
+    assert "cookie" not in seen, seen
+    browser.cookies[urlsplit(world.origin).netloc]["theme"] = "dark"
+    browser.cookies[urlsplit(world.origin).netloc]["size"] = "big"
+    seen = browser.get("/echo").json["headers"]
+    assert seen["cookie"] == "theme=dark; size=big", seen
+
+
 def test_who_is_no_browser_is_told_401(world):
     reply = world.gateway.call("GET", "/hello")
     problem(reply, 401)

@@ -11,6 +11,7 @@ import subprocess
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from gateway_harness import Upstream, up
 from harness import OFFSETS, ROOT, SLOW, Topology, binary, problem, wait_for
 
 OAUTH = ROOT / "tests" / "oauth"
@@ -25,6 +26,23 @@ def world(tmp_path_factory):
         t.admin = t.bootstrap_admin()
         t.register("ann@example.com", PASSWORD, "Ann")
         yield t
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A gateway of its own process that checks tokens by itself, in front of something that is none of our services."""
+    folder = tmp_path_factory.mktemp("guarded")
+    t, upstream = Topology(folder, ["backend", "gateway"]), Upstream()
+    routes = folder / "routes.json"
+    routes.write_text(json.dumps({"version": 1, "upstreams": {"a": up(upstream), "backend": {"targets": [t.url("backend")]}},
+                                  "routes": [{"prefix": "/guarded", "upstream": "a", "auth": "jwt"},
+                                             {"prefix": "/", "upstream": "backend"}]}))
+    t.env["NEXUS_GATEWAY_ROUTES"] = str(routes)
+    with t:
+        t.admin = t.bootstrap_admin()
+        t.register("ann@example.com", PASSWORD, "Ann")
+        yield t
+    upstream.close()
 
 
 def add_client(world, **metadata):
@@ -287,6 +305,39 @@ def test_attack_56_what_ends_before_its_time_is_refused_within_a_second(world, e
             pytest.skip("accounts are not administered over HTTP yet")
         assert reply.status in (200, 204), reply
     wait_for(lambda: world.call("GET", "/api/v1/users/me", token=token).status == 401, 1, "the token to be refused")
+
+
+@pytest.mark.parametrize("end", ["revoke", "delete-client", "lock", "code-again"])
+def test_attack_56_at_a_gateway_that_checks_tokens_itself(guarded, end):
+    world = guarded
+    email = f"{end}-guarded@example.com"
+    world.register(email, PASSWORD, "Bob", service="backend")
+    client = web_client(world)
+    code = Browser(world).code(client, email)
+    token = redeem(world, client, code).json["access_token"]
+    assert world.call("GET", "/guarded/x", token=token).status == 200
+    if end == "revoke":
+        assert post(world, "/oauth/revoke", {"token": token}, basic(client)).status == 200
+    elif end == "delete-client":
+        assert world.call("DELETE", f"/api/v1/admin/clients/{client['client_id']}", token=world.admin).status == 204
+    elif end == "code-again":
+        refused(redeem(world, client, code), 400, "invalid_grant")
+    else:
+        me = world.call("GET", "/api/v1/users/me", token=token).json
+        reply = world.call("POST", f"/api/v1/admin/users/{me['id']}/lock", {}, token=world.admin)
+        assert reply.status in (200, 204), reply
+    wait_for(lambda: world.call("GET", "/guarded/x", token=token).status == 401, 1, "the gateway to refuse it")
+
+
+def test_a_gateway_that_was_away_knows_what_ended_meanwhile(guarded):
+    client = web_client(guarded)
+    token = redeem(guarded, client, Browser(guarded).code(client)).json["access_token"]
+    guarded.servers["gateway"].stop()
+    reply = guarded.call("POST", "/oauth/revoke", urlencode({"token": token}), service="backend", headers={
+        "Content-Type": "application/x-www-form-urlencoded", **basic(client)})
+    assert reply.status == 200
+    guarded.restart("gateway")
+    wait_for(lambda: guarded.call("GET", "/guarded/x", token=token).status == 401, 5, "the gateway to refuse it")
 
 
 # --- clients ---------------------------------------------------------------------------------------------------------

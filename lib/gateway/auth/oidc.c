@@ -45,6 +45,32 @@ static nexus_slice find_cookie(const nexus__call *call, nexus_slice name)
     return value;
 }
 
+static void keep_others(nexus__buf *out, nexus_slice list, nexus_slice name)
+{
+    while (list.n > 0) {
+        nexus_slice pair = nexus__slice_trim(nexus__slice_cut(&list, ';')), rest = pair;
+        if (pair.n == 0 || nexus__slice_eq(nexus__slice_cut(&rest, '='), name))
+            continue;
+        nexus__buf_text(out, out->len ? "; " : "");
+        nexus__buf_slice_append(out, pair);
+    }
+}
+
+/* The session is between the browser and us: whoever is behind us could use it elsewhere. False: out of memory. */
+static bool hide_cookie(nexus__call *call, nexus_slice name)
+{
+    const nexus__http_head *head = nexus__exchange_head(call->request);
+    nexus__buf others;
+    nexus__buf_init(&others, call->view->home->gateway->alloc, 0);
+    for (uint32_t i = 0; i < head->field_count; i++)
+        if (head->fields[i].id == NEXUS__HTTP_COOKIE)
+            keep_others(&others, nexus__http_field_value(&head->fields[i], nexus__exchange_base(call->request)), name);
+    bool fine = others.status == NEXUS_OK &&
+                nexus__call_add_field(call, NEXUS_S("Cookie"), others.len ? nexus__buf_slice(&others) : (nexus_slice){0});
+    nexus__buf_free(&others);
+    return fine;
+}
+
 /* --- who has none ------------------------------------------------------------------------------------------------------ */
 
 static bool wants_page(const nexus__call *call)
@@ -89,10 +115,16 @@ static nexus__auth_answer send_to_login(nexus__call *call, const nexus__gw_refus
 static nexus__auth_answer ask(nexus__call *call, nexus_principal **principal, const nexus__gw_refusal **refusal)
 {
     const nexus_gateway *g = call->view->home->gateway;
-    nexus_slice cookie = find_cookie(call, nexus__slice_c(or_default(g->opts.oidc_cookie, "__Host-nexus_login")));
+    nexus_slice name = nexus__slice_c(or_default(g->opts.oidc_cookie, "__Host-nexus_login"));
+    nexus_slice cookie = find_cookie(call, name);
     nexus_status status = cookie.n ? nexus_oidc_session(g->opts.oidc, cookie, principal) : NEXUS_EAUTH;
-    if (status == NEXUS_OK)
+    if (status == NEXUS_OK && hide_cookie(call, name))
         return NEXUS__AUTH_YES;
+    if (status == NEXUS_OK) {
+        nexus_principal_free(*principal);
+        *principal = NULL;
+        return NEXUS__AUTH_FAILED;
+    }
     if (status != NEXUS_EAUTH)
         return NEXUS__AUTH_FAILED;
     return wants_page(call) ? send_to_login(call, refusal) : NEXUS__AUTH_NONE;
