@@ -164,8 +164,9 @@ static nexus_status open_read(reading *r, nexus_saga **out, nexus_bus *bus)
     const char *name;
     size_t n;
     nexus_status status = read_object(r, 0, opts_rows, &o);
+    uint32_t named = nexus__json_get(&r->doc, 0, "name");
     if (status == NEXUS_OK)
-        status = read_text(r, nexus__json_get(&r->doc, 0, "name"), &name);
+        status = named == NEXUS__JSON_NONE ? wrong(r, 0, "\"name\", a text, is missing") : read_text(r, named, &name);
     if (status == NEXUS_OK)
         status = read_steps(r, 0, &steps, &n);
     if (status == NEXUS_OK)

@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 
-static int open_bus(cli *c, nexus_bus **bus)
+int cli_open_bus(cli *c, nexus_bus **bus)
 {
     char url[CLI_PATH_MAX + 16];
     const char *setting = nexus_settings_text(c->settings, "bus_url");
@@ -19,7 +19,7 @@ static int open_bus(cli *c, nexus_bus **bus)
     return CLI_UNREACHABLE;
 }
 
-static int told(nexus_status status)
+int cli_told(nexus_status status)
 {
     if (status != NEXUS_OK)
         cli_fail("%s", nexus_error_message());
@@ -129,7 +129,7 @@ int cli_events(cli *c)
         return CLI_USAGE;
     }
     nexus_bus *bus;
-    code = open_bus(c, &bus);
+    code = cli_open_bus(c, &bus);
     if (code != CLI_DONE)
         return code;
     nexus_status status = tails    ? tail(bus, type, count ? strtol(count, NULL, 10) : 0)
@@ -138,7 +138,7 @@ int cli_events(cli *c)
                           : pos    ? nexus_bus_redact(bus, pos)
                                    : publish(bus, c->argv[1], subject, c->argv[2]);
     nexus_bus_close(bus);
-    return told(status);
+    return cli_told(status);
 }
 
 /* --- dead letters ------------------------------------------------------------------------------------------------- */
@@ -237,7 +237,7 @@ int cli_dlq(cli *c)
     }
     nexus_bus *bus;
     nexus_group *group;
-    code = open_bus(c, &bus);
+    code = cli_open_bus(c, &bus);
     if (code != CLI_DONE)
         return code;
     nexus_status status = nexus_group_open(&group, bus, c->argv[1], &join);
@@ -246,5 +246,5 @@ int cli_dlq(cli *c)
         nexus_group_close(group);
     }
     nexus_bus_close(bus);
-    return told(status);
+    return cli_told(status);
 }

@@ -63,6 +63,10 @@ void cli_fail(const char *format, ...) NEXUS_PRINTF(1, 2);
 /* The URL of one service of this machine. */
 void cli_service_url(const cli *c, int offset, char *out, size_t cap);
 
+/* The bus of this machine's servers, as a client of its owner; else CLI_UNREACHABLE, said. */
+int cli_open_bus(cli *c, nexus_bus **bus);
+int cli_told(nexus_status status); /* CLI_DONE, or CLI_REFUSED with the message printed */
+
 /* --- session ------------------------------------------------------------------------------------------------------ */
 
 /* The operator's token: --token, NEXUS_TOKEN, or the session, refreshed when it is about to end. NULL: none. */
@@ -82,6 +86,7 @@ int cli_events(cli *c);
 bool cli_is_group_word(const cli *c, const char *from);
 nexus_status cli_group(const cli *c, nexus_bus *bus, const char *from, bool dry);
 int cli_dlq(cli *c);
+int cli_saga(cli *c);
 int cli_check(cli *c);
 int cli_explain(cli *c);
 int cli_routes(cli *c);

@@ -24,6 +24,10 @@ const cli_command cli_commands[] = {
      "list GROUP | show GROUP POSITION | redrive GROUP [--rate N] [--data JSON] [--dry-run] | purge GROUP --expect N\n"
      "                        [--type PATTERN] [--key K] [--reason PART] [--pos N] [--limit N]",
      "Dead letters of a group: looks at them, hands them out again, removes them", cli_dlq},
+    {"saga",
+     "list SAGA [--status S,…] [--after CURSOR] [--limit N] | show SAGA ID\n"
+     "                         retry SAGA ID --why TEXT | skip SAGA ID --why TEXT | force SAGA ID done|failed --why TEXT",
+     "Instances of a saga; tries one again, leaves out what it is stuck at, ends it", cli_saga},
     {"check", "FILE", "Checks a routes file of the gateway: 0 fine, 1 wrong, 2 usage", cli_check},
     {"explain", "METHOD URL [-H 'Name: value'] [--from ADDRESS]", "What the gateway would do with a request, and why",
      cli_explain},
