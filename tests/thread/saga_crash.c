@@ -216,7 +216,7 @@ static void open_all(const char *dir)
 }
 
 /* Follows the saga; dies where it is told to, or ends when the saga has. */
-static int live(const char *dir, int scenario, int64_t kill_at, bool before)
+static void live(const char *dir, int scenario, int64_t kill_at, bool before)
 {
     const nexus_event *e;
     nexus_reader *reader;
@@ -318,7 +318,7 @@ static bool one(int scenario, int64_t kill_at, bool before)
 int main(int argc, char **argv)
 {
     if (argc == 6 && strcmp(argv[1], "--live") == 0)
-        return live(argv[2], atoi(argv[3]), atoll(argv[4]), strcmp(argv[5], "before") == 0);
+        live(argv[2], atoi(argv[3]), atoll(argv[4]), strcmp(argv[5], "before") == 0);
     int kills = 0;
     for (int k = 0; k < (int)(sizeof scenarios / sizeof scenarios[0]); k++) {
         int64_t at = 0;
