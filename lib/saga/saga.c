@@ -74,6 +74,8 @@ static nexus_status open_group(nexus_saga *s)
     opts.ack_wait_ms = NEXUS__SAGA_ACK_WAIT_MS; /* time-outs of steps run on: a crash must not cost more */
     opts.max_inflight = 4096;
     opts.max_deliver = s->type.early_attempts + 8;
+    opts.redeliver_percent = 100; /* what comes too early comes again: that is no storm */
+    opts.redeliver_per_s = 1000;
     snprintf(name, sizeof name, "saga-%s", s->type.name);
     nexus_status status =
         types.status == NEXUS_OK ? nexus_group_open(&s->group, s->bus, name, &opts) : nexus__nomem();
