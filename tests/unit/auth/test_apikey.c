@@ -36,6 +36,8 @@ static nexus_status on_event(nexus_db *tx, const char *type, nexus_slice subject
     if (refuse_events)
         return NEXUS_EIO;
     nexus__buf_printf(&events, "%s %.*s\n", type, (int)data.n, data.p);
+    nexus__buf_char(&events, '\0'); /* a text, for strstr */
+    events.len--;
     return NEXUS_OK;
 }
 
