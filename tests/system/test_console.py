@@ -107,6 +107,21 @@ def test_a_console_that_starts_anew_goes_on_with_its_sessions(world):
     assert call(world, "GET", "/session", cookie=cookie).json == {"user": None}
 
 
+def test_cookies_of_an_https_site_are_bound_to_it(tmp_path):
+    with Topology(tmp_path, ["gateway", "backend", "console"], env={"NEXUS_ISSUER": "https://id.example"}) as t:
+        t.bootstrap_admin(EMAIL, PASSWORD)
+        reply = call(t, "POST", "/session", {"email": EMAIL, "password": PASSWORD})
+        cookies = {c.split("=")[0]: c for c in reply.headers.get_all("Set-Cookie")}
+        assert set(cookies) == {"__Host-nexus_session", "__Host-nexus_device"}, cookies
+        for cookie in cookies.values():
+            assert all(f"; {word}" in cookie for word in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/")) and "Domain" not in cookie
+        session = cookies["__Host-nexus_session"].split(";")[0]
+        assert call(t, "GET", "/api/v1/users/me", cookie=session).status == 200
+        problem(call(t, "GET", "/api/v1/users/me", cookie=session.removeprefix("__Host-")), 401, "not-signed-in")
+        again = call(t, "POST", "/session", {"email": EMAIL, "password": PASSWORD}, cookie=cookies["__Host-nexus_device"].split(";")[0])
+        assert len(again.headers.get_all("Set-Cookie")) == 1, "the device is known"
+
+
 def test_a_second_factor_at_the_console(world):
     import base64, hashlib, hmac, struct
     world.register("tess@example.com")
