@@ -26,6 +26,7 @@ struct nexus_key;
 struct nexus_limiter;
 struct nexus_oidc;
 struct nexus_introspector;
+struct nexus_apikey_verifier;
 
 typedef struct nexus_gateway nexus_gateway;
 
@@ -74,6 +75,8 @@ typedef struct nexus_gateway_opts {
     nexus_gateway_warning_fn *on_warning; /**< with user_data; NULL = nobody wants to know */
     const nexus_alloc *traffic_alloc; /**< for what grows with traffic: connections to upstreams and bodies that are held;
                                            nexus_memory_alloc caps it; borrowed until close; NULL = alloc */
+    struct nexus_apikey_verifier *apikeys; /**< checks keys of routes whose "auth" names api_key; borrowed until close; NULL:
+                                                such routes files are refused */
 } nexus_gateway_opts;
 
 #define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)

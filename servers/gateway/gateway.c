@@ -35,6 +35,10 @@ static const nexus_setting settings[] = {
      "loopback. Unset: none."},
     {"gateway_introspection_client_id", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "How that server knows this gateway."},
     {"gateway_introspection_client_secret", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL, "Its secret there."},
+    {"gateway_apikeys", NEXUS_SETTING_CHOICE, "backend", 0, 0, "backend,database",
+     "Who tells what an API key is good for: the backend, or its database (database_url must be PostgreSQL)."},
+    {"gateway_apikeys_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
+     "Where the backend is asked about API keys, with the bearer of admin.token. Unset: the backend on this machine."},
     {"gateway_docs_ms", NEXUS_SETTING_INT, "30000", 500, 86400000, NULL,
      "How often the descriptions of upstreams are fetched again."},
     {"gateway_security_headers", NEXUS_SETTING_BOOL, "true", 0, 0, NULL,
@@ -114,6 +118,9 @@ static nexus_status open_gateway(gateway *g)
     nexus_status status = gateway_identity_open(g);
     opts.identity_key = g->identity;
     if (!status)
+        status = gateway_apikeys_open(g);
+    opts.apikeys = g->apikeys.verifier;
+    if (!status)
         status = nexus_gateway_open(&g->gateway, nexus_service_runtime(g->service), &opts);
     if (!status)
         status = load_routes(g);
@@ -137,9 +144,11 @@ static void unmount(void *mounted)
 {
     gateway *g = mounted;
     nexus_server_close(g->admin);
+    gateway_apikeys_end(g);
     nexus_gateway_close(g->gateway);
     nexus_oidc_close(g->oidc);
     nexus_introspector_close(g->introspector);
+    gateway_apikeys_close(g);
     gateway_health_end(g);
     nexus_key_free(g->identity);
     pthread_cond_destroy(&g->told);

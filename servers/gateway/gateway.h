@@ -22,6 +22,12 @@ typedef struct gateway {
     const char *login_cookie, *login_state_cookie; /* with oidc */
     bool login_secure;
     nexus_introspector *introspector; /* NULL = tokens are not asked for */
+    struct {
+        nexus_client *client; /* asks the backend */
+        nexus_db *db;         /* or is asked itself */
+        nexus_apikeys *keys;
+        nexus_apikey_verifier *verifier;
+    } apikeys;
     pthread_mutex_t lock;
     pthread_cond_t told;
     gateway_change *changes; /* locked: of health, the oldest first, that are yet to be published */
@@ -37,6 +43,10 @@ nexus_status gateway_identity_open(gateway *g);
 
 /* login.c: sign-in with a provider, if gateway_login_issuer names one. */
 nexus_status gateway_login_open(gateway *g);
+/* apikeys.c: who tells what an API key is good for. Ends in two steps, before and after the gateway. */
+nexus_status gateway_apikeys_open(gateway *g);
+void gateway_apikeys_end(gateway *g);
+void gateway_apikeys_close(gateway *g);
 
 /* admin.c: its own listener, on this machine only. */
 nexus_status gateway_admin_open(gateway *g);

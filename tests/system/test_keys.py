@@ -3,9 +3,13 @@ import json
 import os
 import subprocess
 import uuid
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import Topology, binary, problem, wait_for
+from engines import Postgres
+from gateway_harness import Upstream
+from harness import SLOW, Topology, binary, problem, wait_for
 
 PASSWORD = "correct horse battery"
 
@@ -101,3 +105,167 @@ def test_the_command_line_makes_rotates_and_ends_keys(world):
     assert refused.returncode == 1 and "422" in refused.stderr
     assert nexus(world, "keys", "create", token=token).returncode == 2
     assert nexus(world, "keys", "frob", "x", token=token).returncode == 2
+
+
+# --- at the gateway -----------------------------------------------------------------------------------------------------
+
+ROUTES = [
+    {"prefix": "/secure", "auth": "api_key"},
+    {"prefix": "/either", "auth": "jwt OR api_key"},
+    {"prefix": "/open", "auth": "api_key OR anonymous"},
+    {"prefix": "/write", "auth": "api_key", "require": {"all": ["orders:create"]}},
+    {"prefix": "/read", "auth": "api_key", "require": {"all": ["orders:read"]}},
+    {"prefix": "/limited", "auth": "api_key", "limits": [{"name": "own", "rate": 1, "period_s": 3600, "key": ["api_key"]}]},
+    {"prefix": "/planned", "auth": "api_key", "limits": {"plan": {"default": "free"}}},
+]
+PLANS = {"free": {"policies": [{"name": "free", "rate": 1, "period_s": 3600, "key": ["api_key"]}]},
+         "gold": {"policies": [{"name": "gold", "rate": 3, "period_s": 3600, "key": ["api_key"]}]}}
+
+
+def edge_of(folder, upstream, services=("backend", "gateway"), **env):
+    routes = [{**r, "upstream": "a"} for r in ROUTES]
+    path = folder / "routes.json"
+    path.write_text(json.dumps({"version": 1, "plans": PLANS, "routes": routes,
+                                "upstreams": {"a": {"targets": [f"http://127.0.0.1:{upstream.port}"]}}}))
+    return Topology(folder, services, {"NEXUS_GATEWAY_ROUTES": str(path), **env})
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory):
+    upstream = Upstream()
+    with edge_of(tmp_path_factory.mktemp("edge"), upstream) as t:
+        t.upstream = upstream
+        t.owner = t.register("ann@example.com", PASSWORD, service="backend")
+        yield t
+    upstream.close()
+
+
+def key_of(t, **more):
+    reply = t.call("POST", "/api/v1/users/me/keys", {"name": "till", "scopes": ["orders:read"], **more}, token=t.owner,
+                   service="backend")
+    assert reply.status == 201, reply
+    return reply.json
+
+
+def use(t, path, key, **headers):
+    return t.call("GET", path, headers={"X-API-Key": key, **headers})
+
+
+def asked(t):
+    """How often the backend was asked about keys."""
+    return t.servers["backend"].log.read_text().count("/internal/v1/keys/check")
+
+
+def test_a_key_lets_in_and_stays_at_the_gateway(edge):
+    made = key_of(edge)
+    for headers in ({"X-API-Key": made["key"]}, {"Authorization": f"ApiKey {made['key']}"}):
+        answer = edge.call("GET", "/secure/x", headers=headers)
+        assert answer.status == 200, answer
+        got = answer.json["headers"]
+        assert got["x-nexus-user"] == made["owner"] and got["x-nexus-roles"] == "customer"
+        assert made["key"] not in answer.body.decode()
+    assert use(edge, "/either", made["key"]).status == 200
+    missing = edge.call("GET", "/secure")
+    problem(missing, 401, "unauthorized")
+    assert missing.header("WWW-Authenticate") == "ApiKey"
+
+
+def test_a_damaged_key_costs_no_question(edge):
+    key = key_of(edge)["key"]
+    before = asked(edge)
+    for bad in (key[:-1] + ("0" if key[-1] != "0" else "1"), key[:-1], key + "0", "nexus_live_", "x" * 73, key.swapcase()):
+        problem(use(edge, "/secure", bad), 401, "invalid-key")
+        problem(use(edge, "/open", bad), 401, "invalid-key")  # a wrong key does not turn into nobody
+    assert asked(edge) == before
+    assert edge.call("GET", "/open").json["headers"].get("x-nexus-user") == "anonymous"
+
+
+def forged(key):
+    """Of the same id, with another secret and the right checksum."""
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    text = key[:24] + key[24:67][::-1]
+    crc, tail = zlib.crc32(text.encode()), ""
+    for _ in range(6):
+        crc, digit = divmod(crc, 62)
+        tail = digits[digit] + tail
+    return text + tail
+
+
+def test_wrong_secrets_and_unknown_ids_are_told_alike(edge):
+    key = key_of(edge)["key"]
+    assert use(edge, "/secure", key).status == 200
+    wrong = problem(use(edge, "/secure", forged(key)), 401, "invalid-key")
+    unknown = problem(use(edge, "/secure", "nexus_live_0123456789ab_0123456789abcdefghijABCDEFGHIJ0123456789abc0lpKpm"), 401)
+    assert {**wrong, "instance": ""} == {**unknown, "instance": ""}
+    assert use(edge, "/secure", key).status == 200
+
+
+def test_a_revoked_key_ends_within_a_second(edge):
+    made = key_of(edge)
+    assert use(edge, "/secure", made["key"]).status == 200
+    assert edge.call("DELETE", f"/api/v1/users/me/keys/{made['id']}", token=edge.owner, service="backend").status == 204
+    problem(wait_for(lambda: (r := use(edge, "/secure", made["key"])).status != 200 and r, 2, "the end of the key"), 401,
+            "invalid-key")
+
+
+def test_a_rotated_key_has_two_secrets(edge):
+    made = key_of(edge)
+    fresh = edge.call("POST", f"/api/v1/users/me/keys/{made['id']}/rotate", {}, token=edge.owner, service="backend").json
+    assert use(edge, "/secure", made["key"]).status == use(edge, "/secure", fresh["key"]).status == 200
+
+
+def test_addresses_and_urls(edge):
+    here, there = key_of(edge, cidrs=["127.0.0.0/8", "::1/128"])["key"], key_of(edge, cidrs=["10.0.0.0/8"])["key"]
+    assert use(edge, "/secure", here).status == 200
+    for _ in range(2):  # asked for, and remembered
+        problem(use(edge, "/secure", there), 403, "address-refused")
+    for query in (f"api_key={here}", f"x={here}", "X-API-Key=1"):
+        problem(edge.call("GET", f"/secure?{query}"), 401, "key-in-url")
+        problem(use(edge, f"/secure?{query}", here), 401, "key-in-url")
+    problem(edge.call("GET", "/secure", headers={"X-API-Key": here, "Authorization": f"ApiKey {here}"}), 400, "invalid-request")
+
+
+def test_a_key_may_no_more_than_its_scopes(edge):
+    read = key_of(edge)["key"]
+    assert use(edge, "/read", read).status == 200
+    problem(use(edge, "/write", read), 403, "insufficient-scope")
+    assert use(edge, "/write", key_of(edge, scopes=["orders:create"])["key"]).status == 200
+
+
+def test_limits_count_by_key_and_by_its_plan(edge):
+    one, other, gold = key_of(edge)["key"], key_of(edge)["key"], key_of(edge, plan="gold")["key"]
+    assert [use(edge, "/limited", k).status for k in (one, one, other, other)] == [200, 429, 200, 429]
+    assert [use(edge, "/planned", one).status for _ in range(2)] == [200, 429]
+    assert [use(edge, "/planned", gold).status for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_many_at_once_ask_once(edge):
+    key = key_of(edge)["key"]
+    before = asked(edge)
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(lambda _: use(edge, "/secure", key).status, range(64))) == {200}
+    assert 1 <= asked(edge) - before <= 8 * SLOW  # one for each half second that this took
+
+
+def test_nobody_passes_on_a_doubt(tmp_path):
+    upstream = Upstream()
+    with edge_of(tmp_path, upstream) as t:
+        t.owner = t.register("ann@example.com", PASSWORD, service="backend")
+        key = key_of(t)["key"]
+        assert use(t, "/secure", key).status == 200
+        t.servers["backend"].kill()
+        answer = wait_for(lambda: (r := use(t, "/secure", key)).status != 200 and r, 5, "the end of what is remembered")
+        problem(answer, 503, "keys-unavailable")
+    upstream.close()
+
+
+def test_the_shared_database_tells_too(tmp_path):
+    upstream = Upstream()
+    with Postgres() as url, edge_of(tmp_path, upstream, NEXUS_DATABASE_URL=url, NEXUS_GATEWAY_APIKEYS="database") as t:
+        t.owner = t.register("ann@example.com", PASSWORD, service="backend")
+        made = key_of(t)
+        assert use(t, "/secure", made["key"]).json["headers"]["x-nexus-user"] == made["owner"]
+        assert asked(t) == 0
+        assert t.call("DELETE", f"/api/v1/users/me/keys/{made['id']}", token=t.owner, service="backend").status == 204
+        wait_for(lambda: use(t, "/secure", made["key"]).status == 401, 2, "the end of the key")
+    upstream.close()

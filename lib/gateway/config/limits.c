@@ -11,6 +11,7 @@ static const struct {
 } parts[] = {
     {"ip", NEXUS__PART_IP},       {"consumer", NEXUS__PART_CONSUMER}, {"principal", NEXUS__PART_CONSUMER},
     {"route", NEXUS__PART_ROUTE}, {"header:", NEXUS__PART_HEADER},    {"claim:", NEXUS__PART_CLAIM},
+    {"api_key", NEXUS__PART_API_KEY},
 };
 
 static nexus_status load_part(nexus__loader *l, uint32_t value, void *out)
@@ -26,8 +27,8 @@ static nexus_status load_part(nexus__loader *l, uint32_t value, void *out)
         i++;
     if (i == COUNT(parts))
         return nexus__loader_fail(l, value,
-                                  "\"%s\" is no part of a key; known are ip, consumer, route, header:NAME, "
-                                  "claim:NAME",
+                                  "\"%s\" is no part of a key; known are ip, consumer, api_key, route, "
+                                  "header:NAME, claim:NAME",
                                   part->text.p);
     part->kind = parts[i].kind;
     part->name = named ? nexus__slice_from(part->text, colon + 1) : (nexus_slice){0};
@@ -285,7 +286,7 @@ static bool names_caller(const nexus__limit_policies *policies)
         for (uint32_t r = 0; r < policies->items[i].rules.count; r++)
             for (uint32_t k = 0; k < policies->items[i].rules.items[r].count; k++) {
                 nexus__limit_part_kind kind = policies->items[i].rules.items[r].items[k].kind;
-                if (kind == NEXUS__PART_CONSUMER || kind == NEXUS__PART_CLAIM)
+                if (kind == NEXUS__PART_CONSUMER || kind == NEXUS__PART_CLAIM || kind == NEXUS__PART_API_KEY)
                     return true;
             }
     return false;
@@ -297,6 +298,6 @@ nexus_status nexus__gw_check_limits(nexus__loader *l, uint32_t value, const nexu
     const nexus__gw_limits_conf *c = conf;
     uint32_t at = nexus__json_get(l->doc, value, "limits");
     if (names_caller(&c->policies) && !nexus__gw_filter_conf(route, &nexus__gw_filter_auth))
-        return nexus__loader_fail(l, at, "a limit by consumer or claim needs \"auth\" on the same route");
+        return nexus__loader_fail(l, at, "a limit by consumer, api_key or claim needs \"auth\" on the same route");
     return check_plans(l, at, c);
 }

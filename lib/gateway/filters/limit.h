@@ -31,7 +31,8 @@ typedef enum nexus__limit_part_kind {
     NEXUS__PART_CONSUMER, /* the subject of a principal that stands for somebody */
     NEXUS__PART_ROUTE,
     NEXUS__PART_HEADER,
-    NEXUS__PART_CLAIM
+    NEXUS__PART_CLAIM,
+    NEXUS__PART_API_KEY /* the id of the key that the caller came with */
 } nexus__limit_part_kind;
 
 typedef struct nexus__limit_part {

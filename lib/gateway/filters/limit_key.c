@@ -46,6 +46,7 @@ static uint64_t hash_part(const nexus__limit_use *use, const nexus__limit_part *
         return s->consumer_hash;
     case NEXUS__PART_HEADER:
     case NEXUS__PART_CLAIM:
+    case NEXUS__PART_API_KEY:
         break;
     }
     if (!s->field || !s->field(s->source, part, &value) || value.n == 0)

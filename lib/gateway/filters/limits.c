@@ -94,6 +94,8 @@ static bool field_of(const void *source, const nexus__limit_part *part, nexus_sl
     const nexus__call *call = source;
     if (part->kind == NEXUS__PART_CLAIM)
         return claim_of(call, part->name, out);
+    if (part->kind == NEXUS__PART_API_KEY)
+        return claim_of(call, NEXUS_S("key_id"), out);
     return nexus_request_header(call->request, part->name.p, out);
 }
 
@@ -125,11 +127,15 @@ static uint32_t plan_of_consumer(const nexus__gw_limits_conf *c, nexus_slice con
     return 0;
 }
 
-/* By consumer, claim, header of a trusted peer, default: the first that names a plan there is. */
+/* By API key, consumer, claim, header of a trusted peer, default: the first that names a plan there is. */
 static uint32_t choose_plan(const nexus__call *call, const nexus__gw_limits_conf *c, const nexus__limit_subject *s)
 {
     nexus_slice name;
-    uint32_t found = plan_of_consumer(c, s->consumer);
+    uint32_t found = claim_of(call, NEXUS_S("key_id"), &name) && claim_of(call, NEXUS_S("plan"), &name)
+                         ? plan_named(c, name)
+                         : 0;
+    if (!found)
+        found = plan_of_consumer(c, s->consumer);
     if (!found && c->plan.claim.n && claim_of(call, c->plan.claim, &name))
         found = plan_named(c, name);
     if (!found && c->plan.header.n && nexus__exchange_trusted(call->request) &&
