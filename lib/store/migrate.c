@@ -92,7 +92,8 @@ static nexus_status apply(const plan *p, const nexus_migration *step)
 static nexus_status apply_due(const plan *p)
 {
     size_t applied = 0;
-    nexus_status status = p->tx->ops->lock(p->tx->link, p->component);
+    /* One lock for all components: they share the table, and two IF NOT EXISTS at once can collide. */
+    nexus_status status = p->tx->ops->lock(p->tx->link, "nexus_migrations");
     if (status == NEXUS_OK)
         status = p->tx->ops->script(p->tx->link, "CREATE TABLE IF NOT EXISTS nexus_migrations (component TEXT NOT NULL,"
                                                  " version BIGINT NOT NULL, name TEXT NOT NULL, checksum TEXT NOT NULL,"
