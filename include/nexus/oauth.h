@@ -104,9 +104,9 @@ NEXUS_API uint16_t nexus_oauth_answer_status(const nexus_oauth_answer *answer); 
 NEXUS_API void nexus_oauth_answer_body(const nexus_oauth_answer *answer, nexus_slice *out);
 NEXUS_API const char *nexus_oauth_answer_challenge(const nexus_oauth_answer *answer); /**< WWW-Authenticate; "" = none */
 NEXUS_API const char *nexus_oauth_answer_location(const nexus_oauth_answer *answer);  /**< of REDIRECT; "" else */
-NEXUS_API const char *nexus_oauth_answer_text(const nexus_oauth_answer *answer); /**< of PAGE: what is wrong */
-NEXUS_API uint32_t nexus_oauth_answer_retry_after(const nexus_oauth_answer *answer); /**< seconds; 0 = none */
-NEXUS_API void nexus_oauth_answer_free(nexus_oauth_answer *answer);                  /**< NULL is fine */
+NEXUS_API const char *nexus_oauth_answer_text(const nexus_oauth_answer *answer);      /**< of PAGE: what is wrong */
+NEXUS_API uint32_t nexus_oauth_answer_retry_after(const nexus_oauth_answer *answer);  /**< seconds; 0 = none */
+NEXUS_API void nexus_oauth_answer_free(nexus_oauth_answer *answer);                   /**< NULL is fine */
 
 /* Each gives an answer for whatever was sent; a status other than NEXUS_OK means that none could be made now (the
  * database, memory). */
@@ -131,11 +131,11 @@ enum { NEXUS_OAUTH_UNDECIDED = 0, NEXUS_OAUTH_ALLOW = 1, NEXUS_OAUTH_DENY = 2 };
 /** Somebody's browser at the authorization endpoint. Everything is borrowed for the call. */
 typedef struct nexus_oauth_visit {
     size_t size;
-    nexus_slice query;     /**< of the authorization request, as received; kept through login and consent pages */
-    nexus_slice session;   /**< of who is signed in in this browser (nexus_login_session); empty = nobody, or user_id */
-    nexus_slice user_id;   /**< the same for who keeps sessions itself; empty = nobody */
-    int64_t signed_in_s;   /**< goes with user_id: since when, in seconds since 1970 */
-    uint32_t decision;     /**< NEXUS_OAUTH_…: what the person said on the consent page */
+    nexus_slice query;   /**< of the authorization request, as received; kept through login and consent pages */
+    nexus_slice session; /**< of who is signed in in this browser (nexus_login_session); empty = nobody, or user_id */
+    nexus_slice user_id; /**< the same for who keeps sessions itself; empty = nobody */
+    int64_t signed_in_s; /**< goes with user_id: since when, in seconds since 1970 */
+    uint32_t decision;   /**< NEXUS_OAUTH_…: what the person said on the consent page */
 } nexus_oauth_visit;
 
 #define NEXUS_OAUTH_VISIT_INIT NEXUS_SIZED(nexus_oauth_visit)

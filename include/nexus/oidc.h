@@ -20,16 +20,16 @@ typedef struct nexus_oidc nexus_oidc;
 
 typedef struct nexus_oidc_opts {
     size_t size;
-    const nexus_alloc *alloc;           /**< NULL = the C library's */
-    struct nexus_client *client;        /**< required; borrowed until close */
-    const char *issuer;                 /**< of the provider, https unless loopback; required; copied */
-    const char *client_id;              /**< required; copied */
-    const char *client_secret;          /**< NULL = a public client; copied */
-    const char *redirect_uri;           /**< where the provider sends people back; required; copied */
-    const char *scope;                  /**< NULL = "openid profile email"; copied */
-    const char *roles_claim;            /**< claim of the ID token whose texts are roles here; NULL = nobody has any; copied */
-    const char *key_file;               /**< seals the cookies, made when missing (nexus_secrets_open); required */
-    uint32_t session_s;                 /**< a session ends after so long; 0 = 8 hours */
+    const nexus_alloc *alloc;    /**< NULL = the C library's */
+    struct nexus_client *client; /**< required; borrowed until close */
+    const char *issuer;          /**< of the provider, https unless loopback; required; copied */
+    const char *client_id;       /**< required; copied */
+    const char *client_secret;   /**< NULL = a public client; copied */
+    const char *redirect_uri;    /**< where the provider sends people back; required; copied */
+    const char *scope;           /**< NULL = "openid profile email"; copied */
+    const char *roles_claim;     /**< claim of the ID token whose texts are roles here; NULL = nobody has any; copied */
+    const char *key_file;        /**< seals the cookies, made when missing (nexus_secrets_open); required */
+    uint32_t session_s;          /**< a session ends after so long; 0 = 8 hours */
     int64_t (*now_fn)(void *user_data); /**< nanoseconds since 1970; NULL = the system clock */
     void *user_data;
 } nexus_oidc_opts;

@@ -333,8 +333,8 @@ static nexus_status send_question(asking *a, nexus_slice token)
     fetch.header_count = 3;
     fetch.timeout_ms = v->timeout_ms;
     fetch.reply_max_bytes = 65536;
-    nexus_status status = form.status == NEXUS_OK ? nexus_client_fetch_async(v->client, &fetch, on_reply, a)
-                                                  : nexus__nomem();
+    nexus_status status =
+        form.status == NEXUS_OK ? nexus_client_fetch_async(v->client, &fetch, on_reply, a) : nexus__nomem();
     nexus__wipe(form.p, form.cap);
     nexus__buf_free(&form);
     return status;

@@ -8,8 +8,8 @@
 
 #include "base/thread.h"
 #include "base/time.h"
-#include "json/read.h"
 #include "service/service.h"
+#include "json/read.h"
 
 enum { BACK_S = 3600, WAIT_MS = 250, OPEN_MS = 250, AGAIN_MS = 200 };
 

@@ -22,15 +22,18 @@ static const char style[] =
     "input{width:100%;box-sizing:border-box;padding:.5rem;font:inherit;border:1px solid #8a93a3;border-radius:.3rem}"
     "button{font:inherit;padding:.5rem 1.2rem;margin:1.2rem .6rem 0 0;border-radius:.3rem;border:1px solid #1f4fd8;"
     "background:#1f4fd8;color:#fff}button.quiet{background:#fff;color:#1f4fd8}"
-    ".wrong{color:#a3161f}@media(prefers-color-scheme:dark){body{background:#12161d;color:#e6e9ef}main{background:#1b212b}"
+    ".wrong{color:#a3161f}@media(prefers-color-scheme:dark){body{background:#12161d;color:#e6e9ef}main{background:#"
+    "1b212b}"
     "input{background:#12161d;color:inherit}}";
 
 #define PAGE(title, body)                                                                                              \
     "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>" title "</title>"                          \
-    "<meta name=\"viewport\" content=\"width=device-width\"><link rel=\"stylesheet\" href=\"/oauth/style.css\"></head>" \
+    "<meta name=\"viewport\" content=\"width=device-width\"><link rel=\"stylesheet\" "                                 \
+    "href=\"/oauth/style.css\"></head>"                                                                                \
     "<body><main><h1>" title "</h1>" body "</main></body></html>"
 #define HIDDEN                                                                                                         \
-    "<input type=\"hidden\" name=\"csrf\" value=\"{{csrf}}\"><input type=\"hidden\" name=\"request\" value=\"{{request}}\">"
+    "<input type=\"hidden\" name=\"csrf\" value=\"{{csrf}}\"><input type=\"hidden\" name=\"request\" "                 \
+    "value=\"{{request}}\">"
 #define WRONG "{{#wrong}}<p class=\"wrong\" role=\"alert\">{{wrong}}</p>{{/wrong}}"
 
 static const char *const pages[] = {
@@ -65,7 +68,8 @@ static void set(nexus_request *request, const char *name, const char *value)
 /* No form-action: browsers hold redirects against it, and the answer to a form is a redirect to the client. */
 static void set_page_headers(nexus_request *request)
 {
-    set(request, "Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'");
+    set(request, "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'");
     set(request, "X-Frame-Options", "DENY");
     set(request, "X-Content-Type-Options", "nosniff");
     set(request, "Referrer-Policy", "no-referrer");
@@ -77,8 +81,8 @@ static void reply_page(backend *b, nexus_request *request, uint16_t status, uint
     nexus_slice data;
     char *html;
     size_t n;
-    bool fine = writer_text(w, &data) &&
-                nexus_template_render(&html, &n, b->pages[page], data.p, data.n, NULL) == NEXUS_OK;
+    bool fine =
+        writer_text(w, &data) && nexus_template_render(&html, &n, b->pages[page], data.p, data.n, NULL) == NEXUS_OK;
     nexus_json_writer_free(w);
     if (!fine) {
         reply_failure(b, request, NEXUS_ENOMEM);
@@ -127,8 +131,8 @@ static void set_cookie(const backend *b, nexus_request *request, const char *bas
 {
     char name[32], text[256];
     cookie_name(b, base, name);
-    snprintf(text, sizeof text, "%s=%s; Path=/; HttpOnly; SameSite=Lax; Max-Age=%lld%s", name, value, (long long)seconds,
-             is_secure(b) ? "; Secure" : "");
+    snprintf(text, sizeof text, "%s=%s; Path=/; HttpOnly; SameSite=Lax; Max-Age=%lld%s", name, value,
+             (long long)seconds, is_secure(b) ? "; Secure" : "");
     set(request, "Set-Cookie", text);
 }
 
@@ -398,8 +402,7 @@ static void login_handler(nexus_request *request, void *user_data)
     }
     const char *second = nexus_login_second_step(login);
     if (second)
-        show(b, request, 200, OAUTH_PAGE_SECOND,
-             &(shown){.request = query, .second_step = {second, strlen(second)}});
+        show(b, request, 200, OAUTH_PAGE_SECOND, &(shown){.request = query, .second_step = {second, strlen(second)}});
     else
         enter(b, request, login, query);
     nexus_login_free(login);

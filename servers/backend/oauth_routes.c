@@ -215,7 +215,8 @@ static void delete_client_handler(nexus_request *request, void *user_data)
 /* --- rows ---------------------------------------------------------------------------------------------------------------- */
 
 #define ANY "{\"type\":\"object\"}"
-static const nexus_reply_doc answered[] = {{200, "As the RFC says.", ANY}, {400, "{error, error_description}", ANY},
+static const nexus_reply_doc answered[] = {{200, "As the RFC says.", ANY},
+                                           {400, "{error, error_description}", ANY},
                                            {401, "The client is not who it says.", ANY}};
 static const nexus_reply_doc described[] = {{200, "The metadata.", ANY}};
 static const nexus_reply_doc created[] = {{201, "The client; its secret is shown this once.", ANY},

@@ -7,7 +7,8 @@
 
 static const char usage[] =
     "clients add --name TEXT [--redirect URI,…] [--grants authorization_code,refresh_token,client_credentials]\n"
-    "                         [--scope 'openid profile …'] [--roles operator,…] [--public | --jwks FILE] [--first-party]\n"
+    "                         [--scope 'openid profile …'] [--roles operator,…] [--public | --jwks FILE] "
+    "[--first-party]\n"
     "                         [--resource-server]\n"
     "       nexus clients list | show ID | rotate ID [--overlap SECONDS] | delete ID";
 
@@ -28,8 +29,9 @@ static int send(cli *c, const char *method, const char *path, const char *body, 
 
 static void print_client(answer *a, uint32_t client)
 {
-    static const char *const members[] = {"client_id",  "client_name", "token_endpoint_auth_method", "grant_types",
-                                          "redirect_uris", "scope", "roles", "first_party", "resource_server",
+    static const char *const members[] = {"client_id",   "client_name",   "token_endpoint_auth_method",
+                                          "grant_types", "redirect_uris", "scope",
+                                          "roles",       "first_party",   "resource_server",
                                           "created_at"};
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         uint32_t v = nexus_json_get(a->json, client, members[i]);
@@ -114,14 +116,16 @@ static int add(cli *c)
     const char *name = cli_option(c, "--name"), *redirects = cli_option(c, "--redirect");
     const char *grants = cli_option(c, "--grants"), *scope = cli_option(c, "--scope"), *roles = cli_option(c, "--roles");
     const char *jwks = cli_option(c, "--jwks");
-    bool is_public = cli_flag(c, "--public"), first = cli_flag(c, "--first-party"), server = cli_flag(c, "--resource-server");
+    bool is_public = cli_flag(c, "--public"), first = cli_flag(c, "--first-party"),
+         server = cli_flag(c, "--resource-server");
     nexus_json_writer *w;
     answer a = {0};
     int code = cli_words(c, 1, 1, usage);
     if (code != CLI_DONE)
         return code;
     if (!name || (is_public && jwks)) {
-        fprintf(stderr, "nexus: %s\nusage: nexus %s\n", name ? "--public or --jwks, not both" : "a client needs --name", usage);
+        fprintf(stderr, "nexus: %s\nusage: nexus %s\n", name ? "--public or --jwks, not both" : "a client needs --name",
+                usage);
         return CLI_USAGE;
     }
     if (nexus_json_writer_new(&w) != NEXUS_OK)

@@ -115,7 +115,8 @@ static void logout_handler(nexus_request *request, void *user_data)
 {
     gateway *g = user_data;
     nexus_slice site;
-    if (nexus_request_header(request, "sec-fetch-site", &site) && (site.n != 11 || memcmp(site.p, "same-origin", 11) != 0)) {
+    if (nexus_request_header(request, "sec-fetch-site", &site) &&
+        (site.n != 11 || memcmp(site.p, "same-origin", 11) != 0)) {
         nexus_request_problem_text(request, 403, "cross-site", "Send this from a page of ours.");
         return;
     }
@@ -155,7 +156,8 @@ nexus_status gateway_login_open(gateway *g)
 {
     const nexus_settings *s = nexus_service_settings(g->service);
     nexus_oidc_opts opts = NEXUS_OIDC_OPTS_INIT;
-    const char *url = nexus_settings_text(s, "gateway_login_url"), *secret = nexus_settings_text(s, "gateway_login_client_secret");
+    const char *url = nexus_settings_text(s, "gateway_login_url"),
+               *secret = nexus_settings_text(s, "gateway_login_client_secret");
     const char *roles = nexus_settings_text(s, "gateway_login_roles_claim");
     char redirect_uri[1024], key_file[4200];
     opts.issuer = nexus_settings_text(s, "gateway_login_issuer");

@@ -173,9 +173,9 @@ static nexus_status has_consent(const request *r, const char *user_id, bool *out
     *out = r->client.first_party || r->visit->decision == NEXUS_OAUTH_ALLOW;
     if (*out || prompts(r, "consent") || nexus__slice_eq_c(r->client.method, "none"))
         return NEXUS_OK;
-    nexus_status status =
-        nexus_db_query_one(&rows, r->o->auth->db, "SELECT scope FROM oauth_consents WHERE user_id = $1 AND client_id = $2",
-                           (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_TEXT(r->client.id)}, 2);
+    nexus_status status = nexus_db_query_one(&rows, r->o->auth->db,
+                                             "SELECT scope FROM oauth_consents WHERE user_id = $1 AND client_id = $2",
+                                             (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_TEXT(r->client.id)}, 2);
     if (status != NEXUS_OK)
         return status == NEXUS_ENOTFOUND ? NEXUS_OK : status;
     nexus_slice granted;
@@ -188,22 +188,24 @@ static nexus_status has_consent(const request *r, const char *user_id, bool *out
 static nexus_status keep(const request *r, nexus_db *tx, const nexus_user *user, const char *hash)
 {
     int64_t now = nexus__auth_now_ns(r->o->auth);
-    nexus_status status = nexus_db_exec(
-        tx,
-        "INSERT INTO oauth_codes (hash, client_id, user_id, redirect_uri, challenge, scope, nonce, auth_time, expires_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_TEXT(r->client.id), NEXUS_TEXT_C(user->id), NEXUS_TEXT(r->redirect_uri),
-                        NEXUS_TEXT(field(r, "code_challenge")), NEXUS_TEXT(r->scope), NEXUS_TEXT(field(r, "nonce")),
-                        NEXUS_INT(r->signed_in_s), NEXUS_INT(now + r->o->code_ttl_s * NEXUS__NS_PER_S)},
-        9, NULL);
+    nexus_status status =
+        nexus_db_exec(tx,
+                      "INSERT INTO oauth_codes (hash, client_id, user_id, redirect_uri, challenge, scope, nonce, "
+                      "auth_time, expires_at)"
+                      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                      (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_TEXT(r->client.id), NEXUS_TEXT_C(user->id),
+                                      NEXUS_TEXT(r->redirect_uri), NEXUS_TEXT(field(r, "code_challenge")),
+                                      NEXUS_TEXT(r->scope), NEXUS_TEXT(field(r, "nonce")), NEXUS_INT(r->signed_in_s),
+                                      NEXUS_INT(now + r->o->code_ttl_s * NEXUS__NS_PER_S)},
+                      9, NULL);
     if (status != NEXUS_OK || r->visit->decision != NEXUS_OAUTH_ALLOW)
         return status;
-    return nexus_db_exec(tx,
-                         "INSERT INTO oauth_consents (user_id, client_id, scope, granted_at) VALUES ($1, $2, $3, $4)"
-                         " ON CONFLICT (user_id, client_id) DO UPDATE SET scope = $3, granted_at = $4",
-                         (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT(r->client.id), NEXUS_TEXT(r->scope),
-                                         NEXUS_INT(now)},
-                         4, NULL);
+    return nexus_db_exec(
+        tx,
+        "INSERT INTO oauth_consents (user_id, client_id, scope, granted_at) VALUES ($1, $2, $3, $4)"
+        " ON CONFLICT (user_id, client_id) DO UPDATE SET scope = $3, granted_at = $4",
+        (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT(r->client.id), NEXUS_TEXT(r->scope), NEXUS_INT(now)}, 4,
+        NULL);
 }
 
 static nexus_status give_code(const request *r, const nexus_user *user)

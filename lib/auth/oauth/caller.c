@@ -47,8 +47,8 @@ static bool secret_is(const nexus_oauth *o, const nexus__oauth_client *c, nexus_
     if (nexus__token_hash(secret, hash) != NEXUS_OK)
         return false;
     bool now = nexus__slice_eq_ct(nexus__slice_c(hash), c->secret);
-    bool before = nexus__slice_eq_ct(nexus__slice_c(hash), c->previous) &&
-                  nexus__auth_now_ns(o->auth) < c->previous_until;
+    bool before =
+        nexus__slice_eq_ct(nexus__slice_c(hash), c->previous) && nexus__auth_now_ns(o->auth) < c->previous_until;
     return now || before;
 }
 
@@ -64,10 +64,11 @@ static nexus_status spend_id(nexus_oauth *o, const nexus__oauth_client *c, const
     int n = snprintf(text, sizeof text, "%.*s %.*s", (int)c->id.n, c->id.p, (int)jti.n, jti.p);
     nexus_status status = nexus__token_hash(nexus__slice(text, (size_t)n), hash);
     if (status == NEXUS_OK)
-        status = nexus_db_exec(o->auth->db,
-                               "INSERT INTO oauth_assertions (hash, expires_at) VALUES ($1, $2)"
-                               " ON CONFLICT (hash) DO NOTHING",
-                               (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_INT((exp + 120) * NEXUS__NS_PER_S)}, 2, &changes);
+        status =
+            nexus_db_exec(o->auth->db,
+                          "INSERT INTO oauth_assertions (hash, expires_at) VALUES ($1, $2)"
+                          " ON CONFLICT (hash) DO NOTHING",
+                          (nexus_value[]){NEXUS_TEXT_C(hash), NEXUS_INT((exp + 120) * NEXUS__NS_PER_S)}, 2, &changes);
     return status == NEXUS_OK && !changes ? nexus__fail(NEXUS_EAUTH, "the assertion was used before") : status;
 }
 
@@ -135,7 +136,8 @@ typedef struct sent {
 /* NULL, or why it cannot be read. */
 static const char *read_sent(const nexus_oauth_call *call, const nexus__oauth_form *form, sent *s)
 {
-    nexus_slice id = nexus__oauth_form_get(form, "client_id"), type = nexus__oauth_form_get(form, "client_assertion_type");
+    nexus_slice id = nexus__oauth_form_get(form, "client_id"),
+                type = nexus__oauth_form_get(form, "client_assertion_type");
     s->assertion = nexus__oauth_form_get(form, "client_assertion");
     if (nexus__oauth_form_get(form, "client_secret").n)
         return "Send the secret as Basic credentials, not in the body.";

@@ -21,8 +21,8 @@ static nexus_status with_caller(nexus_oauth *o, const nexus_oauth_call *call, bo
         *out = refusal;
     } else if (status == NEXUS_OK) {
         nexus_slice token = nexus__oauth_form_get(&form, "token");
-        status = token.n ? fn(o, &caller, token, out)
-                         : nexus__oauth_refuse(out, "invalid_request", "token is required.");
+        status =
+            token.n ? fn(o, &caller, token, out) : nexus__oauth_refuse(out, "invalid_request", "token is required.");
         nexus__oauth_client_end(&caller);
     }
     nexus__oauth_form_end(&form);
@@ -135,9 +135,8 @@ static nexus_status write_refresh(nexus_oauth *o, const nexus__presented *p, nex
     nexus_rows *rows;
     nexus_oauth_answer *a = NULL;
     nexus_slice scope;
-    nexus_status status =
-        nexus_db_query_one(&rows, o->auth->db, "SELECT scope FROM oauth_grants WHERE family = $1",
-                           (nexus_value[]){NEXUS_TEXT_C(p->family)}, 1);
+    nexus_status status = nexus_db_query_one(&rows, o->auth->db, "SELECT scope FROM oauth_grants WHERE family = $1",
+                                             (nexus_value[]){NEXUS_TEXT_C(p->family)}, 1);
     if (status != NEXUS_OK)
         return status;
     status = nexus__oauth_answer_new(&a, NEXUS_OAUTH_REPLY, 200);

@@ -21,9 +21,9 @@ static void put_words(nexus__json_writer *w, const char *name, const char *words
 static const struct {
     const char *name, *path;
 } endpoints[] = {
-    {"authorization_endpoint", "/oauth/authorize"},     {"token_endpoint", "/oauth/token"},
-    {"revocation_endpoint", "/oauth/revoke"},           {"introspection_endpoint", "/oauth/introspect"},
-    {"userinfo_endpoint", "/oauth/userinfo"},           {"jwks_uri", "/.well-known/jwks.json"},
+    {"authorization_endpoint", "/oauth/authorize"}, {"token_endpoint", "/oauth/token"},
+    {"revocation_endpoint", "/oauth/revoke"},       {"introspection_endpoint", "/oauth/introspect"},
+    {"userinfo_endpoint", "/oauth/userinfo"},       {"jwks_uri", "/.well-known/jwks.json"},
 };
 
 #define SIGNED "ES256 ES384 ES512 EdDSA RS256 RS384 RS512 PS256 PS384 PS512"

@@ -50,6 +50,10 @@ typedef struct nexus__oauth_client {
 /* NEXUS_ENOTFOUND. Free with nexus__oauth_client_end. */
 nexus_status nexus__oauth_client_load(nexus__oauth_client *out, nexus_db *db, nexus_slice id);
 void nexus__oauth_client_end(nexus__oauth_client *client);
+/* As JSON, with its secret unless NULL. */
+nexus_status nexus__oauth_client_show(nexus_oauth *oauth, nexus_slice id, const char *secret, char **json, size_t *n);
+/* client.created, client.rotated, client.deleted */
+nexus_status nexus__oauth_client_tell(nexus_oauth *oauth, nexus_db *tx, const char *type, const char *id);
 
 /* --- caller.c: who calls an endpoint ---------------------------------------------------------------------------------- */
 

@@ -37,8 +37,8 @@ static nexus_status client_credentials(const request *r)
         return refuse(r, "unauthorized_client", "A public client has no credentials.");
     if (scope.n && (!nexus__oauth_scope_valid(scope) || !nexus__oauth_scope_within(scope, r->client->scopes)))
         return refuse(r, "invalid_scope", "The client may not have that scope.");
-    nexus__oauth_grant grant = {.client = r->client, .scope = scope.n ? scope : r->client->scopes,
-                                .ttl_s = r->o->client_ttl_s};
+    nexus__oauth_grant grant = {
+        .client = r->client, .scope = scope.n ? scope : r->client->scopes, .ttl_s = r->o->client_ttl_s};
     return nexus__oauth_grant_answer(r->o, &grant, r->out);
 }
 
@@ -121,10 +121,10 @@ static nexus_status begin_family(nexus_oauth *o, nexus_db *tx, const code *c, co
                       4, NULL);
     if (status != NEXUS_OK)
         return status;
-    return nexus_db_exec(tx, "INSERT INTO oauth_grants (family, client_id, scope, auth_time) VALUES ($1, $2, $3, $4)",
-                         (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_TEXT(c->client_id), NEXUS_TEXT(c->scope),
-                                         NEXUS_INT(c->auth_time)},
-                         4, NULL);
+    return nexus_db_exec(
+        tx, "INSERT INTO oauth_grants (family, client_id, scope, auth_time) VALUES ($1, $2, $3, $4)",
+        (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_TEXT(c->client_id), NEXUS_TEXT(c->scope), NEXUS_INT(c->auth_time)},
+        4, NULL);
 }
 
 static nexus_status first_refresh(nexus_oauth *o, nexus_db *tx, const char *family, char token[static NEXUS__TOKEN_TEXT])
@@ -235,9 +235,8 @@ static nexus_status refresh_in(const request *r, nexus_db *tx, refreshed *d, nex
     status = nexus__user_load(&d->user, tx, "id", nexus__slice_c(d->presented.user_id));
     if (status == NEXUS_OK)
         status = nexus__subject_gate(d->user);
-    return status == NEXUS_OK
-               ? nexus__refresh_exchange(&d->presented, r->o->auth, tx, client_id, d->token, &d->reuse)
-               : NEXUS_EAUTH;
+    return status == NEXUS_OK ? nexus__refresh_exchange(&d->presented, r->o->auth, tx, client_id, d->token, &d->reuse)
+                              : NEXUS_EAUTH;
 }
 
 static nexus_status refresh_answer(const request *r, const refreshed *d, nexus_slice scope)

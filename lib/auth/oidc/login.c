@@ -24,7 +24,8 @@ static nexus_status abort_login(const char *why)
 /* A path of ours: it begins with one slash, and no browser reads a host into it. */
 static bool is_local(nexus_slice path)
 {
-    if (path.n == 0 || path.n > RETURN_MAX || path.p[0] != '/' || (path.n > 1 && (path.p[1] == '/' || path.p[1] == '\\')))
+    if (path.n == 0 || path.n > RETURN_MAX || path.p[0] != '/' ||
+        (path.n > 1 && (path.p[1] == '/' || path.p[1] == '\\')))
         return false;
     for (size_t i = 0; i < path.n; i++)
         if ((unsigned char)path.p[i] <= 0x20 || (unsigned char)path.p[i] >= 0x7f || path.p[i] == '\\')
@@ -51,9 +52,9 @@ static nexus_status seal_attempt(const nexus_oidc *o, const attempt *a, char **o
     nexus__json_put_text_c(&w, "return_to", a->return_to);
     nexus__json_put_i64(&w, "exp", a->expires_s);
     nexus__json_close(&w, '}');
-    nexus_status status = text.status == NEXUS_OK ? nexus_secrets_seal(o->secrets, NEXUS_S("oidc/state"),
-                                                                       nexus__buf_slice(&text), out, &n)
-                                                  : nexus__nomem();
+    nexus_status status = text.status == NEXUS_OK
+                              ? nexus_secrets_seal(o->secrets, NEXUS_S("oidc/state"), nexus__buf_slice(&text), out, &n)
+                              : nexus__nomem();
     nexus__wipe(text.p, text.cap);
     nexus__buf_free(&text);
     return status;
@@ -152,8 +153,9 @@ static bool spend_state(nexus_oidc *o, const attempt *a)
     const nexus_principal asked = {.jti = nexus__slice_c(a->state)};
     int64_t now = nexus__oidc_now_s(o);
     pthread_mutex_lock(&o->lock);
-    bool fresh = !nexus__revocations_match(&o->states, &asked) &&
-                 nexus__revocations_add(&o->states, NEXUS__REVOKED_TOKEN, asked.jti, a->expires_s, INT64_MAX, now) == NEXUS_OK;
+    bool fresh =
+        !nexus__revocations_match(&o->states, &asked) &&
+        nexus__revocations_add(&o->states, NEXUS__REVOKED_TOKEN, asked.jti, a->expires_s, INT64_MAX, now) == NEXUS_OK;
     pthread_mutex_unlock(&o->lock);
     return fresh;
 }
@@ -170,7 +172,8 @@ static nexus_status check_answer(nexus_oidc *o, const nexus__oauth_form *form, c
     if (!spend_state(o, a))
         return abort_login("this answer was used before");
     if (error.n)
-        return nexus__fail(NEXUS_EAUTH, "login aborted: the provider says %.*s", (int)(error.n < 64 ? error.n : 64), error.p);
+        return nexus__fail(NEXUS_EAUTH, "login aborted: the provider says %.*s", (int)(error.n < 64 ? error.n : 64),
+                           error.p);
     return nexus__oauth_form_get(form, "code").n ? NEXUS_OK : abort_login("there is no code");
 }
 
@@ -227,9 +230,9 @@ static nexus_status redeem(nexus_oidc *o, const nexus__oidc_provider *p, nexus_s
     nexus__buf_free(&credentials);
     if (status != NEXUS_OK || nexus_reply_status(*out) == 200)
         return status;
-    status = nexus_reply_status(*out) / 100 == 4 ? abort_login("the provider refuses the code")
-                                                 : nexus__fail(NEXUS_EPROTO, "%s answered %u", p->token,
-                                                               nexus_reply_status(*out));
+    status = nexus_reply_status(*out) / 100 == 4
+                 ? abort_login("the provider refuses the code")
+                 : nexus__fail(NEXUS_EPROTO, "%s answered %u", p->token, nexus_reply_status(*out));
     nexus_reply_free(*out);
     return status;
 }
@@ -289,17 +292,18 @@ static nexus_status seal_session(const nexus_oidc *o, const nexus_claims *claims
         put_text(&w, claims, kept[i]);
     nexus__json_key(&w, "roles");
     nexus__json_open(&w, '[');
-    for (size_t i = 0; o->roles_claim && i < NEXUS__PRINCIPAL_ROLES && nexus_claims_item(claims, o->roles_claim, i, &role); i++)
+    for (size_t i = 0;
+         o->roles_claim && i < NEXUS__PRINCIPAL_ROLES && nexus_claims_item(claims, o->roles_claim, i, &role); i++)
         if (role.n <= 64)
             nexus__json_text_value(&w, role);
     nexus__json_close(&w, ']');
     nexus__json_put_i64(&w, "iat", now);
     nexus__json_put_i64(&w, "exp", now + o->session_s);
     nexus__json_close(&w, '}');
-    nexus_status status = text.status != NEXUS_OK ? nexus__nomem()
-                          : text.len > 2800       ? abort_login("its claims do not fit a cookie")
-                                                  : nexus_secrets_seal(o->secrets, NEXUS_S("oidc/session"),
-                                                                       nexus__buf_slice(&text), out, &n);
+    nexus_status status =
+        text.status != NEXUS_OK ? nexus__nomem()
+        : text.len > 2800       ? abort_login("its claims do not fit a cookie")
+                          : nexus_secrets_seal(o->secrets, NEXUS_S("oidc/session"), nexus__buf_slice(&text), out, &n);
     nexus__buf_free(&text);
     return status;
 }

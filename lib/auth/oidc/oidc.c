@@ -14,8 +14,9 @@ static nexus_status check(const nexus_oidc_opts *o)
 {
     const char *why;
     if (!o || o->size != sizeof *o || !o->client || !o->issuer || !o->client_id || !o->redirect_uri || !o->key_file)
-        return nexus__fail(NEXUS_EINVAL, "nexus_oidc_opts: size, client, issuer, client_id, redirect_uri and key_file are "
-                                         "required");
+        return nexus__fail(NEXUS_EINVAL,
+                           "nexus_oidc_opts: size, client, issuer, client_id, redirect_uri and key_file are "
+                           "required");
     if (!nexus__issuer_url_allowed(o->issuer))
         return nexus__fail(NEXUS_EINVAL, "issuer: \"%s\" must be https, unless loopback", o->issuer);
     if (!nexus__oauth_redirect_valid(nexus__slice_c(o->redirect_uri), &why))
@@ -132,13 +133,12 @@ static bool has_event(const nexus_claims *claims)
     nexus_slice json;
     nexus_claims_json(claims, &json);
     nexus__json_init(&doc, NULL);
-    bool found =
-        nexus__json_scan(&doc, json, NULL) == NEXUS_OK &&
-        nexus__json_is(&doc,
-                       nexus__json_get(&doc, nexus__json_get(&doc, 0, "events"),
-                                       "http://schemas.openid.net/event/backchannel-logout"),
-                       NEXUS__JSON_OBJECT) &&
-        nexus__json_get(&doc, 0, "nonce") == NEXUS__JSON_NONE;
+    bool found = nexus__json_scan(&doc, json, NULL) == NEXUS_OK &&
+                 nexus__json_is(&doc,
+                                nexus__json_get(&doc, nexus__json_get(&doc, 0, "events"),
+                                                "http://schemas.openid.net/event/backchannel-logout"),
+                                NEXUS__JSON_OBJECT) &&
+                 nexus__json_get(&doc, 0, "nonce") == NEXUS__JSON_NONE;
     nexus__json_free(&doc);
     return found;
 }

@@ -28,8 +28,8 @@ static nexus_status read_metadata(const nexus_oidc *o, nexus_slice body, nexus__
         status = nexus__fail(NEXUS_EPROTO, "the metadata of %s is no JSON", o->issuer);
     else if (!nexus__json_get_text(&doc, 0, "issuer", &issuer) || !nexus__slice_eq_c(issuer, o->issuer))
         status = nexus__fail(NEXUS_EPROTO, "%s says its issuer is \"%.*s\"", o->issuer, (int)issuer.n, issuer.p);
-    else if (!take_url(&doc, "authorization_endpoint", p->authorization) || !take_url(&doc, "token_endpoint", p->token) ||
-             !take_url(&doc, "jwks_uri", p->jwks))
+    else if (!take_url(&doc, "authorization_endpoint", p->authorization) ||
+             !take_url(&doc, "token_endpoint", p->token) || !take_url(&doc, "jwks_uri", p->jwks))
         status = nexus__fail(NEXUS_EPROTO, "the metadata of %s lacks an endpoint, or has one without https", o->issuer);
     p->names_issuer = false;
     (void)nexus__json_get_bool(&doc, 0, "authorization_response_iss_parameter_supported", &p->names_issuer);

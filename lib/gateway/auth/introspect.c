@@ -7,8 +7,8 @@
 
 static const nexus__gw_refusal bad_token = {401, "invalid-token", "The token is wrong, expired or revoked.",
                                             "Bearer error=\"invalid_token\"", NULL};
-static const nexus__gw_refusal no_answer = {503, "introspection-unavailable",
-                                            "Whether the token is good cannot be found out now; try again.", NULL, NULL};
+static const nexus__gw_refusal no_answer = {
+    503, "introspection-unavailable", "Whether the token is good cannot be found out now; try again.", NULL, NULL};
 
 static nexus_status open_introspector(nexus_gateway *g, const nexus__gw_route_conf *route)
 {

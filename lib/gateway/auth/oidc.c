@@ -65,8 +65,9 @@ static bool hide_cookie(nexus__call *call, nexus_slice name)
     for (uint32_t i = 0; i < head->field_count; i++)
         if (head->fields[i].id == NEXUS__HTTP_COOKIE)
             keep_others(&others, nexus__http_field_value(&head->fields[i], nexus__exchange_base(call->request)), name);
-    bool fine = others.status == NEXUS_OK &&
-                nexus__call_add_field(call, NEXUS_S("Cookie"), others.len ? nexus__buf_slice(&others) : (nexus_slice){0});
+    bool fine =
+        others.status == NEXUS_OK &&
+        nexus__call_add_field(call, NEXUS_S("Cookie"), others.len ? nexus__buf_slice(&others) : (nexus_slice){0});
     nexus__buf_free(&others);
     return fine;
 }

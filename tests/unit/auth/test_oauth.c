@@ -80,9 +80,9 @@ static void set_up(void)
     nexus__buf_init(&events, NULL, 0);
     open_all();
     nexus_user *user;
-    cr_assert_eq(nexus_auth_register(auth, NEXUS_S("ann@example.com"), NEXUS_S("correct horse battery"), NEXUS_S("Ann"),
-                                     &user),
-                 NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(
+        nexus_auth_register(auth, NEXUS_S("ann@example.com"), NEXUS_S("correct horse battery"), NEXUS_S("Ann"), &user),
+        NEXUS_OK, "%s", nexus_error_message());
     snprintf(user_id, sizeof user_id, "%s", nexus_user_id(user));
     nexus_user_free(user);
 }
@@ -133,7 +133,8 @@ static client add_client(const char *metadata)
     char *text;
     size_t n;
     nexus_json *json;
-    cr_assert_eq(nexus_oauth_client_add(oauth, nexus__slice_c(metadata), &text, &n), NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(nexus_oauth_client_add(oauth, nexus__slice_c(metadata), &text, &n), NEXUS_OK, "%s",
+                 nexus_error_message());
     cr_assert_eq(nexus_json_parse(&json, nexus__slice(text, n)), NEXUS_OK);
     cr_assert(text_at(json, "client_id", c.id, sizeof c.id));
     text_at(json, "client_secret", c.secret, sizeof c.secret);
@@ -144,9 +145,11 @@ static client add_client(const char *metadata)
 
 #define WEB                                                                                                            \
     "{\"client_name\":\"Shop\",\"redirect_uris\":[\"" CALLBACK "\"],"                                                  \
-    "\"grant_types\":[\"authorization_code\",\"refresh_token\"],\"scope\":\"openid profile email offline_access api\"}"
+    "\"grant_types\":[\"authorization_code\",\"refresh_token\"],\"scope\":\"openid profile email offline_access "      \
+    "api\"}"
 #define MACHINE                                                                                                        \
-    "{\"client_name\":\"Cron\",\"grant_types\":[\"client_credentials\"],\"scope\":\"api orders:read\",\"roles\":[\"operator\"]}"
+    "{\"client_name\":\"Cron\",\"grant_types\":[\"client_credentials\"],\"scope\":\"api "                              \
+    "orders:read\",\"roles\":[\"operator\"]}"
 
 typedef nexus_status endpoint_fn(nexus_oauth *o, const nexus_oauth_call *call, nexus_oauth_answer **out);
 
@@ -254,9 +257,10 @@ static void get_code(const client *c, const char *scope, char out[static 64])
 
 static reply redeem(const client *c, const char *code)
 {
-    return call(nexus_oauth_token, c,
-                "grant_type=authorization_code&code=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&code_verifier=" VERIFIER,
-                code);
+    return call(
+        nexus_oauth_token,
+        c, "grant_type=authorization_code&code=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&code_verifier=" VERIFIER,
+        code);
 }
 
 static reply tokens_of(const client *c, const char *scope)
@@ -335,19 +339,24 @@ Test(oauth, metadata_that_cannot_be_is_refused_by_its_member)
         {"{\"client_name\":\"A\",\"redirect_uris\":[]}", "redirect_uris"},
         {"{\"client_name\":\"A\",\"grant_types\":[\"password\"]}", "grant_types"},
         {"{\"client_name\":\"A\",\"grant_types\":[\"implicit\"]}", "grant_types"},
-        {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"token_endpoint_auth_method\":\"none\"}", "grant_types"},
+        {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"token_endpoint_auth_method\":\"none\"}",
+         "grant_types"},
         {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"scope\":\"a  b\"}", "scope"},
         {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"roles\":[\"root\"]}", "roles"},
-        {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"token_endpoint_auth_method\":\"private_key_jwt\"}", "jwks"},
-        {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"token_endpoint_auth_method\":\"client_secret_post\"}",
+        {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"token_endpoint_auth_method\":\"private_key_"
+         "jwt\"}",
+         "jwks"},
+        {"{\"client_name\":\"A\",\"grant_types\":[\"client_credentials\"],\"token_endpoint_auth_method\":\"client_"
+         "secret_post\"}",
          "token_endpoint_auth_method"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *text;
         size_t n, m = strlen(rows[i][1]);
-        cr_expect_eq(nexus_oauth_client_add(oauth, nexus__slice_c(rows[i][0]), &text, &n), NEXUS_EINVAL, "%s", rows[i][0]);
-        cr_expect(strncmp(nexus_error_message(), rows[i][1], m) == 0 && nexus_error_message()[m] == ':', "%s: %s", rows[i][0],
-                  nexus_error_message());
+        cr_expect_eq(nexus_oauth_client_add(oauth, nexus__slice_c(rows[i][0]), &text, &n), NEXUS_EINVAL, "%s",
+                     rows[i][0]);
+        cr_expect(strncmp(nexus_error_message(), rows[i][1], m) == 0 && nexus_error_message()[m] == ':', "%s: %s",
+                  rows[i][0], nexus_error_message());
     }
 }
 
@@ -395,7 +404,8 @@ Test(oauth, a_machine_gets_a_token_of_ten_minutes_in_its_roles_and_no_refresh)
     cr_expect(nexus_claims_item(claims, "roles", 0, &role) && nexus__slice_eq_c(role, "operator"));
     nexus_claims_free(claims);
     expect_error(call(nexus_oauth_token, &c, "grant_type=client_credentials&scope=api+admin"), 400, "invalid_scope");
-    expect_error(call(nexus_oauth_token, &c, "grant_type=password&username=a&password=b"), 400, "unsupported_grant_type");
+    expect_error(call(nexus_oauth_token, &c, "grant_type=password&username=a&password=b"), 400,
+                 "unsupported_grant_type");
     expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=x"), 400, "unauthorized_client");
     expect_error(call(nexus_oauth_token, &c, ""), 400, "invalid_request");
 }
@@ -404,7 +414,8 @@ Test(oauth, a_machine_gets_a_token_of_ten_minutes_in_its_roles_and_no_refresh)
 Test(oauth, what_comes_twice_or_cannot_be_read_is_a_bad_request)
 {
     client c = add_client(MACHINE);
-    expect_error(call(nexus_oauth_token, &c, "grant_type=client_credentials&grant_type=client_credentials"), 400, "invalid_request");
+    expect_error(call(nexus_oauth_token, &c, "grant_type=client_credentials&grant_type=client_credentials"), 400,
+                 "invalid_request");
     expect_error(call(nexus_oauth_token, &c, "grant_type=client_credentials&scope=%%zz"), 400, "invalid_request");
     expect_error(call(nexus_oauth_token, &c, "grant_type=client_credentials&scope=%%00"), 400, "invalid_request");
     expect_error(call(nexus_oauth_token, &c, "grant_type=client_credentials&scope=%%ff"), 400, "invalid_request");
@@ -429,9 +440,11 @@ Test(oauth, guesses_of_a_secret_are_slowed_down_and_hold_nobody_else_up)
     client nobody = {"nobody", "x"};
     expect_error(call(nexus_oauth_token, &nobody, "grant_type=client_credentials"), 401, "invalid_client");
     c = add_client(MACHINE);
-    expect_error(call(nexus_oauth_token, NULL, "grant_type=client_credentials&client_id=%s", c.id), 401, "invalid_client");
-    expect_error(call(nexus_oauth_token, NULL, "grant_type=client_credentials&client_id=%s&client_secret=%s", c.id, c.secret), 401,
+    expect_error(call(nexus_oauth_token, NULL, "grant_type=client_credentials&client_id=%s", c.id), 401,
                  "invalid_client");
+    expect_error(
+        call(nexus_oauth_token, NULL, "grant_type=client_credentials&client_id=%s&client_secret=%s", c.id, c.secret),
+        401, "invalid_client");
 }
 
 /* --- private_key_jwt --------------------------------------------------------------------------------------------------------- */
@@ -440,15 +453,17 @@ static void assertion(char *out, size_t cap, const nexus_key *key, const char *i
 {
     char claims[512], *token;
     size_t n;
-    snprintf(claims, sizeof claims, "{\"iss\":\"%s\",\"sub\":\"%s\",\"aud\":\"%s\",\"jti\":\"%s\",\"iat\":%lld,\"exp\":%lld}", id, id,
-             aud, jti, (long long)now_s, (long long)now_s + 60);
+    snprintf(claims, sizeof claims,
+             "{\"iss\":\"%s\",\"sub\":\"%s\",\"aud\":\"%s\",\"jti\":\"%s\",\"iat\":%lld,\"exp\":%lld}", id, id, aud,
+             jti, (long long)now_s, (long long)now_s + 60);
     cr_assert_eq(nexus_jwt_sign(&token, &n, key, "JWT", claims, strlen(claims)), NEXUS_OK);
     snprintf(out, cap, "%s", token);
     nexus_free(token);
 }
 
 #define ASSERTED                                                                                                       \
-    "grant_type=client_credentials&client_assertion_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Aclient-assertion-type%%3Ajwt-bearer" \
+    "grant_type=client_credentials&client_assertion_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Aclient-assertion-type%%"    \
+    "3Ajwt-bearer"                                                                                                     \
     "&client_assertion=%s"
 
 Test(oauth, a_private_key_proves_a_client_once_for_each_assertion)
@@ -480,7 +495,8 @@ Test(oauth, a_private_key_proves_a_client_once_for_each_assertion)
     assertion(token, sizeof token, other, c.id, ISSUER, "j-3");
     expect_error(call(nexus_oauth_token, NULL, ASSERTED, token), 401, "invalid_client");
     expect_error(call(nexus_oauth_token, NULL, ASSERTED, "x.y.z"), 401, "invalid_client");
-    expect_error(call(nexus_oauth_token, NULL, "grant_type=client_credentials&client_id=%s", c.id), 401, "invalid_client");
+    expect_error(call(nexus_oauth_token, NULL, "grant_type=client_credentials&client_id=%s", c.id), 401,
+                 "invalid_client");
     nexus_key_free(key);
     nexus_key_free(other);
 }
@@ -536,7 +552,8 @@ Test(oauth, a_token_that_says_only_who_somebody_is_opens_no_api)
     char access[4096];
     reply r = tokens_of(&c, "openid+profile");
     text_at(r.json, "access_token", access, sizeof access);
-    cr_expect_eq(nexus_json_get(r.json, NEXUS_JSON_ROOT, "refresh_token"), NEXUS_JSON_NONE, "offline_access was not asked for");
+    cr_expect_eq(nexus_json_get(r.json, NEXUS_JSON_ROOT, "refresh_token"), NEXUS_JSON_NONE,
+                 "offline_access was not asked for");
     nexus_json_free(r.json);
     cr_expect_null(claims_of(access, NULL, "nexus"));
     nexus_claims *claims = claims_of(access, NULL, ISSUER);
@@ -553,10 +570,11 @@ Test(oauth, a_code_is_for_its_client_its_address_its_verifier_and_a_minute)
     char code[64];
     get_code(&c, "openid", code);
     expect_error(redeem(&other, code), 400, "invalid_grant");
-    expect_error(call(nexus_oauth_token, &c,
-                      "grant_type=authorization_code&code=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb2&code_verifier=" VERIFIER,
-                      code),
-                 400, "invalid_grant");
+    expect_error(
+        call(nexus_oauth_token,
+             &c, "grant_type=authorization_code&code=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb2&code_verifier=" VERIFIER,
+             code),
+        400, "invalid_grant");
     expect_error(call(nexus_oauth_token, &c,
                       "grant_type=authorization_code&code=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb"
                       "&code_verifier=xBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
@@ -586,7 +604,8 @@ Test(oauth, a_code_that_comes_twice_ends_what_it_gave)
     text_at(r.json, "access_token", access, sizeof access);
     nexus_json_free(r.json);
     expect_error(redeem(&c, code), 400, "invalid_grant");
-    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", refresh), 400, "invalid_grant");
+    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", refresh), 400,
+                 "invalid_grant");
     r = call(nexus_oauth_introspect, &c, "token=%s", access);
     bool active = true;
     cr_expect(nexus_json_bool(r.json, nexus_json_get(r.json, NEXUS_JSON_ROOT, "active"), &active) && !active);
@@ -599,16 +618,19 @@ Test(oauth, a_code_that_comes_twice_ends_what_it_gave)
 Test(oauth, without_pkce_by_sha256_there_is_no_code)
 {
     client c = add_client(WEB);
-    static const char *const rows[] = {"", "&code_challenge=" CHALLENGE, "&code_challenge=" CHALLENGE "&code_challenge_method=plain",
-                                       "&code_challenge=short&code_challenge_method=S256",
-                                       "&code_challenge_method=S256"};
+    static const char *const rows[] = {
+        "", "&code_challenge=" CHALLENGE, "&code_challenge=" CHALLENGE "&code_challenge_method=plain",
+        "&code_challenge=short&code_challenge_method=S256", "&code_challenge_method=S256"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char query[1024];
-        snprintf(query, sizeof query, "response_type=code&client_id=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&scope=openid&state=s%s",
-                 c.id, rows[i]);
+        snprintf(
+            query, sizeof query,
+            "response_type=code&client_id=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&scope=openid&state=s%s",
+            c.id, rows[i]);
         step s = visit(query, true, NEXUS_OAUTH_ALLOW);
         cr_expect_eq(s.kind, NEXUS_OAUTH_REDIRECT);
-        cr_expect(strstr(s.location, "error=invalid_request") && !strstr(s.location, "code="), "%s: %s", rows[i], s.location);
+        cr_expect(strstr(s.location, "error=invalid_request") && !strstr(s.location, "code="), "%s: %s", rows[i],
+                  s.location);
         cr_expect(strstr(s.location, "&iss="));
     }
 }
@@ -617,22 +639,32 @@ Test(oauth, without_pkce_by_sha256_there_is_no_code)
 Test(oauth, a_wrong_address_is_a_page_and_never_a_redirect)
 {
     client c = add_client(WEB);
-    static const char *const rows[] = {
-        "https%3A%2F%2Fshop.example%2Fcb%2F", "https%3A%2F%2Fshop.example%2F", "https%3A%2F%2Fshop.example%2Fcb%2F..%2Fcb",
-        "https%3A%2F%2Fshop.example%40evil.example%2Fcb", "https%3A%2F%2Fuser%40shop.example%2Fcb",
-        "https%3A%2F%2Fshop.example%2Fcb%23x", "https%3A%2F%2Fshop.example%3A8443%2Fcb", "http%3A%2F%2Fshop.example%2Fcb",
-        "https%3A%2F%2Fshop.example%2Fcb%3Fx%3D1", "https%3A%2F%2Fshop.example.evil.example%2Fcb", "https%3A%2F%2FSHOP.example%2Fcb",
-        "https%3A%2F%2Fshop.example%2Fcb%20", "", "%2Fcb"};
+    static const char *const rows[] = {"https%3A%2F%2Fshop.example%2Fcb%2F",
+                                       "https%3A%2F%2Fshop.example%2F",
+                                       "https%3A%2F%2Fshop.example%2Fcb%2F..%2Fcb",
+                                       "https%3A%2F%2Fshop.example%40evil.example%2Fcb",
+                                       "https%3A%2F%2Fuser%40shop.example%2Fcb",
+                                       "https%3A%2F%2Fshop.example%2Fcb%23x",
+                                       "https%3A%2F%2Fshop.example%3A8443%2Fcb",
+                                       "http%3A%2F%2Fshop.example%2Fcb",
+                                       "https%3A%2F%2Fshop.example%2Fcb%3Fx%3D1",
+                                       "https%3A%2F%2Fshop.example.evil.example%2Fcb",
+                                       "https%3A%2F%2FSHOP.example%2Fcb",
+                                       "https%3A%2F%2Fshop.example%2Fcb%20",
+                                       "",
+                                       "%2Fcb"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char query[1024];
         snprintf(query, sizeof query,
-                 "response_type=code&client_id=%s&redirect_uri=%s&scope=openid&code_challenge=" CHALLENGE "&code_challenge_method=S256",
+                 "response_type=code&client_id=%s&redirect_uri=%s&scope=openid&code_challenge=" CHALLENGE
+                 "&code_challenge_method=S256",
                  c.id, rows[i]);
         step s = visit(query, true, NEXUS_OAUTH_ALLOW);
         cr_expect_eq(s.kind, NEXUS_OAUTH_PAGE, "%s", rows[i]);
         cr_expect_str_eq(s.location, "");
     }
-    cr_expect_eq(visit("response_type=code&client_id=nobody&redirect_uri=https%3A%2F%2Fevil.example", true, 0).kind, NEXUS_OAUTH_PAGE);
+    cr_expect_eq(visit("response_type=code&client_id=nobody&redirect_uri=https%3A%2F%2Fevil.example", true, 0).kind,
+                 NEXUS_OAUTH_PAGE);
     cr_expect_eq(visit("client_id=a&client_id=b", true, 0).kind, NEXUS_OAUTH_PAGE);
 }
 
@@ -640,15 +672,18 @@ Test(oauth, what_else_is_wrong_is_told_to_the_client)
 {
     client c = add_client(WEB);
     static const char *const rows[][2] = {
-        {"response_type=token", "unsupported_response_type"}, {"response_type=code&scope=admin", "invalid_scope"},
-        {"response_type=code", "invalid_scope"},              {"response_type=code&scope=openid&response_mode=fragment", "invalid_request"},
+        {"response_type=token", "unsupported_response_type"},
+        {"response_type=code&scope=admin", "invalid_scope"},
+        {"response_type=code", "invalid_scope"},
+        {"response_type=code&scope=openid&response_mode=fragment", "invalid_request"},
         {"response_type=code&scope=openid&request=x.y.z", "request_not_supported"},
         {"response_type=code&scope=openid&request_uri=https%3A%2F%2Fevil.example", "request_uri_not_supported"},
         {"response_type=code&scope=openid&prompt=none+login", "invalid_request"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char query[1024], wanted[64];
         snprintf(query, sizeof query,
-                 "%s&client_id=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&code_challenge=" CHALLENGE "&code_challenge_method=S256",
+                 "%s&client_id=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&code_challenge=" CHALLENGE
+                 "&code_challenge_method=S256",
                  rows[i][0], c.id);
         snprintf(wanted, sizeof wanted, "?error=%s&", rows[i][1]);
         step s = visit(query, true, NEXUS_OAUTH_ALLOW);
@@ -673,7 +708,8 @@ Test(oauth, a_login_of_long_ago_is_not_recent_enough)
         v.user_id = nexus__slice_c(user_id);
         v.signed_in_s = now_s - (i % 2 ? 0 : 100);
         cr_assert_eq(nexus_oauth_authorize(oauth, &v, &answer), NEXUS_OK);
-        cr_expect_eq(nexus_oauth_answer_kind(answer), i % 2 ? NEXUS_OAUTH_CONSENT : NEXUS_OAUTH_LOGIN, "%s", rows[i / 2]);
+        cr_expect_eq(nexus_oauth_answer_kind(answer), i % 2 ? NEXUS_OAUTH_CONSENT : NEXUS_OAUTH_LOGIN, "%s",
+                     rows[i / 2]);
         nexus_oauth_answer_free(answer);
     }
 }
@@ -688,10 +724,13 @@ Test(oauth, a_refresh_belongs_to_its_client_and_asks_for_no_more)
     reply r = tokens_of(&c, "openid+api+offline_access");
     text_at(r.json, "refresh_token", first, sizeof first);
     nexus_json_free(r.json);
-    expect_error(call(nexus_oauth_token, &other, "grant_type=refresh_token&refresh_token=%s", first), 400, "invalid_grant");
-    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s&scope=openid+email", first), 400, "invalid_scope");
+    expect_error(call(nexus_oauth_token, &other, "grant_type=refresh_token&refresh_token=%s", first), 400,
+                 "invalid_grant");
+    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s&scope=openid+email", first),
+                 400, "invalid_scope");
     nexus_grant *grant;
-    cr_expect_eq(nexus_auth_refresh(auth, nexus__slice_c(first), &grant), NEXUS_EAUTH, "the first party's endpoint does not know it");
+    cr_expect_eq(nexus_auth_refresh(auth, nexus__slice_c(first), &grant), NEXUS_EAUTH,
+                 "the first party's endpoint does not know it");
     r = call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s&scope=openid", first);
     cr_assert_eq(r.status, 200, "none of these has spent it");
     cr_expect(is(&r, "scope", "openid"));
@@ -713,8 +752,9 @@ Test(oauth, the_first_partys_refresh_token_is_no_clients)
     client c = add_client(WEB);
     nexus_grant *grant, *next;
     cr_assert_eq(nexus_auth_login(auth, NEXUS_S("ann@example.com"), NEXUS_S("correct horse battery"), &grant), NEXUS_OK);
-    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", nexus_grant_refresh_token(grant)), 400,
-                 "invalid_grant");
+    expect_error(
+        call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", nexus_grant_refresh_token(grant)), 400,
+        "invalid_grant");
     cr_expect_eq(nexus_auth_refresh(auth, nexus__slice_c(nexus_grant_refresh_token(grant)), &next), NEXUS_OK);
     nexus_grant_free(next);
     nexus_grant_free(grant);
@@ -785,8 +825,8 @@ Test(oauth, a_code_redeemed_by_eight_processes_at_once_gives_one)
     char code[64], text[128];
     int won = 0;
     get_code(&c, "openid", code);
-    race(&c, "grant_type=authorization_code&code=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&code_verifier=" VERIFIER, code,
-         "token_type");
+    race(&c, "grant_type=authorization_code&code=%s&redirect_uri=https%%3A%%2F%%2Fshop.example%%2Fcb&code_verifier=" VERIFIER,
+         code, "token_type");
     for (int i = 0; i < RACERS; i++) {
         read_racer(i, text);
         won += strcmp(text, "Bearer") == 0;
@@ -813,8 +853,9 @@ static void expect_closed(const char *change)
     nexus_user *user;
     client c = add_client(WEB);
     snprintf(email, sizeof email, "%s@example.com", change);
-    cr_assert_eq(nexus_auth_register(auth, nexus__slice_c(email), NEXUS_S("correct horse battery"), NEXUS_S("Bob"), &user),
-                 NEXUS_OK);
+    cr_assert_eq(
+        nexus_auth_register(auth, nexus__slice_c(email), NEXUS_S("correct horse battery"), NEXUS_S("Bob"), &user),
+        NEXUS_OK);
     snprintf(user_id, sizeof user_id, "%s", nexus_user_id(user));
     nexus_user_free(user);
     reply r = tokens_of(&c, "openid+offline_access");
@@ -828,9 +869,11 @@ static void expect_closed(const char *change)
                                    (nexus_value[]){NEXUS_TEXT_C(user_id)}, 1, NULL),
                      NEXUS_OK);
     else
-        cr_assert_eq(nexus_auth_change_user(auth, nexus__slice_c(user_id), change), NEXUS_OK, "%s", nexus_error_message());
+        cr_assert_eq(nexus_auth_change_user(auth, nexus__slice_c(user_id), change), NEXUS_OK, "%s",
+                     nexus_error_message());
     expect_error(redeem(&c, code), 400, "invalid_grant");
-    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", refresh), 400, "invalid_grant");
+    expect_error(call(nexus_oauth_token, &c, "grant_type=refresh_token&refresh_token=%s", refresh), 400,
+                 "invalid_grant");
     cr_expect_eq(visit(query_of(&c, "openid", ""), true, NEXUS_OAUTH_ALLOW).kind, NEXUS_OAUTH_LOGIN, "%s", change);
     cr_expect_not(is_active(&c, access), "%s", change);
     cr_expect_not(is_active(&c, refresh), "%s", change);
@@ -866,14 +909,16 @@ Test(oauth, what_was_voided_does_not_come_back)
 Test(oauth, a_client_sees_and_ends_its_own_tokens_only)
 {
     client a = add_client(WEB), b = add_client(WEB);
-    client server = add_client("{\"client_name\":\"Gateway\",\"grant_types\":[\"client_credentials\"],\"resource_server\":true}");
+    client server =
+        add_client("{\"client_name\":\"Gateway\",\"grant_types\":[\"client_credentials\"],\"resource_server\":true}");
     char access[4096], refresh[64];
     reply r = tokens_of(&a, "openid+offline_access");
     text_at(r.json, "access_token", access, sizeof access);
     text_at(r.json, "refresh_token", refresh, sizeof refresh);
     nexus_json_free(r.json);
     cr_expect(is_active(&a, access) && is_active(&a, refresh) && is_active(&server, access));
-    cr_expect(!is_active(&b, access) && !is_active(&b, refresh) && !is_active(&server, refresh) && !is_active(&a, "nonsense"));
+    cr_expect(!is_active(&b, access) && !is_active(&b, refresh) && !is_active(&server, refresh) &&
+              !is_active(&a, "nonsense"));
     r = call(nexus_oauth_revoke, &b, "token=%s", access);
     cr_expect_eq(r.status, 200);
     r = call(nexus_oauth_revoke, &b, "token=%s", refresh);
@@ -924,7 +969,8 @@ Test(oauth, userinfo_says_what_was_granted)
 Test(oauth, a_removed_client_takes_its_tokens_along)
 {
     client c = add_client(WEB);
-    client server = add_client("{\"client_name\":\"Gateway\",\"grant_types\":[\"client_credentials\"],\"resource_server\":true}");
+    client server =
+        add_client("{\"client_name\":\"Gateway\",\"grant_types\":[\"client_credentials\"],\"resource_server\":true}");
     char access[4096];
     reply r = tokens_of(&c, "openid+offline_access");
     text_at(r.json, "access_token", access, sizeof access);
@@ -954,7 +1000,8 @@ Test(oauth, the_metadata_names_what_there_is)
     char *text;
     size_t n;
     cr_assert_eq(nexus_oauth_metadata(oauth, &text, &n), NEXUS_OK);
-    cr_expect(strstr(text, "\"issuer\":\"" ISSUER "\"") && strstr(text, "\"token_endpoint\":\"" ISSUER "/oauth/token\""));
+    cr_expect(strstr(text, "\"issuer\":\"" ISSUER "\"") &&
+              strstr(text, "\"token_endpoint\":\"" ISSUER "/oauth/token\""));
     cr_expect(strstr(text, "\"code_challenge_methods_supported\":[\"S256\"]"));
     cr_expect(strstr(text, "\"authorization_response_iss_parameter_supported\":true"));
     cr_expect(!strstr(text, "implicit") && !strstr(text, "password"));
@@ -984,6 +1031,6 @@ Test(oauth_redirect, only_the_port_of_a_loopback_address_is_free)
         {"com.example.app:/cb", "com.example.app:/cb", true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        cr_expect_eq(nexus__oauth_redirect_is(nexus__slice_c(rows[i].registered), nexus__slice_c(rows[i].given)), rows[i].same,
-                     "%s %s", rows[i].registered, rows[i].given);
+        cr_expect_eq(nexus__oauth_redirect_is(nexus__slice_c(rows[i].registered), nexus__slice_c(rows[i].given)),
+                     rows[i].same, "%s %s", rows[i].registered, rows[i].given);
 }
