@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from gateway_harness import Upstream, up
 from harness import OFFSETS, ROOT, SLOW, Topology, binary, problem, wait_for
+from test_people import totp
 
 OAUTH = ROOT / "tests" / "oauth"
 PASSWORD = "correct horse battery"
@@ -182,6 +183,23 @@ def test_wrong_passwords_are_told_on_the_page(world):
     page = browser.send("GET", "/oauth/authorize?" + query(client))
     wrong = browser.submit(page, email="ann@example.com", password="not this one")
     assert wrong.status == 401 and b"wrong" in wrong.body and "nexus_signin" not in browser.cookies
+
+
+def test_the_second_step_has_a_page(world):
+    email = "careful@example.com"
+    token = world.register(email, PASSWORD, "Careful")
+    seed = world.call("POST", "/api/v1/users/me/totp", {"password": PASSWORD}, token=token)
+    assert seed.status == 201, seed
+    reply = world.call("POST", "/api/v1/users/me/totp/confirm", {"code": totp(seed.json["secret"])}, token=token)
+    assert reply.status == 200, reply
+    client, browser = web_client(world), Browser(world)
+    page = browser.submit(browser.send("GET", "/oauth/authorize?" + query(client)), email=email, password=PASSWORD)
+    assert page.status == 200 and b"Second step" in page.body and "nexus_signin" not in browser.cookies
+    wrong = browser.submit(page, code="000000")
+    assert wrong.status == 401 and b"Second step" in wrong.body and "nexus_signin" not in browser.cookies
+    reply = browser.submit(wrong, code=reply.json["recovery_codes"][0])
+    assert reply.status == 303 and "nexus_signin" in browser.cookies
+    assert b"asks for access" in browser.send("GET", reply.header("Location")).body
 
 
 # --- attacks ---------------------------------------------------------------------------------------------------------
