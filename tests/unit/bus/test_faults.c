@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -315,6 +316,89 @@ Test(faults, what_waits_for_a_time_of_day_follows_a_clock_that_is_set)
     nexus_delivery *d = take(g, 20000); /* looked at each second */
     cr_assert(d && data_is(d, "1"));
     ack(d);
+    nexus_group_close(g);
+    place_close(&p);
+}
+
+/* --- what the log must tell a new owner, by its checkpoint alone -------------------------------------------------- */
+
+static nexus_bus *open_with_checkpoints(const char *dir)
+{
+    char url[300];
+    nexus_bus *bus;
+    nexus_bus_opts o = NEXUS_BUS_OPTS_INIT;
+    o.segment_bytes = 65536;
+    o.checkpoint_bytes = 65536;
+    snprintf(url, sizeof url, "file:%s/bus", dir);
+    cr_assert(nexus_bus_open(&bus, url, &o) == NEXUS_OK, "%s", nexus_error_message());
+    return bus;
+}
+
+Test(faults, delays_parked_lanes_and_notes_are_in_the_checkpoint)
+{
+    char *dir = scratch_dir();
+    static char big[3000];
+    nexus_bus *bus = open_with_checkpoints(dir);
+    nexus_publish_opts later = NEXUS_PUBLISH_OPTS_INIT;
+    nexus_group_opts o = NEXUS_GROUP_OPTS_INIT;
+    nexus_event e = NEXUS_EVENT_INIT;
+    memset(big, 'x', sizeof big - 1);
+    o.types = "t";
+    o.max_deliver = 1;
+    o.on_exhausted = NEXUS_PARK_LANE;
+    e.id = NEXUS_S("far");
+    e.type = NEXUS_S("t");
+    e.data = NEXUS_S("later");
+    later.not_before_ns = now_ns(CLOCK_REALTIME) + 1800 * 1000000000LL;
+    cr_assert(nexus_bus_publish(bus, &e, 1, &later, NULL) == NEXUS_OK);
+    put(bus, "t", "a", "a1");
+    nexus_group *g = join(bus, "g", &o);
+    nexus_delivery *d = take(g, 1000);
+    cr_assert(nexus_delivery_term(d, "no") == NEXUS_OK);
+    nexus_delivery_free(d);
+    cr_assert(nexus_group_pause(g, true) == NEXUS_OK);
+    nexus_group_close(g);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 60; i++) /* several checkpoints */
+            put(bus, "u", NULL, big);
+        nexus_bus_close(bus);
+        bus = open_with_checkpoints(dir);
+    }
+    g = join(bus, "g", &o);
+    cr_assert(stats_of(g).paused && nexus_group_pause(g, false) == NEXUS_OK);
+    put(bus, "t", "a", "a2");
+    cr_assert(take(g, 0) == NULL && stats_of(g).dead == 2, "its lane is parked");
+    jump_s = 3600;
+    ack_data(g, "later");
+    cr_assert(take(g, 0) == NULL);
+    char *json;
+    cr_assert(nexus_group_audit(&json, NULL, g) == NEXUS_OK);
+    cr_assert(strstr(json, "\"pause\"") && strstr(json, "\"resume\""), "%s", json);
+    nexus_free(json);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}
+
+/* --- a log that takes no writes ----------------------------------------------------------------------------------- */
+
+Test(faults, a_group_says_that_the_log_takes_no_writes)
+{
+    place p = place_open(false);
+    nexus_group *g = join(p.bus, "g", NULL);
+    nexus_event e = NEXUS_EVENT_INIT;
+    static char big[300000];
+    char *json;
+    memset(big, 'x', sizeof big - 1);
+    e.type = NEXUS_S("t");
+    e.data = text(big);
+    put(p.bus, "t", NULL, "x");
+    signal(SIGXFSZ, SIG_IGN);
+    cr_assert(setrlimit(RLIMIT_FSIZE, &(struct rlimit){100000, 100000}) == 0);
+    cr_assert(nexus_bus_publish(p.bus, &e, 1, NULL, NULL) != NEXUS_OK);
+    cr_assert(nexus_group_explain(&json, NULL, g) == NEXUS_OK);
+    cr_assert(strstr(json, "\"state\":\"DISK\""), "%s", json);
+    nexus_free(json);
     nexus_group_close(g);
     place_close(&p);
 }
