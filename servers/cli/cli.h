@@ -87,6 +87,7 @@ bool cli_is_group_word(const cli *c, const char *from);
 nexus_status cli_group(const cli *c, nexus_bus *bus, const char *from, bool dry);
 int cli_dlq(cli *c);
 int cli_saga(cli *c);
+int cli_bus(cli *c);
 int cli_check(cli *c);
 int cli_explain(cli *c);
 int cli_routes(cli *c);

@@ -28,6 +28,8 @@ const cli_command cli_commands[] = {
      "list SAGA [--status S,…] [--after CURSOR] [--limit N] | show SAGA ID\n"
      "                         retry SAGA ID --why TEXT | skip SAGA ID --why TEXT | force SAGA ID done|failed --why TEXT",
      "Instances of a saga; tries one again, leaves out what it is stuck at, ends it", cli_saga},
+    {"bus", "verify | repair [--yes] | stats [--dir DIR]",
+     "Files of a bus that no process has open: checks every byte, cuts out what is bad", cli_bus},
     {"check", "FILE", "Checks a routes file of the gateway: 0 fine, 1 wrong, 2 usage", cli_check},
     {"explain", "METHOD URL [-H 'Name: value'] [--from ADDRESS]", "What the gateway would do with a request, and why",
      cli_explain},

@@ -106,3 +106,36 @@ def test_wrong_words_are_usage(topology, words):
 def test_a_group_that_is_not_there(topology):
     said = nexus(topology, "dlq", "list", "nobody")
     assert said.returncode == 1 and "there is no group nobody" in said.stderr
+
+
+def test_the_files_of_a_stopped_bus_are_verified_and_repaired(tmp_path):
+    env = {"PATH": os.environ["PATH"], "NEXUS_STATE_DIR": str(tmp_path), "HOME": str(tmp_path)}
+
+    def run(*words):
+        return subprocess.run([binary("nexus"), *words], env=env, capture_output=True, text=True, timeout=60 * SLOW)
+
+    assert run("bus", "verify").returncode == 3
+    assert run("bus", "polish").returncode == 2
+    (tmp_path / "t").mkdir()
+    with Topology(tmp_path / "t", ["backend"]) as t:
+        said = nexus(t, "events", "publish", "shop.sale", json.dumps({"secret": "MARKED-DATA"}))
+        assert said.returncode == 0, said
+        position = str(json.loads(said.stdout)["position"])
+        for i in range(3):
+            assert nexus(t, "events", "publish", "shop.sale", json.dumps({"n": i})).returncode == 0
+        held = nexus(t, "bus", "verify")
+        assert held.returncode == 3 and "another process" in held.stderr
+        bus = t.state / "bus"
+    words = ["--dir", str(bus)]
+    whole = run("bus", "verify", *words, "--json")
+    assert whole.returncode == 0 and json.loads(whole.stdout)["bad"] == [], whole
+    (log,) = [p for p in bus.glob("seg-*.log") if b"MARKED-DATA" in p.read_bytes()]
+    data = bytearray(log.read_bytes())
+    data[data.index(b"MARKED-DATA")] ^= 1
+    log.write_bytes(data)
+    bad = run("bus", "verify", *words)
+    assert bad.returncode == 1 and f"{log.name} at " in bad.stdout and f"positions {position} to {position}" in bad.stdout
+    asked = run("bus", "repair", *words)
+    assert asked.returncode == 1 and "--yes" in asked.stderr and run("bus", "verify", *words).returncode == 1
+    assert run("bus", "repair", "--yes", *words).returncode == 0
+    assert run("bus", "verify", *words).returncode == 0 and run("bus", "stats", *words).returncode == 0
