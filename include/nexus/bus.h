@@ -42,6 +42,9 @@ typedef struct nexus_bus_opts {
     uint64_t retention_bytes;    /**< owner: the oldest log files may go above so much; 0 = any */
     bool retention_hard;         /**< they go although a group has not passed them: it gets an event nexus.gap instead.
                                       false: what a group has not settled is kept */
+    uint64_t disk_watermark_bytes; /**< owner: with fewer bytes free on the disk publishes fail with NEXUS_ENOSPC, while
+                                      acks and readers go on; by itself again when there is room. 0 = 5 % of the disk, at
+                                      most 1 GiB; UINT64_MAX = none */
     uint64_t checkpoint_bytes;   /**< owner: log written between two checkpoints of what is derived from it, and so what
                                       opening reads again at most; 0 = 64 MiB. A big state is saved less often */
     uint64_t ahead_bytes; /**< of log files made before they are needed, in the background; 0 = only the next one. Take what is

@@ -382,6 +382,9 @@ static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, 
 {
     const nexus__publish_terms *terms = p->terms;
     nexus_status status = find_dups(b, events, p);
+    if (status == NEXUS_OK && p->fresh && atomic_load_explicit(&b->disk_low, memory_order_relaxed))
+        status = nexus__fail(NEXUS_ENOSPC, "the disk of the bus is nearly full: nothing is published until there is room; "
+                                           "groups and readers go on");
     if (status == NEXUS_OK && p->fresh)
         status = check_expect(b, p, terms->expect, result);
     if (status == NEXUS_OK && p->fresh && has_condition(terms)) {

@@ -46,6 +46,8 @@ struct nexus__broker {
     bool read_only; /* the log is damaged */
     bool anyway;    /* opened with whatever is left */
     nexus__retention retention;
+    uint64_t watermark; /* free bytes below which nothing is published; 0 = the default, UINT64_MAX = none */
+    atomic_bool disk_low;
 
     pthread_mutex_t lock;    /* order of publishes */
     pthread_cond_t quiet_over;
@@ -93,6 +95,8 @@ struct nexus__broker {
         uint64_t bytes, saved_written;
         /* atomic */
         _Atomic uint64_t due_written; /* bytes of the log that make it look */
+        /* Free and all bytes of the file system; tests replace it. */
+        bool (*space)(nexus__broker *b, uint64_t *left, uint64_t *all);
         _Atomic uint64_t failed;      /* rounds that could not do what they wanted */
         pthread_t thread;
         bool started;

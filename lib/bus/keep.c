@@ -4,8 +4,10 @@
 #include "bus/internal.h"
 #include "bus/state.h"
 
-#define LOOK_NS (30 * NEXUS__NS_PER_S) /* it looks by itself so often */
-#define IDLE_SHARE 64                  /* of the bytes between two checkpoints: less than that is not worth one */
+#define LOOK_NS (30 * NEXUS__NS_PER_S)  /* it looks by itself so often */
+#define LOW_NS (250 * NEXUS__NS_PER_MS) /* and so often while the disk is nearly full */
+#define WATCH_BYTES (8u << 20)          /* of the log between two looks at the disk */
+#define IDLE_SHARE 64                   /* of the bytes between two checkpoints: less than that is not worth one */
 
 /* A big state is written less often: at most a quarter more bytes than the log has. */
 static uint64_t interval(const nexus__broker *b)
@@ -78,7 +80,21 @@ static void retain(nexus__broker *b)
 static uint64_t step(const nexus__broker *b)
 {
     uint64_t bytes = interval(b), bounded = b->retention.max_bytes / 8;
+    bytes = bytes < WATCH_BYTES ? bytes : WATCH_BYTES;
     return bounded && bounded < bytes ? bounded : bytes;
+}
+
+static bool real_space(nexus__broker *b, uint64_t *left, uint64_t *all)
+{
+    return nexus__wal_space(b->wal, left, all);
+}
+
+static void watch_disk(nexus__broker *b)
+{
+    uint64_t left, all;
+    bool low =
+        b->watermark != UINT64_MAX && b->keep.space(b, &left, &all) && nexus__disk_is_low(left, all, b->watermark);
+    atomic_store(&b->disk_low, low);
 }
 
 static void look(nexus__broker *b, bool by_time)
@@ -94,7 +110,8 @@ static void *keeper_main(void *arg)
     nexus__broker *b = arg;
     pthread_mutex_lock(&b->keep.lock);
     while (!b->keep.stop) {
-        int64_t until = nexus__mono_ns() + LOOK_NS;
+        bool low = atomic_load(&b->disk_low);
+        int64_t until = nexus__mono_ns() + (low ? LOW_NS : LOOK_NS);
         while (!b->keep.stop && !b->keep.asked && nexus__cond_wait_until(&b->keep.wake, &b->keep.lock, until))
             ;
         bool by_time = !b->keep.asked;
@@ -103,7 +120,9 @@ static void *keeper_main(void *arg)
             break;
         pthread_mutex_unlock(&b->keep.lock);
         pthread_mutex_lock(&b->keep.work);
-        look(b, by_time);
+        watch_disk(b);
+        if (!low || !by_time)
+            look(b, by_time);
         pthread_mutex_unlock(&b->keep.work);
         pthread_mutex_lock(&b->keep.lock);
     }
@@ -122,6 +141,8 @@ void nexus__keeper_look(nexus__broker *b)
 nexus_status nexus__keeper_start(nexus__broker *b)
 {
     atomic_store(&b->keep.due_written, step(b));
+    b->keep.space = real_space;
+    watch_disk(b);
     nexus_status status = nexus__thread_start(&b->keep.thread, "nexus-bus-keep", keeper_main, b);
     b->keep.started = status == NEXUS_OK;
     return status;

@@ -23,3 +23,10 @@ bool nexus__retention_ends_last(const nexus__retention *r, const nexus__wal_file
 {
     return r->max_age_ns && last->end_pos > last->first_pos && now_ns - last->begun_ns > r->max_age_ns;
 }
+
+bool nexus__disk_is_low(uint64_t left, uint64_t all, uint64_t watermark)
+{
+    uint64_t share = all / 20;
+    uint64_t mark = watermark ? watermark : share < (1u << 30) ? share : 1u << 30;
+    return watermark != UINT64_MAX && left < mark;
+}

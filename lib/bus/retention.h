@@ -17,4 +17,7 @@ size_t nexus__retention_count(const nexus__retention *r, const nexus__wal_file *
 /* Whether the file that is written to is due by age and should be ended, so that it can go too. */
 bool nexus__retention_ends_last(const nexus__retention *r, const nexus__wal_file *last, int64_t now_ns);
 
+/* Whether so little is left of a file system that publishing must stop. watermark 0: 5 % of it, at most 1 GiB. */
+bool nexus__disk_is_low(uint64_t left, uint64_t all, uint64_t watermark);
+
 #endif

@@ -164,6 +164,7 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     b->event_max = o->event_max_bytes ? o->event_max_bytes : 1u << 20;
     b->retention = (nexus__retention){
         .max_bytes = o->retention_bytes, .max_age_ns = o->retention_s * NEXUS__NS_PER_S, .hard = o->retention_hard};
+    b->watermark = o->disk_watermark_bytes;
     b->checkpoint_bytes = o->checkpoint_bytes ? o->checkpoint_bytes : 64u << 20;
     b->tick_due_ns = 0; /* what fell due while nobody ran */
     b->categories.alloc = b->alloc;

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/status.h"
@@ -60,4 +61,14 @@ nexus_status nexus__wal_io_sync_dir(nexus__wal *wal)
     if (!wal->dir || fsync(wal->dir_fd) == 0)
         return NEXUS_OK;
     return nexus__fail_errno(errno, "sync the directory %s", wal->dir);
+}
+
+bool nexus__wal_space(const nexus__wal *wal, uint64_t *left, uint64_t *all)
+{
+    struct statvfs fs;
+    if (!wal->dir || wal->engine || fstatvfs(wal->dir_fd, &fs) != 0)
+        return false;
+    *left = (uint64_t)fs.f_bavail * fs.f_frsize;
+    *all = (uint64_t)fs.f_blocks * fs.f_frsize;
+    return *all > 0;
 }

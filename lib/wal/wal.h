@@ -175,6 +175,8 @@ typedef bool nexus__wal_edit_fn(nexus__wal_record *record, void *user_data);
  * *changed: how many. One call at a time. NEXUS_ECORRUPT: the file is damaged between its batches. */
 nexus_status nexus__wal_rewrite(nexus__wal *wal, uint64_t generation, nexus__wal_edit_fn *edit, void *user_data,
                                 uint64_t *changed) NEXUS_MUST_CHECK;
+/* Bytes left to us on the file system of the log, and of all of it; false: it has none, or does not say. */
+bool nexus__wal_space(const nexus__wal *wal, uint64_t *left, uint64_t *all);
 uint64_t nexus__wal_bytes(nexus__wal *wal); /* of the files kept */
 
 /* --- checkpoints: one named blob each, replaced as a whole ---- */
