@@ -159,6 +159,7 @@ static nexus_status recover_tail(nexus__wal *wal, segment *s, nexus__wal_report 
 {
     wal->next_seq = s->first_seq;
     wal->next_pos = s->first_pos;
+    wal->last_recv_ns = s->created_ns;
     char *map = s->size ? mmap(NULL, s->size, PROT_READ, MAP_SHARED, s->fd, 0) : MAP_FAILED;
     if (map == MAP_FAILED)
         return nexus__fail_errno(errno, "map %s/%s", wal->dir, s->name);

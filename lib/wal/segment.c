@@ -258,11 +258,12 @@ static nexus_status adopt(nexus__wal *wal, int fd, uint64_t size, segment **out)
 {
     pthread_mutex_lock(&wal->lock);
     uint64_t first_pos = atomic_load(&wal->durable) + 1;
+    int64_t now = nexus__clock_real(wal->clock);
+    now = now > wal->last_recv_ns ? now
+                                  : wal->last_recv_ns; /* so that a restart does not go back behind what is stored */
     pthread_mutex_unlock(&wal->lock);
-    nexus__wal_segment_head head = {.generation = wal->next_generation,
-                                    .first_seq = wal->next_seq,
-                                    .first_pos = first_pos,
-                                    .created_ns = nexus__clock_real(wal->clock)};
+    nexus__wal_segment_head head = {
+        .generation = wal->next_generation, .first_seq = wal->next_seq, .first_pos = first_pos, .created_ns = now};
     char name[SEGMENT_NAME_MAX];
     snprintf(name, sizeof name, "seg-%016llx-%08llx.log", (unsigned long long)head.first_pos,
              (unsigned long long)head.generation);
