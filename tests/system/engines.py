@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 
 import pytest
-from harness import free_port, wait_for
+from harness import ROOT, free_port, wait_for
 
 
 def _as_postgres(argv):
@@ -80,3 +80,10 @@ class Redis:
         self.process.terminate()
         self.process.wait(10)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def needs_npm(folder, node=20):
+    """A mark that skips where tests/FOLDER's packages are not installed, or Node is older than they need."""
+    there = (ROOT / "tests" / folder / "node_modules").is_dir() and shutil.which("node")
+    version = subprocess.run(["node", "-p", "process.versions.node"], capture_output=True, text=True).stdout if there else "0"
+    return pytest.mark.skipif(int(version.split(".")[0]) < node, reason=f"needs Node {node} and scripts/setup.sh's packages of tests/{folder}")

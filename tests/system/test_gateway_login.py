@@ -9,11 +9,12 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urljoin, urlsplit
 import pytest
 
 import gateway_harness
+from engines import needs_npm
 from gateway_harness import Gateway, Upstream, service_only, up
 from harness import ROOT, free_port_base, problem, request
 
 OAUTH = ROOT / "tests" / "oauth"
-pytestmark = [service_only, pytest.mark.skipif(not (OAUTH / "node_modules").is_dir(), reason="scripts/setup.sh installs oidc-provider")]
+pytestmark = [service_only, needs_npm("oauth")]
 PAGE = {"Accept": "text/html,*/*"}
 
 

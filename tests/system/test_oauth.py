@@ -11,6 +11,7 @@ import subprocess
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from engines import needs_npm
 from gateway_harness import Upstream, up
 from harness import OFFSETS, ROOT, SLOW, Topology, binary, problem, wait_for
 from test_people import totp
@@ -18,7 +19,6 @@ from test_people import totp
 OAUTH = ROOT / "tests" / "oauth"
 PASSWORD = "correct horse battery"
 CALLBACK = "https://shop.example/cb"
-needs_npm = pytest.mark.skipif(not (OAUTH / "node_modules").is_dir(), reason="scripts/setup.sh installs openid-client")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def refused(reply, status, error):
 
 # --- openid-client ---------------------------------------------------------------------------------------------------
 
-@needs_npm
+@needs_npm("oauth")
 def test_openid_client_goes_through_all_of_it(world):
     given = {"issuer": world.url("gateway"), "callback": CALLBACK, "email": "ann@example.com", "password": PASSWORD,
              "web": web_client(world), "machine": machine_client(world), "register": world.admin,
