@@ -112,8 +112,10 @@ static nexus_status groups(const cli *c, nexus_bus *bus)
 int cli_events(cli *c)
 {
     static const char usage[] =
-        "events tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION | explain GROUP "
+        "events tail [--type PATTERN] [--count N] | replay … | groups | publish TYPE DATA [--subject S] | redact POSITION | explain GROUP "
         "| audit GROUP | pause GROUP | resume GROUP | seek GROUP --from first|end|POSITION|TIME [--dry-run]";
+    if (c->argc && strcmp(c->argv[0], "replay") == 0)
+        return cli_replay(c);
     const char *type = cli_option(c, "--type"), *count = cli_option(c, "--count"), *subject = cli_option(c, "--subject");
     const char *from = cli_option(c, "--from");
     bool dry = cli_flag(c, "--dry-run");

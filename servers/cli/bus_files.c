@@ -113,11 +113,13 @@ static int stats(report *r, bool yes)
 
 int cli_bus(cli *c)
 {
-    static const char usage[] = "bus verify | repair [--yes] | stats   [--dir DIR]";
+    static const char usage[] = "bus asyncapi | verify | repair [--yes] | stats   [--dir DIR]";
     static const struct {
         const char *word;
         int (*run)(report *r, bool yes);
     } rows[] = {{"verify", verify}, {"repair", repair}, {"stats", stats}};
+    if (c->argc && strcmp(c->argv[0], "asyncapi") == 0)
+        return cli_asyncapi(c);
     char url[CLI_PATH_MAX + 16];
     const char *dir = cli_option(c, "--dir"), *setting = nexus_settings_text(c->settings, "bus_url");
     bool yes = cli_flag(c, "--yes");

@@ -82,6 +82,8 @@ int cli_status(cli *c);
 int cli_login(cli *c);
 int cli_ingest(cli *c);
 int cli_events(cli *c);
+int cli_replay(cli *c);
+int cli_asyncapi(cli *c);
 /* bus_group.c: whether the words are of one group of the bus (with a --from where one is needed); then does them. */
 bool cli_is_group_word(const cli *c, const char *from);
 nexus_status cli_group(const cli *c, nexus_bus *bus, const char *from, bool dry);

@@ -16,7 +16,9 @@ const cli_command cli_commands[] = {
     {"ingest", "FILE [--map a=b,…] [--format ndjson|combined] [--event NAME] [--batch N] [--restart]",
      "Imports events; twice changes nothing", cli_ingest},
     {"events",
-     "tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION |\n"
+     "replay [--from POSITION|TIME] [--to POSITION|TIME] [--type PATTERN] [--stream S] [--category C] [--tags A,B]\n"
+     "                        [--factor X] [--rate EVENTS/S] [--bytes BYTES/S] [--dry-run] |\n"
+     "                        tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION |\n"
      "                        explain | audit | pause | resume GROUP | seek GROUP --from first|end|POSITION|TIME [--dry-run]",
      "Events of the bus as they happen; its groups, why one is stuck, stopping and moving one; publishes one; erases the data of one",
      cli_events},
@@ -28,8 +30,9 @@ const cli_command cli_commands[] = {
      "list SAGA [--status S,…] [--after CURSOR] [--limit N] | show SAGA ID\n"
      "                         retry SAGA ID --why TEXT | skip SAGA ID --why TEXT | force SAGA ID done|failed --why TEXT",
      "Instances of a saga; tries one again, leaves out what it is stuck at, ends it", cli_saga},
-    {"bus", "verify | repair [--yes] | stats [--dir DIR]",
-     "Files of a bus that no process has open: checks every byte, cuts out what is bad", cli_bus},
+    {"bus", "asyncapi [--title TEXT] [--api-version V] | verify | repair [--yes] | stats [--dir DIR]",
+     "What the data of each event type is (AsyncAPI 3.0). Files of a bus that no process has open: checks every byte, cuts out what is bad",
+     cli_bus},
     {"check", "FILE", "Checks a routes file of the gateway: 0 fine, 1 wrong, 2 usage", cli_check},
     {"explain", "METHOD URL [-H 'Name: value'] [--from ADDRESS]", "What the gateway would do with a request, and why",
      cli_explain},

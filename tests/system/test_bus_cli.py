@@ -139,3 +139,30 @@ def test_the_files_of_a_stopped_bus_are_verified_and_repaired(tmp_path):
     assert asked.returncode == 1 and "--yes" in asked.stderr and run("bus", "verify", *words).returncode == 1
     assert run("bus", "repair", "--yes", *words).returncode == 0
     assert run("bus", "verify", *words).returncode == 0 and run("bus", "stats", *words).returncode == 0
+
+
+def test_replay_prints_what_was_stored_and_the_dry_run_counts_it(topology):
+    for i in range(5):
+        said = nexus(topology, "events", "publish", "replayed.sale" if i % 2 else "replayed.refund", json.dumps({"n": i}), "--subject", "till-9")
+        assert said.returncode == 0, said
+    positions = [int(json.loads(line)["pos"]) for line in nexus(topology, "events", "replay", "--type", "replayed.*").stdout.splitlines()]
+    assert len(positions) == 5 and positions == sorted(positions)
+    said = nexus(topology, "events", "replay", "--stream", "till-9", "--from", str(positions[1]), "--to", str(positions[3]), "--rate", "1000", "--json")
+    assert [json.loads(line)["data"]["n"] for line in said.stdout.splitlines()] == [1, 2, 3]
+    progress = json.loads(said.stderr.splitlines()[-1])
+    assert progress["events"] == 3 and progress["position"] == progress["to"] == positions[3]
+    counted = json.loads(nexus(topology, "events", "replay", "--type", "replayed.sale", "--factor", "1", "--dry-run", "--json").stdout)
+    assert counted["events"] == 2 and counted["first"] == positions[1] and counted["last"] == positions[3]
+    assert json.loads(nexus(topology, "events", "replay", "--from", "2100-01-01T00:00:00Z", "--dry-run", "--json").stdout)["events"] == 0
+    assert nexus(topology, "events", "replay", "--factor", "fast").returncode == 2
+
+
+def test_asyncapi_names_every_type(topology):
+    said = nexus(topology, "bus", "asyncapi", "--title", "Shop")
+    assert said.returncode == 0, said
+    doc = json.loads(said.stdout)
+    assert doc["asyncapi"] == "3.0.0" and doc["info"]["title"] == "Shop"
+    assert {"order.created", "user.login", "payment.processed"} <= set(doc["channels"])
+    reference = doc["channels"]["order.created"]["messages"]["order.created.rev1"]["$ref"].removeprefix("#/components/messages/")
+    assert doc["components"]["messages"][reference]["payload"]["schema"]["required"] == ["order_id", "amount", "currency"]
+    assert nexus(topology, "bus", "dance").returncode == 2

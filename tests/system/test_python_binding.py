@@ -74,6 +74,26 @@ ROUTES = {"version": 1, "upstreams": {"shop": {"targets": ["http://127.0.0.1:9"]
           "routes": [{"id": "orders", "path": "/orders/{id}", "upstream": "shop"}]}
 
 
+@pytest.mark.parametrize("url", ["memory:", "file:{}/bus"])
+def test_read_a_stream_and_replay(tmp_path, url):
+    with nexus.Bus(url.format(tmp_path)) as bus:
+        bus.publish(*({"type": "order.paid" if i % 2 else "order.created", "subject": f"order-{i % 3}", "data": {"n": i}} for i in range(9)))
+        with bus.read(stream="order-1") as reader:
+            assert [e["data"]["n"] for e in reader] == [1, 4, 7]
+            assert reader.next() is None
+            bus.publish({"type": "order.paid", "subject": "order-1", "data": {"n": 10}})
+            assert reader.next(wait_ms=5000)["data"] == {"n": 10}
+        with bus.replay(types="order.paid", start_pos=3, to_pos=8, max_events_s=1e6) as replay:
+            events = iter(replay)
+            assert next(events)["pos"] == "4"
+            replay.rate(factor=1000)
+            assert [e["pos"] for e in events] == ["6", "8"]
+            assert replay.progress["events"] == 3 and replay.progress["done"] == 1
+        with pytest.raises(nexus.NexusError) as failure:
+            bus.read(types="order..paid")
+        assert failure.value.name == "NEXUS_EINVAL"
+
+
 def test_gateway_explains_a_request():
     nexus.validate(ROUTES)
     with nexus.Gateway(ROUTES) as gateway:
