@@ -25,6 +25,18 @@ static nexus_status take_head(nexus__table *t, nexus_slice frame)
     return nexus__table_reserve(t, head.count) ? NEXUS_OK : nexus__nomem();
 }
 
+/* Entries lie all over a big table: the memory of one to come is asked for while others are put. */
+enum { AHEAD = 16 };
+
+static void fetch_ahead(const nexus__table *t, nexus_slice frame, size_t at, size_t entry_bytes)
+{
+    nexus__key128 key; /* the first member of either kind of entry */
+    if (at + (AHEAD + 1) * entry_bytes > frame.n || !t->cap)
+        return;
+    memcpy(&key, frame.p + at + AHEAD * entry_bytes, sizeof key);
+    __builtin_prefetch(&t->slots[key.a & (t->cap - 1)], 1);
+}
+
 /* --- ids, in order of arrival -------------------------------------------------------------------------------------- */
 
 /* What was taken back stands in the ring still, but not in the table. */
@@ -80,6 +92,7 @@ static nexus_status read_window(nexus__broker *b, nexus_slice frame)
         return take_head(&b->ids, frame);
     for (size_t at = 0; at + sizeof s <= frame.n; at += sizeof s) {
         memcpy(&s, frame.p + at, sizeof s);
+        fetch_ahead(&b->ids, frame, at, sizeof s);
         nexus__broker_remember(b, s.key, s.pos, (uint32_t)(s.extra >> 32), (uint32_t)s.extra);
     }
     return NEXUS_OK;
@@ -128,6 +141,7 @@ static nexus_status read_heads(nexus__broker *b, nexus_slice frame)
         return take_head(&b->heads, frame);
     for (size_t at = 0; at + sizeof e <= frame.n; at += sizeof e) {
         memcpy(&e, frame.p + at, sizeof e);
+        fetch_ahead(&b->heads, frame, at, sizeof e);
         nexus__table_entry *mine = nexus__table_put(&b->heads, e.key);
         if (!mine)
             return nexus__nomem();

@@ -84,7 +84,7 @@ nexus__table_entry *nexus__table_put(nexus__table *t, nexus__key128 key)
 bool nexus__table_reserve(nexus__table *t, size_t n)
 {
     size_t cap = t->cap ? t->cap : 64;
-    while (n >= cap / 2)
+    while (n > cap / 2)
         cap *= 2;
     return cap == t->cap || grow_to(t, cap);
 }
