@@ -235,3 +235,44 @@ Test(inspect, a_log_without_its_beginning_and_without_checkpoints_can_be_opened_
     nexus_bus_close(bus);
     scratch_remove(dir);
 }
+
+Test(inspect, a_lost_file_in_the_middle_is_told_to_readers_and_groups)
+{
+    char *dir = scratch_dir();
+    fill(dir);
+    on_files(dir, "seg-", "-00000002.log", remove_it);
+    expect(dir, false, "a file before this one is missing", "\"ok\":false");
+    nexus_bus *bus = open_here(dir);
+    nexus_group *g = join(bus, "g", NULL);
+    uint64_t next = 1, missing = 0;
+    while (next <= EVENTS) {
+        nexus_delivery *d = take(g, 5000);
+        const nexus_event *e = nexus_delivery_event(d);
+        unsigned long long from = 0, to = 0;
+        cr_assert(d && e->pos == next);
+        if (e->type.n == 9) {
+            char data[200];
+            snprintf(data, sizeof data, "%.*s", (int)e->data.n, e->data.p);
+            cr_assert(sscanf(strstr(data, "\"from\""), "\"from\":%llu,\"to\":%llu", &from, &to) == 2 && from == next);
+            missing += to - from + 1;
+        }
+        next = e->type.n == 9 ? to + 1 : next + 1;
+        nexus_delivery_free(d);
+    }
+    cr_assert(missing > 5 && missing < EVENTS / 2, "%llu", (unsigned long long)missing);
+    nexus_reader *r;
+    const nexus_event *e;
+    uint64_t told = 0, read = 0;
+    nexus_status status;
+    cr_assert(nexus_reader_open(&r, bus, NULL) == NEXUS_OK);
+    while ((status = nexus_reader_next(r, &e, 0)) != NEXUS_EDONE) {
+        cr_assert(status == NEXUS_OK || status == NEXUS_EMISSING, "%s", nexus_error_message());
+        told += status == NEXUS_EMISSING;
+        read += status == NEXUS_OK;
+    }
+    cr_assert(told == 1 && read + missing == EVENTS);
+    nexus_reader_close(r);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}
