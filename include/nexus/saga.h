@@ -95,7 +95,7 @@ typedef struct nexus_saga_opts {
     uint32_t early;          /**< NEXUS_SAGA_EARLY_… for steps that say nothing */
     uint32_t early_attempts; /**< of RETRY; 0 = 8 */
     uint32_t early_backoff_ms;      /**< before the second attempt, doubling, at most a minute; 0 = 500 */
-    uint64_t cache_bytes;           /**< instances kept in memory for their next event; 0 = 64 MiB */
+    uint64_t cache_bytes;           /**< instances kept in memory for their next event; 0 = 128 MiB */
     const nexus_saga_table *older;  /**< tables of earlier versions; the stride is the first one's size */
     size_t older_count;
 } nexus_saga_opts;

@@ -100,7 +100,7 @@ static nexus_status start_threads(nexus_saga *s)
 static void init(nexus_saga *s, nexus_bus *bus, const nexus_saga_opts *o)
 {
     s->bus = bus;
-    s->cache_max = o->cache_bytes ? o->cache_bytes : 64u << 20;
+    s->cache_max = o->cache_bytes ? o->cache_bytes : 128u << 20;
     s->threads = o->threads ? o->threads : 1;
     s->item_max = NEXUS__SAGA_ITEMS;
     nexus__map_init(&s->lanes, o->alloc);
