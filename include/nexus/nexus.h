@@ -6,6 +6,7 @@
 #include <nexus/alloc.h>
 #include <nexus/analytics.h>
 #include <nexus/apikey.h>
+#include <nexus/audit.h>
 #include <nexus/auth.h>
 #include <nexus/bus.h>
 #include <nexus/cache.h>

@@ -111,11 +111,12 @@ static void upkeep(void *user_data)
 
 nexus_status on_auth_event(nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data, void *user_data)
 {
-    (void)user_data;
+    backend *b = user_data;
     char name[64];
     bool of_client = strncmp(type, "client.", 7) == 0, of_auth = strncmp(type, "auth.", 5) == 0;
     snprintf(name, sizeof name, "%s-%.*s", of_client ? "client" : of_auth ? "auth" : "user", TEXT_ARGS(subject));
-    return publish_in(tx, type, name, data, NULL);
+    nexus_status status = publish_in(tx, type, name, data, NULL);
+    return status == NEXUS_OK ? audit_event(b, type, subject, data) : status;
 }
 
 static nexus_status open_auth(backend *b)
@@ -198,6 +199,7 @@ static void backend_unmount(void *mounted)
     oauth_pages_close(b);
     nexus_oauth_close(b->oauth);
     nexus_auth_close(b->auth);
+    nexus_audit_close(b->audit);
     nexus_secrets_close(b->mail_secrets);
     pthread_mutex_destroy(&b->running.lock);
     free(b);
@@ -216,6 +218,8 @@ static nexus_status mount_parts(backend *b)
         status = hashers_open(b);
     if (status == NEXUS_OK)
         status = open_metrics(b);
+    if (status == NEXUS_OK)
+        status = audit_open(b);
     if (status == NEXUS_OK)
         status = open_auth(b);
     if (status == NEXUS_OK)
@@ -238,6 +242,8 @@ static nexus_status mount_parts(backend *b)
         status = keys_open(b);
     if (status == NEXUS_OK)
         status = key_routes(b);
+    if (status == NEXUS_OK)
+        status = audit_routes(b);
     if (status == NEXUS_OK)
         status = nexus_service_every(b->service, "backend-upkeep", 30000, upkeep, b);
     return status == NEXUS_OK ? offer_bootstrap(b) : status;

@@ -66,8 +66,10 @@ static void do_login(backend *b, nexus_request *request, nexus_json *body)
         nexus_auth_login_from(b->auth, member(body, "email"), member(body, "password"), &client, &login, &wait);
     if (status == NEXUS_OK)
         reply_login(b, request, login);
-    else if (status == NEXUS_EAUTH)
+    else if (status == NEXUS_EAUTH) {
+        audit_denied(b, request, "user.login", member(body, "email"));
         nexus_request_problem_text(request, 401, "credentials-wrong", "The address or the password is wrong.");
+    }
     else
         refuse_account(b, request, status, wait);
 }

@@ -25,6 +25,7 @@ typedef struct backend {
     nexus_bus *bus;
     nexus_auth *auth;
     nexus_apikeys *keys;
+    nexus_audit *audit;
     nexus_oauth *oauth;
     nexus_template *pages[OAUTH_PAGES];
     nexus_runtime *hashers; /* threads that hash passwords: a flood of logins holds up nothing else */
@@ -146,6 +147,12 @@ nexus_status me_routes(backend *b);
 nexus_status user_routes(backend *b);
 nexus_status order_routes(backend *b);
 nexus_status keys_open(backend *b);
+nexus_status audit_open(backend *b);
+nexus_status audit_routes(backend *b);
+/* Records what auth/ tells, inside of its transaction: a failure rolls it back. */
+nexus_status audit_event(backend *b, const char *type, nexus_slice subject, nexus_slice data);
+/* Records that somebody was not let. */
+void audit_denied(backend *b, const nexus_request *request, const char *action, nexus_slice object);
 nexus_status key_routes(backend *b);
 
 #endif

@@ -52,6 +52,9 @@ const cli_command cli_commands[] = {
      "list [--email ADDRESS] [--state STATE] | show ID | disable|enable|lock|unlock|delete ID |\n"
      "                        require-reset|verify|drop-second-factor|sign-out ID | roles ID [--add R] [--remove R]",
      "Accounts: lists, shows, changes them; for administrators", cli_users},
+    {"audit",
+     "list [--actor ID] [--action NAME] [--object ID] [--outcome WORD] [--after N] [--limit N] | verify [--dir DIR]",
+     "The audit trail: lists it; names its first bad record", cli_audit},
     {"admin", "token", "Another one-time token for a first administrator", cli_admin},
     {"completion", "bash|zsh", "Prints shell completion", cli_completion},
 };

@@ -67,6 +67,8 @@ static void get_status(nexus_request *request, void *user_data)
 static void post_reload(nexus_request *request, void *user_data)
 {
     gateway *g = user_data;
+    if (!gateway_audited(g, request, "POST /admin/v1/reload"))
+        return;
     nexus_status status = nexus_gateway_reload(g->gateway);
     if (status == NEXUS_ENOTFOUND)
         nexus_request_problem_text(request, 409, "no-routes-file",

@@ -169,6 +169,8 @@ static void edit_entry(gateway *g, nexus_request *request, nexus_slice value)
     nexus_json_writer *w;
     nexus_gateway_edit_opts opts = options(request, origin);
     nexus_request_param(request, "collection", &collection);
+    if (!opts.dry_run && !gateway_audited(g, request, origin))
+        return;
     nexus_status status = nexus_json_writer_new(&w);
     if (!status) {
         nexus_json_open_array(w, NULL);
@@ -224,6 +226,8 @@ static void change_whole(gateway *g, nexus_request *request, body_fn *fn)
     nexus_gateway_edit_opts opts = options(request, origin);
     opts.if_version = wanted_version(request);
     nexus_request_body(request, &body);
+    if (!opts.dry_run && !gateway_audited(g, request, origin))
+        return;
     nexus_status status = fn(g->gateway, body, &opts, &text, &n);
     tell(g, &opts, status);
     reply(request, status, 200, text, n);
@@ -260,6 +264,8 @@ static void post_rollback(nexus_request *request, void *user_data)
         nexus_request_problem_text(request, 422, "invalid", "version: must be a whole number from 1; see the history");
         return;
     }
+    if (!opts.dry_run && !gateway_audited(g, request, origin))
+        return;
     opts.origin = NULL; /* the library's own words name the version */
     nexus_status status = nexus_gateway_rollback(g->gateway, (uint64_t)version, &opts, &text, &n);
     opts.origin = origin;

@@ -149,6 +149,7 @@ static void unmount(void *mounted)
     nexus_oidc_close(g->oidc);
     nexus_introspector_close(g->introspector);
     gateway_apikeys_close(g);
+    nexus_audit_close(g->audit);
     gateway_health_end(g);
     nexus_key_free(g->identity);
     pthread_cond_destroy(&g->told);
@@ -166,7 +167,9 @@ static nexus_status mount(nexus_service *service, void **out)
     g->service = service;
     pthread_mutex_init(&g->lock, NULL);
     pthread_cond_init(&g->told, NULL);
-    nexus_status status = gateway_login_open(g);
+    nexus_status status = gateway_audit_open(g);
+    if (!status)
+        status = gateway_login_open(g);
     if (!status)
         status = open_introspector(g);
     if (!status)

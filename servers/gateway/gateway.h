@@ -22,6 +22,7 @@ typedef struct gateway {
     const char *login_cookie, *login_state_cookie; /* with oidc */
     bool login_secure;
     nexus_introspector *introspector; /* NULL = tokens are not asked for */
+    nexus_audit *audit;
     struct {
         nexus_client *client; /* asks the backend */
         nexus_db *db;         /* or is asked itself */
@@ -47,6 +48,11 @@ nexus_status gateway_login_open(gateway *g);
 nexus_status gateway_apikeys_open(gateway *g);
 void gateway_apikeys_end(gateway *g);
 void gateway_apikeys_close(gateway *g);
+
+/* audit.c */
+nexus_status gateway_audit_open(gateway *g);
+/* Records what is about to be done; false: it could not, and the request is answered. */
+bool gateway_audited(gateway *g, nexus_request *request, const char *what);
 
 /* admin.c: its own listener, on this machine only. */
 nexus_status gateway_admin_open(gateway *g);
