@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -186,9 +187,20 @@ static nexus_status load(nexus_secrets *s)
     return status;
 }
 
+/* Pages of their own that stay in memory, as far as the limits of the process let them, and out of core dumps. */
+static nexus_secrets *ring_new(void)
+{
+    nexus_secrets *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (s == MAP_FAILED)
+        return NULL;
+    (void)mlock(s, sizeof *s);
+    (void)madvise(s, sizeof *s, MADV_DONTDUMP);
+    return s;
+}
+
 nexus_status nexus_secrets_open(nexus_secrets **out, const char *path, const nexus_alloc *alloc)
 {
-    nexus_secrets *s = nexus__calloc(alloc, 1, sizeof *s);
+    nexus_secrets *s = ring_new();
     if (!s)
         return nexus__nomem();
     s->alloc = alloc;
@@ -225,7 +237,7 @@ void nexus_secrets_close(nexus_secrets *s)
         return;
     forget_keys(s);
     nexus__free(s->alloc, s->path);
-    nexus__free(s->alloc, s);
+    munmap(s, sizeof *s);
 }
 
 /* --- sealing ------------------------------------------------------------------------------------------------------ */

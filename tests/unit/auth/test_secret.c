@@ -73,6 +73,31 @@ Test(secret, a_rotated_ring_opens_old_values_after_restart)
     nexus_secrets_close(s);
 }
 
+/* The flags of the mapping that holds the address, as the kernel tells them. */
+static bool has_flag(const void *address, const char *flag)
+{
+    char line[4096];
+    bool here = false, found = false;
+    FILE *f = fopen("/proc/self/smaps", "re");
+    cr_assert(f);
+    while (fgets(line, sizeof line, f)) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            here = (uintptr_t)address >= from && (uintptr_t)address < to;
+        else if (here && strncmp(line, "VmFlags:", 8) == 0)
+            found = strstr(line, flag) != NULL;
+    }
+    fclose(f);
+    return found;
+}
+
+Test(secret, keys_stay_out_of_core_dumps)
+{
+    nexus_secrets *s = opened();
+    cr_expect(has_flag(s, " dd"));
+    nexus_secrets_close(s);
+}
+
 Test(secret, a_key_file_that_is_no_secret_is_refused)
 {
     nexus_secrets *s = opened();
