@@ -491,7 +491,7 @@ nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, 
                                    nexus_publish_result *result)
 {
     *result = (nexus_publish_result){.size = sizeof *result, .version = -1, .actual_version = -1};
-    if (terms->not_before_ns > nexus__real_ns())
+    if (terms->not_before_ns && terms->not_before_ns > nexus__real_ns())
         return nexus__broker_delay(b, events, n, terms, done, user_data, result);
     pub *p = pub_new(b, events, n, terms);
     if (!p)
