@@ -421,14 +421,18 @@ nexus_status nexus__delays_recover(nexus__broker *b, nexus_slice record)
 {
     if (record.n < sizeof(delay_head) || nexus__map_get(&b->delays.by_id, nexus__slice(record.p, sizeof(uint64_t))))
         return NEXUS_OK; /* the checkpoint had it */
+    delay_head head;
+    memcpy(&head, record.p, sizeof head);
+    if (head.count == 0 || head.count > record.n / 8) /* each event has two lengths: nothing is allocated beyond the record */
+        return NEXUS_OK;
     nexus__delay *x = delay_new(b, record);
     if (!x)
         return nexus__nomem();
-    size_t n = x->head.count;
+    size_t n = head.count;
     nexus_slice stream;
-    nexus__event_view *views = nexus__malloc(b->alloc, (n ? n : 1) * sizeof *views);
-    nexus_event *events = nexus__malloc(b->alloc, (n ? n : 1) * sizeof *events);
-    nexus_status status = n > record.n / 8 ? NEXUS_ECORRUPT : views && events ? NEXUS_OK : nexus__nomem();
+    nexus__event_view *views = nexus__malloc(b->alloc, n * sizeof *views);
+    nexus_event *events = nexus__malloc(b->alloc, n * sizeof *events);
+    nexus_status status = views && events ? NEXUS_OK : nexus__nomem();
     if (status == NEXUS_OK)
         status = read_events(x, views, events, &stream);
     if (status == NEXUS_OK)
