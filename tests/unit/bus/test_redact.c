@@ -37,8 +37,10 @@ static int files_with_secret(const char *dir)
     snprintf(path, sizeof path, "%s/bus", dir);
     DIR *d = opendir(path);
     for (struct dirent *e; (e = readdir(d));) {
+        if (e->d_type != DT_REG)
+            continue;
         int fd = openat(dirfd(d), e->d_name, O_RDONLY);
-        off_t n = fd >= 0 && strchr(e->d_name, '.') && strcmp(e->d_name, "bus.sock") ? lseek(fd, 0, SEEK_END) : 0;
+        off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
         char *bytes = malloc((size_t)(n > 0 ? n : 0) + 1);
         if (n > 0 && pread(fd, bytes, (size_t)n, 0) == n)
             found += memmem(bytes, (size_t)n, SECRET, strlen(SECRET)) != NULL;
