@@ -168,6 +168,28 @@ Test(audit, a_changed_record_with_a_new_hash_is_named)
     cr_expect_eq(first_bad(), 6);
 }
 
+/* In the file itself, where the log's own checksums see it first. */
+static void flip(const char *text)
+{
+    run("f=$(grep -la '%s\"' %s/*) && at=$(grep -oba '%s\"' $f | head -1 | cut -d: -f1) &&"
+        " printf X | dd of=$f bs=1 seek=$at conv=notrunc status=none",
+        text, dir, text);
+}
+
+Test(audit, a_byte_flipped_in_the_file_is_named)
+{
+    write_trail();
+    flip("user-4");
+    cr_expect_eq(first_bad(), 5);
+}
+
+Test(audit, a_byte_flipped_in_the_last_record_is_named)
+{
+    write_trail();
+    flip("user-9");
+    cr_expect_eq(first_bad(), RECORDS);
+}
+
 static char kept[4096], kept_meta[128];
 
 static bool swap_2_and_3(nexus__wal_record *r, char *payload, char *meta)
