@@ -263,7 +263,7 @@ nexus_status nexus__saga_instance_read(nexus__saga_instance **out, const nexus_a
     nexus__saga_instance *i = NULL;
     nexus__json_init(&doc, alloc);
     nexus_status status = nexus__json_scan(&doc, data, NULL);
-    if (status == NEXUS_OK && !nexus__json_get_text(&doc, 0, "id", &id))
+    if (status == NEXUS_OK && (!nexus__json_get_text(&doc, 0, "id", &id) || !id.n))
         status = nexus__fail(NEXUS_ECORRUPT, "a saga transition has no id");
     if (status == NEXUS_OK)
         status = nexus__saga_instance_new(&i, alloc, id);
