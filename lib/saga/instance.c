@@ -252,6 +252,7 @@ static nexus_status read_members(nexus__saga_instance *i, nexus__json *doc)
     if (nexus__json_get_text(doc, 0, "status", &name))
         (void)!nexus__saga_status_of(name, &i->status);
     i->seq++; /* of the next transition */
+    i->version += i->version == 0;
     nexus__buf_slice_append(&i->state, nexus__json_raw(doc, nexus__json_get(doc, 0, "state")));
     return status == NEXUS_OK && i->state.status != NEXUS_OK ? nexus__nomem() : status;
 }

@@ -81,6 +81,8 @@ static nexus_status copy_tables(nexus__saga_type *t, const nexus_saga_step *step
     nexus_status status = copy_steps(t, &t->tables[0], steps, n);
     for (size_t k = 0; k < o->older_count && status == NEXUS_OK; k++) {
         const nexus_saga_table *from = (const void *)((const char *)o->older + k * o->older->size);
+        if (!from->version)
+            return nexus__fail(NEXUS_EINVAL, "saga %s: older table %zu has no version", t->name, k);
         if (nexus__saga_type_table(t, from->version))
             return nexus__fail(NEXUS_EINVAL, "saga %s has two tables of version %u", t->name, from->version);
         t->tables[t->table_count].version = from->version;
