@@ -46,7 +46,7 @@ static size_t put_number(char *at, uint64_t n, int digits)
 static void make(nexus_event *e, struct made *m, uint64_t n, uint32_t keys)
 {
     static const char id[] = "bench-", subject[] = "account-", data[] = "{\"n\":1";
-    static uint64_t process;
+    static uint64_t process, count;
     if (!process)
         process = (uint64_t)getpid();
     *e = (nexus_event)NEXUS_EVENT_INIT;
@@ -55,7 +55,7 @@ static void make(nexus_event *e, struct made *m, uint64_t n, uint32_t keys)
     memcpy(m->id, id, sizeof id - 1);
     size_t at = sizeof id - 1;
     at += put_number(m->id + at, process, 7);
-    at += put_number(m->id + at, n, 12);
+    at += put_number(m->id + at, count++, 12);
     e->id = (nexus_slice){m->id, at};
     memcpy(m->subject, subject, sizeof subject - 1);
     at = sizeof subject - 1;
