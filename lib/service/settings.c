@@ -101,7 +101,7 @@ static void env_name(const char *name, char out[static NAME_MAX_BYTES])
         out[i] = (char)toupper((unsigned char)out[i]);
 }
 
-static const char *env_get(const char *const *env, const char *name)
+const char *nexus__settings_variable(const char *const *env, const char *name)
 {
     size_t n = strlen(name);
     for (; env && *env; env++)
@@ -122,7 +122,7 @@ static nexus_status put_from_file(nexus_settings *s, nexus__setting_value *v, co
     }
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
-    status = nexus__setting_put(s, v, nexus__slice(text, n), name);
+    status = nexus__setting_put_literal(s, v, nexus__slice(text, n), name);
     nexus__free(s->alloc, text);
     return status;
 }
@@ -132,7 +132,7 @@ static nexus_status put_env(nexus_settings *s, nexus__setting_value *v, const ch
     char name[NAME_MAX_BYTES], file_name[NAME_MAX_BYTES + 8];
     env_name(v->row->name, name);
     snprintf(file_name, sizeof file_name, "%s_FILE", name);
-    const char *value = env_get(env, name), *path = env_get(env, file_name);
+    const char *value = nexus__settings_variable(env, name), *path = nexus__settings_variable(env, file_name);
     if (value && path && *path)
         return nexus__fail(NEXUS_EINVAL, "%s and %s are both set; keep one", name, file_name);
     if (path && *path) {
@@ -208,7 +208,7 @@ static const char *config_path(const nexus_settings_opts *o)
         if (strcmp(o->argv[i], "--config") == 0 && i + 1 < o->argc)
             return o->argv[i + 1];
     }
-    return env_get(o->env, "NEXUS_CONFIG");
+    return nexus__settings_variable(o->env, "NEXUS_CONFIG");
 }
 
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
@@ -304,6 +304,7 @@ nexus_status nexus_settings_load(nexus_settings **out, const nexus_settings_opts
         return nexus__nomem();
     s->alloc = opts->alloc;
     s->program = opts->program;
+    s->env = opts->env;
     s->about = opts->text ? opts->text : "";
     nexus__buf_init(&s->page, s->alloc, 0);
     nexus_status status = add_tables(s, opts);
@@ -314,6 +315,7 @@ nexus_status nexus_settings_load(nexus_settings **out, const nexus_settings_opts
         if (status == NEXUS_OK)
             (void)run_action(s, opts, false);
     }
+    s->env = NULL;
     if (status == NEXUS_OK && s->page.status != NEXUS_OK)
         status = nexus__nomem();
     if (status != NEXUS_OK) {

@@ -18,6 +18,7 @@ typedef struct nexus__setting_value {
 struct nexus_settings {
     const nexus_alloc *alloc;
     const char *program, *about;
+    const char *const *env; /* while loading */
     nexus__setting_value *values;
     size_t count;
     nexus__buf page; /* what an action prints */
@@ -34,6 +35,15 @@ const char *nexus__settings_nearest(const nexus_settings *s, nexus_slice name);
 
 /* Checks text against the row and puts it in. `where` ("--port-base", "nexus.json:3:7") begins the message. */
 nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where);
+
+/* The same for what a file held: as it is, whatever looks like a reference. */
+nexus_status nexus__setting_put_literal(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where);
+/* Whether text holds ${env:…} or ${file:…}; and text with what they stand for, appended to out. */
+bool nexus__setting_refers(nexus_slice text);
+nexus_status nexus__setting_resolve(const nexus_settings *s, const char *setting, nexus_slice text, const char *where,
+                                    nexus__buf *out);
+/* A variable of the environment; NULL when it is not there. */
+const char *nexus__settings_variable(const char *const *env, const char *name);
 
 /* Reads the JSON file into the values. */
 nexus_status nexus__settings_file(nexus_settings *s, const char *path);

@@ -63,7 +63,8 @@ void nexus__settings_help(nexus_settings *s)
         out,
         "%s %s: %s\n\nusage: %s [--name=value …]\n\n"
         "Settings come from flags, then NEXUS_NAME in the environment (NEXUS_NAME_FILE names a file with\n"
-        "the value), then the JSON file of --config or NEXUS_CONFIG.\n\n"
+        "the value), then the JSON file of --config or NEXUS_CONFIG.\n"
+        "In a value ${env:NAME} and ${file:/PATH} stand for what the variable or file holds.\n\n"
         "  --help, --version          this text; the version\n"
         "  --config FILE              JSON file with settings\n"
         "  --dev                      the same as --env=development\n"
@@ -154,6 +155,8 @@ void nexus__settings_markdown(nexus_settings *s)
                     "FILE` or\n"
                     "`NEXUS_CONFIG`), else it has its default. `NEXUS_X_FILE` names a file that holds the value of "
                     "`NEXUS_X`.\n"
+                    "Within a value `${env:NAME}` and `${file:/run/secrets/NAME}` stand for what that variable or file "
+                    "holds at the start.\n"
                     "In the JSON file the key is the name in lower case without `NEXUS_`, at the top or inside an "
                     "object\n"
                     "named after its section below. An unknown flag or key is an error that names the nearest known "

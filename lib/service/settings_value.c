@@ -2,6 +2,7 @@
 #include "service/settings.h"
 
 #include "base/status.h"
+#include "crypto/wipe.h"
 
 static bool is_word_of(const char *words, nexus_slice word)
 {
@@ -72,14 +73,14 @@ static nexus_status check(nexus__setting_value *v, nexus_slice text, const char 
     }
 }
 
-nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
+nexus_status nexus__setting_put_literal(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
 {
     if (text.n == 0 && v->row->type != NEXUS_SETTING_BOOL) { /* NAME= unsets, also what a lower source gave */
         nexus__free(s->alloc, v->text);
         v->text = NULL;
         v->i = 0;
         v->d = 0;
-        return v->row->initial ? nexus__setting_put(s, v, nexus__slice_c(v->row->initial), where) : NEXUS_OK;
+        return v->row->initial ? nexus__setting_put_literal(s, v, nexus__slice_c(v->row->initial), where) : NEXUS_OK;
     }
     nexus_status status = check(v, text, where);
     if (status != NEXUS_OK)
@@ -90,4 +91,29 @@ nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexu
     nexus__free(s->alloc, v->text);
     v->text = copy;
     return NEXUS_OK;
+}
+
+/* What a reference stands for may be a secret: a refusal names the setting and not the value. */
+static nexus_status check_resolved(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
+{
+    nexus_status status = nexus__setting_put_literal(s, v, text, where);
+    if (status == NEXUS_EINVAL)
+        return nexus__fail(NEXUS_EINVAL, "%s: what the reference in \"%s\" stands for is no value of this setting (--help "
+                           "tells which are)", where, v->row->name);
+    return status;
+}
+
+nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
+{
+    nexus__buf whole;
+    if (!nexus__setting_refers(text))
+        return nexus__setting_put_literal(s, v, text, where);
+    nexus__buf_init(&whole, s->alloc, 0);
+    nexus_status status = nexus__setting_resolve(s, v->row->name, text, where, &whole);
+    if (status == NEXUS_OK)
+        status = check_resolved(s, v, nexus__buf_slice(&whole), where);
+    if (whole.p)
+        nexus__wipe(whole.p, whole.cap);
+    nexus__buf_free(&whole);
+    return status;
 }

@@ -245,6 +245,17 @@ def test_settings_errors_end_with_2_and_name_the_remedy(tmp_path):
     assert json.loads(once("--print-defaults").stdout)["hello"]["greeting"] == "Hello"
 
 
+def test_settings_may_refer_to_variables_and_files(tmp_path):
+    secret = tmp_path / "greeting"
+    secret.write_text("Servus\n")
+    refused = once("--check-config", "--dev", "--greeting=${env:NEXUS_TEST_NOBODY}")
+    assert refused.returncode == 2 and '--greeting: "greeting" refers to ${env:NEXUS_TEST_NOBODY}' in refused.stderr
+    sample = once("--check-config", NEXUS_WRITE_KEY="${env:WORD}", WORD="changeme")
+    assert sample.returncode == 2 and "write_key" in sample.stderr and "changeme" not in sample.stderr
+    with Hello(tmp_path, "--greeting=${file:%s}" % secret) as h:
+        assert h.call("GET", "/api/v1/hello?name=Ada").body == b"Servus, Ada!\n"
+
+
 def test_flags_reach_the_service(tmp_path):
     with Hello(tmp_path, "--greeting=Servus") as h:
         assert h.call("GET", "/api/v1/hello?name=Ada").body == b"Servus, Ada!\n"

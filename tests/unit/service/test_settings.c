@@ -173,3 +173,68 @@ Test(settings, printed_defaults_are_a_valid_file)
     nexus_settings_free(s);
     nexus_settings_free(again);
 }
+
+/* --- references ----------------------------------------------------------------------------------------------------- */
+
+Test(settings, a_value_may_refer_to_variables_and_files_from_every_source)
+{
+    nexus_settings *s = NULL;
+    char text[160];
+    char *path = file_with("pass${env:WHO}\r\n\n");
+    snprintf(text, sizeof text, "a ${env:WHO}, ${file:%s}! ${other}", path);
+    char env[200], flag[200], expected[] = "a ann, pass${env:WHO}! ${other}";
+    snprintf(env, sizeof env, "NEXUS_GREETING=%s", text);
+    snprintf(flag, sizeof flag, "--greeting=%s", text);
+    cr_assert_eq(load(&s, ENV("WHO=ann", env), NULL), NEXUS_OK, "%s", nexus_error_message());
+    cr_expect_str_eq(nexus_settings_text(s, "greeting"), expected);
+    nexus_settings_free(s);
+    cr_assert_eq(load(&s, ENV("WHO=ann"), ARGS(flag)), NEXUS_OK, "%s", nexus_error_message());
+    cr_expect_str_eq(nexus_settings_text(s, "greeting"), expected);
+    nexus_settings_free(s);
+    unlink(path);
+    path = file_with("{\"greeting\": \"${env:WHO}\", \"backend\": {\"payment_timeout_ms\": \"${env:MS}\"}}");
+    cr_assert_eq(load(&s, ENV("WHO=ann", "MS=1234"), ARGS("--config", path)), NEXUS_OK, "%s", nexus_error_message());
+    cr_expect_str_eq(nexus_settings_text(s, "greeting"), "ann");
+    cr_expect_eq(nexus_settings_int(s, "payment_timeout_ms"), 1234);
+    nexus_settings_free(s);
+    unlink(path);
+}
+
+Test(settings, a_reference_that_leads_nowhere_is_refused_by_the_name_of_its_setting)
+{
+    static const struct {
+        const char *value, *why;
+    } bad[] = {{"${env:NOBODY}", "${env:NOBODY}, which is not set"},
+               {"${file:relative}", "begins with /"},
+               {"${env:}", "a reference that is not"},
+               {"x${env:OPEN", "a reference that is not"}};
+    char env[128];
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        snprintf(env, sizeof env, "NEXUS_GREETING=%s", bad[i].value);
+        refused(ENV(env), NULL, bad[i].why);
+        refused(ENV(env), NULL, "NEXUS_GREETING: \"greeting\"");
+    }
+    nexus_settings *s = NULL;
+    cr_expect_neq(load(&s, ENV("NEXUS_GREETING=${file:/nowhere/at/all}"), NULL), NEXUS_OK);
+    cr_expect(strstr(nexus_error_message(), "\"greeting\" refers to a file: cannot open /nowhere/at/all"), "%s",
+              nexus_error_message());
+}
+
+Test(settings, a_refusal_does_not_show_what_a_reference_stands_for)
+{
+    refused(ENV("WORD=hunter2", "NEXUS_PAYMENT_TIMEOUT_MS=${env:WORD}"), NULL, "\"payment_timeout_ms\"");
+    cr_expect_not(strstr(nexus_error_message(), "hunter2"), "%s", nexus_error_message());
+    refused(ENV("WORD=70000", "NEXUS_PAYMENT_TIMEOUT_MS=${env:WORD}"), NULL, "\"payment_timeout_ms\"");
+    cr_expect_not(strstr(nexus_error_message(), "70000"), "%s", nexus_error_message());
+}
+
+Test(settings, what_a_file_variable_names_is_taken_as_it_is)
+{
+    nexus_settings *s = NULL;
+    char env[128], *path = file_with("${env:HOME}");
+    snprintf(env, sizeof env, "NEXUS_GREETING_FILE=%s", path);
+    cr_assert_eq(load(&s, ENV(env), NULL), NEXUS_OK, "%s", nexus_error_message());
+    cr_expect_str_eq(nexus_settings_text(s, "greeting"), "${env:HOME}");
+    nexus_settings_free(s);
+    unlink(path);
+}
