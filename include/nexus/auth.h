@@ -324,6 +324,25 @@ NEXUS_API nexus_status nexus_auth_keyset(nexus_auth *auth, struct nexus_keyset *
  */
 NEXUS_API nexus_status nexus_auth_rotate(nexus_auth *auth, bool emergency) NEXUS_MUST_CHECK;
 
+/**
+ * The keys of $STATE/secrets.key and how many sealed values (signing keys, seeds, successors of refresh tokens, the pepper of
+ * API keys) each protects, as {"keys":[{"kid","state","values"}]}; state is sealing (the first), opening, or missing
+ * (values of a key that the ring has not). Free *json with nexus_free.
+ */
+NEXUS_API nexus_status nexus_auth_secrets(nexus_auth *auth, char **json, size_t *n) NEXUS_MUST_CHECK;
+/** Puts a new key in front of the ring; what older ones sealed stays as it is, see nexus_auth_reseal. */
+NEXUS_API nexus_status nexus_auth_secrets_rotate(nexus_auth *auth) NEXUS_MUST_CHECK;
+/**
+ * Seals up to `batch` values (0: 100; at most 1000) again that older keys sealed, in one transaction. *resealed 0: there are
+ * none left that open. To be called until then; after a crash it goes on where it was.
+ */
+NEXUS_API nexus_status nexus_auth_reseal(nexus_auth *auth, uint32_t batch, uint32_t *resealed) NEXUS_MUST_CHECK;
+/**
+ * Takes a key out of the ring for good. NEXUS_ECONFLICT: values are still sealed with it, or it is the one that seals;
+ * NEXUS_ENOTFOUND: no such key.
+ */
+NEXUS_API nexus_status nexus_auth_secrets_retire(nexus_auth *auth, const char *kid) NEXUS_MUST_CHECK;
+
 #ifdef __cplusplus
 }
 #endif

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-/** A ring of keys: the first seals, all open. Immutable once opened; any thread. */
+/** A ring of keys: the first seals, all open. It follows its file when that is replaced; any thread. */
 typedef struct nexus_secrets nexus_secrets;
 
 /**
@@ -26,8 +26,7 @@ typedef struct nexus_secrets nexus_secrets;
 NEXUS_API nexus_status nexus_secrets_open(nexus_secrets **out, const char *path,
                                           const nexus_alloc *alloc) NEXUS_MUST_CHECK;
 
-/** Puts a new key first, durably; older ones keep opening. Takes effect for ring and file together. Not
- * thread-safe. */
+/** Puts a new key first, durably; older ones keep opening. Other rings over the file seal with it from then on. */
 NEXUS_API nexus_status nexus_secrets_rotate(nexus_secrets *secrets) NEXUS_MUST_CHECK;
 
 /** Seals; context is any text that names the place of the value. Free *out (NUL-terminated) with nexus_free.

@@ -11,7 +11,7 @@
 enum { USED_MAX = 65536 };
 #define WARN_NS (14 * 86400 * NEXUS__NS_PER_S)
 
-static const nexus_migration migrations[] = {
+const nexus_migration nexus__apikey_migrations[] = {
     {1, "API keys and their pepper",
      "CREATE TABLE auth_apikeys (id TEXT PRIMARY KEY, owner_id TEXT NOT NULL REFERENCES auth_users (id),"
      " name TEXT NOT NULL, scopes TEXT NOT NULL, cidrs TEXT NOT NULL, plan TEXT NOT NULL, tenant TEXT NOT NULL,"
@@ -22,6 +22,7 @@ static const nexus_migration migrations[] = {
      "CREATE TABLE auth_apikey_pepper (id BIGINT PRIMARY KEY, sealed TEXT NOT NULL);",
      NULL},
 };
+const size_t nexus__apikey_migration_count = sizeof nexus__apikey_migrations / sizeof nexus__apikey_migrations[0];
 
 /* When a key was used, to be written down. */
 typedef struct used {
@@ -115,7 +116,7 @@ static nexus_status open_parts(nexus_apikeys *k, const char *key_dir)
     if (status == NEXUS_OK)
         status = nexus_db_migrate(k->db, "auth", nexus__auth_migrations, nexus__auth_migration_count);
     if (status == NEXUS_OK)
-        status = nexus_db_migrate(k->db, "apikeys", migrations, sizeof migrations / sizeof migrations[0]);
+        status = nexus_db_migrate(k->db, "apikeys", nexus__apikey_migrations, nexus__apikey_migration_count);
     if (status == NEXUS_OK && (status = load_pepper(k)) == NEXUS_ENOTFOUND) {
         status = make_pepper(k); /* of two processes that start at once, one makes it */
         if (status == NEXUS_OK)

@@ -82,6 +82,8 @@ static nexus_status open_parts(nexus_auth *a, const char *key_dir)
         status = nexus_db_migrate(a->db, "auth", nexus__auth_migrations, nexus__auth_migration_count);
     if (status == NEXUS_OK)
         status = nexus_db_migrate(a->db, "oauth", nexus__oauth_migrations, nexus__oauth_migration_count);
+    if (status == NEXUS_OK)
+        status = nexus_db_migrate(a->db, "apikeys", nexus__apikey_migrations, nexus__apikey_migration_count);
     return status == NEXUS_OK ? nexus__signing_keys_open(a) : status;
 }
 

@@ -195,6 +195,9 @@ nexus_status nexus__finish(nexus_db *tx, nexus_status status);
 
 extern const nexus_migration nexus__auth_migrations[];
 extern const size_t nexus__auth_migration_count;
+/* The pepper is one of the sealed columns that reseal.c walks: its table is made with the others. */
+extern const nexus_migration nexus__apikey_migrations[];
+extern const size_t nexus__apikey_migration_count;
 extern const nexus_migration nexus__oauth_migrations[];
 extern const size_t nexus__oauth_migration_count;
 

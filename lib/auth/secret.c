@@ -1,5 +1,7 @@
 /*
- * Sealed values. The key file is the one secret of a state directory: whoever has it and the database reads both.
+ * Sealed values. A ring follows its file: another ring over the same file, of this process or another, may have changed it.
+ * So each seal looks whether it is still the file that was read, and a value of an unknown key has it read again. Changes
+ * take the lock of the directory, so that of two rings that change it at once none loses a key. The key file is the one secret of a state directory: whoever has it and the database reads both.
  * nx1.<kid>.<nonce>.<ciphertext+tag>; kid is 16 hex digits of the key's SHA-256, so a file edited by hand cannot pair
  * a name with another key.
  */
@@ -7,12 +9,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "auth/secret.h"
 #include "base/codec.h"
 #include "base/id.h"
 #include "base/status.h"
@@ -21,10 +26,10 @@
 #include "crypto/wipe.h"
 
 #define KEYS_MAX 32
-#define KID_LEN 16
+#define KID_LEN (NEXUS__KID_TEXT - 1)
 
 typedef struct ring_key {
-    char kid[KID_LEN + 1];
+    char kid[NEXUS__KID_TEXT];
     uint8_t bytes[NEXUS__AEAD_KEY];
     nexus__aead *aead;
 } ring_key;
@@ -32,8 +37,11 @@ typedef struct ring_key {
 struct nexus_secrets {
     const nexus_alloc *alloc;
     char *path;
+    nexus_secrets *self;     /* what a const ring may change: its lock, and what it knows of the file */
+    pthread_rwlock_t lock;   /* of all below */
     ring_key keys[KEYS_MAX]; /* newest first */
     size_t count;
+    struct stat read; /* the file as it was read */
 };
 
 /* --- the ring ---------------------------------------------------------------------------------------------------- */
@@ -77,6 +85,7 @@ static nexus_status read_ring(nexus_secrets *s, int fd)
         return nexus__fail_errno(errno, "%s", s->path);
     if (st.st_mode & 077)
         return nexus__fail(NEXUS_EPERM, "%s can be read by others: chmod 600 it", s->path);
+    s->read = st;
     char text[KEYS_MAX * 64];
     ssize_t n = read(fd, text, sizeof text);
     if (n < 0)
@@ -106,12 +115,17 @@ static nexus_status write_all(int fd, nexus_slice text)
     return fsync(fd) == 0 ? NEXUS_OK : nexus__fail_errno(errno, "the key file cannot be written");
 }
 
-static void sync_directory(const char *path)
+static int open_directory(const char *path)
 {
     char dir[4096];
     const char *slash = strrchr(path, '/');
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void sync_directory(const char *path)
+{
+    int fd = open_directory(path);
     if (fd >= 0) {
         fsync(fd);
         close(fd);
@@ -195,6 +209,8 @@ static nexus_secrets *ring_new(void)
         return NULL;
     (void)mlock(s, sizeof *s);
     (void)madvise(s, sizeof *s, MADV_DONTDUMP);
+    s->self = s;
+    pthread_rwlock_init(&s->lock, NULL);
     return s;
 }
 
@@ -213,22 +229,127 @@ nexus_status nexus_secrets_open(nexus_secrets **out, const char *path, const nex
     return status;
 }
 
-nexus_status nexus_secrets_rotate(nexus_secrets *s)
+/* --- following and changing the file -------------------------------------------------------------------------------- */
+
+static bool is_as_read(const nexus_secrets *s)
 {
+    struct stat st;
+    return stat(s->path, &st) != 0 || (st.st_ino == s->read.st_ino && st.st_size == s->read.st_size &&
+                                       st.st_mtim.tv_sec == s->read.st_mtim.tv_sec &&
+                                       st.st_mtim.tv_nsec == s->read.st_mtim.tv_nsec);
+}
+
+/* Takes the keys of another ring, which is left with none. */
+static void take_keys(nexus_secrets *s, nexus_secrets *from)
+{
+    forget_keys(s);
+    memcpy(s->keys, from->keys, sizeof s->keys);
+    s->count = from->count;
+    s->read = from->read;
+    nexus__wipe(from->keys, sizeof from->keys);
+    from->count = 0;
+}
+
+/* Under the lock. A file that cannot be read leaves the ring as it is. */
+static nexus_status read_again(nexus_secrets *s)
+{
+    nexus_secrets *fresh = NULL;
+    nexus_status status = is_as_read(s) ? NEXUS_OK : nexus_secrets_open(&fresh, s->path, s->alloc);
+    if (fresh)
+        take_keys(s, fresh);
+    nexus_secrets_close(fresh);
+    return status;
+}
+
+static nexus_status follow(const nexus_secrets *given)
+{
+    nexus_secrets *s = given->self;
+    pthread_rwlock_rdlock(&s->lock);
+    bool same = is_as_read(s);
+    pthread_rwlock_unlock(&s->lock);
+    if (same)
+        return NEXUS_OK;
+    pthread_rwlock_wrlock(&s->lock);
+    nexus_status status = read_again(s);
+    pthread_rwlock_unlock(&s->lock);
+    return status;
+}
+
+static nexus_status add_first(nexus_secrets *s, const char *kid)
+{
+    (void)kid;
     if (s->count == KEYS_MAX)
-        return nexus__fail(NEXUS_ETOOBIG, "%s: more than %d keys", s->path, KEYS_MAX);
+        return nexus__fail(NEXUS_ETOOBIG, "%s: more than %d keys; retire some", s->path, KEYS_MAX);
     memmove(&s->keys[1], &s->keys[0], s->count * sizeof s->keys[0]);
     s->keys[0] = (ring_key){0};
     s->count++;
-    nexus_status status = random_key(&s->keys[0]);
+    return random_key(&s->keys[0]);
+}
+
+static nexus_status take_out(nexus_secrets *s, const char *kid)
+{
+    size_t i = 0;
+    while (i < s->count && strcmp(s->keys[i].kid, kid) != 0)
+        i++;
+    if (i == s->count)
+        return nexus__fail(NEXUS_ENOTFOUND, "%s: there is no key %s", s->path, kid);
+    if (i == 0)
+        return nexus__fail(NEXUS_ECONFLICT, "%s: %s is the key that seals; rotate first", s->path, kid);
+    nexus__aead_free(s->keys[i].aead);
+    memmove(&s->keys[i], &s->keys[i + 1], (--s->count - i) * sizeof s->keys[0]);
+    nexus__wipe(&s->keys[s->count], sizeof s->keys[0]);
+    return NEXUS_OK;
+}
+
+/* Changes a ring read anew and writes it; ours takes it over when that is done. */
+static nexus_status change(nexus_secrets *s, nexus_status (*edit)(nexus_secrets *s, const char *kid), const char *kid)
+{
+    nexus_secrets *fresh = NULL;
+    if (access(s->path, F_OK) != 0) /* opening would make one */
+        return nexus__fail_errno(errno, "%s", s->path);
+    int fd = open_directory(s->path);
+    if (fd < 0 || flock(fd, LOCK_EX) != 0) {
+        nexus_status failed = nexus__fail_errno(errno, "the directory of %s", s->path);
+        if (fd >= 0)
+            close(fd);
+        return failed;
+    }
+    nexus_status status = nexus_secrets_open(&fresh, s->path, s->alloc);
     if (status == NEXUS_OK)
-        status = write_ring(s, true);
+        status = edit(fresh, kid);
     if (status == NEXUS_OK)
-        return NEXUS_OK;
-    nexus__aead_free(s->keys[0].aead);
-    memmove(&s->keys[0], &s->keys[1], --s->count * sizeof s->keys[0]);
-    s->keys[s->count] = (ring_key){0};
+        status = write_ring(fresh, true);
+    if (status == NEXUS_OK && stat(s->path, &fresh->read) != 0)
+        status = nexus__fail_errno(errno, "%s", s->path);
+    close(fd);
+    if (status == NEXUS_OK) {
+        pthread_rwlock_wrlock(&s->lock);
+        take_keys(s, fresh);
+        pthread_rwlock_unlock(&s->lock);
+    }
+    nexus_secrets_close(fresh);
     return status;
+}
+
+nexus_status nexus_secrets_rotate(nexus_secrets *s)
+{
+    return change(s, add_first, NULL);
+}
+
+nexus_status nexus__secrets_retire(nexus_secrets *s, const char *kid)
+{
+    return change(s, take_out, kid);
+}
+
+bool nexus__secrets_kid(const nexus_secrets *s, size_t i, char out[static NEXUS__KID_TEXT])
+{
+    (void)follow(s);
+    pthread_rwlock_rdlock(&s->self->lock);
+    bool there = i < s->count;
+    if (there)
+        memcpy(out, s->keys[i].kid, NEXUS__KID_TEXT);
+    pthread_rwlock_unlock(&s->self->lock);
+    return there;
 }
 
 void nexus_secrets_close(nexus_secrets *s)
@@ -236,6 +357,7 @@ void nexus_secrets_close(nexus_secrets *s)
     if (!s)
         return;
     forget_keys(s);
+    pthread_rwlock_destroy(&s->lock);
     nexus__free(s->alloc, s->path);
     munmap(s, sizeof *s);
 }
@@ -249,10 +371,16 @@ nexus_status nexus_secrets_seal(const nexus_secrets *s, nexus_slice context, nex
     uint8_t *sealed = nexus__malloc(NULL, plain.n + NEXUS__AEAD_TAG);
     if (!sealed)
         return nexus__nomem();
-    nexus_status status = nexus__aead_seal(s->keys[0].aead, nonce, context, plain, sealed);
+    char kid[NEXUS__KID_TEXT];
+    nexus_status status = follow(s);
+    pthread_rwlock_rdlock(&s->self->lock);
+    if (status == NEXUS_OK)
+        status = nexus__aead_seal(s->keys[0].aead, nonce, context, plain, sealed);
+    memcpy(kid, s->keys[0].kid, sizeof kid);
+    pthread_rwlock_unlock(&s->self->lock);
     nexus__buf text;
     nexus__buf_init(&text, NULL, 0);
-    nexus__buf_printf(&text, "nx1.%s.", s->keys[0].kid);
+    nexus__buf_printf(&text, "nx1.%s.", kid);
     nexus__base64url_append(&text, nonce, sizeof nonce);
     nexus__buf_char(&text, '.');
     nexus__base64url_append(&text, sealed, plain.n + NEXUS__AEAD_TAG);
@@ -271,6 +399,26 @@ static const ring_key *key_of(const nexus_secrets *s, nexus_slice kid)
     return NULL;
 }
 
+static bool has_key(const nexus_secrets *s, nexus_slice kid)
+{
+    pthread_rwlock_rdlock(&s->self->lock);
+    bool there = key_of(s, kid) != NULL;
+    pthread_rwlock_unlock(&s->self->lock);
+    return there;
+}
+
+static nexus_status open_with(const nexus_secrets *s, nexus_slice kid, const uint8_t *nonce, nexus_slice context,
+                              nexus_slice sealed, uint8_t *out)
+{
+    pthread_rwlock_rdlock(&s->self->lock);
+    const ring_key *key = key_of(s, kid);
+    nexus_status status = key ? nexus__aead_open(key->aead, nonce, context, sealed, out)
+                              : nexus__fail(NEXUS_EMISSING, "the key %.*s of a sealed value is not in %s",
+                                            (int)(kid.n > 32 ? 32 : kid.n), kid.p, s->path);
+    pthread_rwlock_unlock(&s->self->lock);
+    return status;
+}
+
 nexus_status nexus_secrets_unseal(const nexus_secrets *s, nexus_slice context, nexus_slice sealed, char **out, size_t *n)
 {
     nexus_slice rest = sealed;
@@ -281,16 +429,16 @@ nexus_status nexus_secrets_unseal(const nexus_secrets *s, nexus_slice context, n
     if (!nexus__slice_eq_c(version, "nx1") || nonce_text.n != 16 ||
         !nexus__base64url_decode(nonce_text, nonce, &nonce_n) || nonce_n != NEXUS__AEAD_NONCE)
         return nexus__fail(NEXUS_EINVAL, "not a sealed value");
-    const ring_key *key = key_of(s, kid);
-    if (!key)
-        return nexus__fail(NEXUS_EMISSING, "the key %.*s of a sealed value is not in %s",
-                           (int)(kid.n > 32 ? 32 : kid.n), kid.p, s->path);
+    if (!has_key(s, kid))
+        (void)follow(s); /* another ring over the file may have made it */
     char *raw = nexus__malloc(NULL, NEXUS__BASE64_DECODED_MAX(rest.n) + 1);
     if (!raw)
         return nexus__nomem();
-    nexus_status status = nexus__base64url_decode(rest, raw, &raw_n)
-                              ? nexus__aead_open(key->aead, nonce, context, nexus__slice(raw, raw_n), (uint8_t *)raw)
-                              : nexus__fail(NEXUS_ECORRUPT, "a sealed value is not base64url");
+    nexus_status status = NEXUS_OK;
+    if (!nexus__base64url_decode(rest, raw, &raw_n))
+        status = nexus__fail(NEXUS_ECORRUPT, "a sealed value is not base64url");
+    if (status == NEXUS_OK)
+        status = open_with(s, kid, nonce, context, nexus__slice(raw, raw_n), (uint8_t *)raw);
     if (status != NEXUS_OK) {
         nexus__free(NULL, raw);
         return status;
@@ -305,7 +453,10 @@ bool nexus_secrets_is_stale(const nexus_secrets *s, nexus_slice sealed)
 {
     nexus_slice rest = sealed;
     nexus__slice_cut(&rest, '.');
-    return !nexus__slice_eq_c(nexus__slice_cut(&rest, '.'), s->keys[0].kid);
+    pthread_rwlock_rdlock(&s->self->lock);
+    bool stale = !nexus__slice_eq_c(nexus__slice_cut(&rest, '.'), s->keys[0].kid);
+    pthread_rwlock_unlock(&s->self->lock);
+    return stale;
 }
 
 void nexus_secret_free(char *secret, size_t n)

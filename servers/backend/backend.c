@@ -245,6 +245,8 @@ static nexus_status mount_parts(backend *b)
     if (status == NEXUS_OK)
         status = audit_routes(b);
     if (status == NEXUS_OK)
+        status = secret_routes(b);
+    if (status == NEXUS_OK)
         status = nexus_service_every(b->service, "backend-upkeep", 30000, upkeep, b);
     return status == NEXUS_OK ? offer_bootstrap(b) : status;
 }

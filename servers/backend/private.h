@@ -148,6 +148,7 @@ nexus_status user_routes(backend *b);
 nexus_status order_routes(backend *b);
 nexus_status keys_open(backend *b);
 nexus_status audit_open(backend *b);
+nexus_status secret_routes(backend *b);
 nexus_status audit_routes(backend *b);
 /* Records what auth/ tells, inside of its transaction: a failure rolls it back. */
 nexus_status audit_event(backend *b, const char *type, nexus_slice subject, nexus_slice data);

@@ -55,6 +55,8 @@ const cli_command cli_commands[] = {
     {"audit",
      "list [--actor ID] [--action NAME] [--object ID] [--outcome WORD] [--after N] [--limit N] | verify [--dir DIR]",
      "The audit trail: lists it; names its first bad record", cli_audit},
+    {"secrets", "status | rotate [--reseal-only] [--retire KID]",
+     "The keys that seal what the database holds: what each protects, a new one, an old one out", cli_secrets},
     {"admin", "token", "Another one-time token for a first administrator", cli_admin},
     {"completion", "bash|zsh", "Prints shell completion", cli_completion},
 };
