@@ -77,6 +77,9 @@ typedef struct nexus_gateway_opts {
                                            nexus_memory_alloc caps it; borrowed until close; NULL = alloc */
     struct nexus_apikey_verifier *apikeys; /**< checks keys of routes whose "auth" names api_key; borrowed until close; NULL:
                                                 such routes files are refused */
+    const struct nexus_keyset *signature_keys; /**< of callers that sign requests (RFC 9421), by keyid, for routes whose
+                                                    "auth" names signature; borrowed until close; NULL: such routes files
+                                                    are refused */
 } nexus_gateway_opts;
 
 #define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)

@@ -6,6 +6,7 @@
 
 #include "base/id.h"
 #include "base/status.h"
+#include "gateway/auth/nonces.h"
 #include "gateway/canary.h"
 #include "gateway/discovery.h"
 #include "gateway/filters/security.h"
@@ -373,6 +374,7 @@ void nexus_gateway_close(nexus_gateway *g)
     if (g->limits != g->opts.limiter)
         nexus_limiter_free(g->limits);
     nexus_principal_free(g->anonymous);
+    nexus__nonces_free(g->nonces);
     nexus__usage_free(g->usage);
     nexus__mw_free(g->middlewares, g->alloc);
     nexus__history_free(&g->locked.history, g->alloc);

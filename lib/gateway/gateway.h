@@ -112,6 +112,7 @@ struct nexus_gateway {
     nexus_cache_script limit_script; /* once a route has a shared policy */
     atomic_uint_fast64_t evictions_told; /* of the limits, to the metrics */
     nexus_principal *anonymous;         /* once a route takes it */
+    struct nexus__nonces *nonces;       /* once a route takes signatures */
     nexus__gw_middlewares *middlewares; /* NULL = none */
     bool mounted;
     struct nexus_client *client;     /* health checks */

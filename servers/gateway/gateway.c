@@ -20,6 +20,9 @@ static const nexus_setting settings[] = {
     {"gateway_identity_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "File with the private key, PEM or JWK, that signs X-Nexus-Identity for routes with \"identity\"; readable by its "
      "owner only."},
+    {"gateway_signature_keys", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "File with the JWK set of callers that sign requests (RFC 9421), for routes whose \"auth\" names signature; readable by "
+     "its owner only."},
     {"gateway_login_issuer", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "OpenID Connect provider where people sign in for routes with \"auth\": \"oidc\"; https, unless loopback. Unset: none."},
     {"gateway_login_client_id", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "How the provider knows this gateway."},
@@ -118,6 +121,9 @@ static nexus_status open_gateway(gateway *g)
     nexus_status status = gateway_identity_open(g);
     opts.identity_key = g->identity;
     if (!status)
+        status = gateway_signatures_open(g);
+    opts.signature_keys = g->signature_keys;
+    if (!status)
         status = gateway_apikeys_open(g);
     opts.apikeys = g->apikeys.verifier;
     if (!status)
@@ -152,6 +158,7 @@ static void unmount(void *mounted)
     nexus_audit_close(g->audit);
     gateway_health_end(g);
     nexus_key_free(g->identity);
+    nexus_keyset_free(g->signature_keys);
     pthread_cond_destroy(&g->told);
     pthread_mutex_destroy(&g->lock);
     gateway_docs_close(g);

@@ -18,6 +18,7 @@ typedef struct gateway {
     char *token; /* bearer of the admin API */
     gateway_docs *docs;
     nexus_key *identity; /* NULL = identities are not signed */
+    nexus_keyset *signature_keys; /* NULL = nobody signs requests */
     nexus_oidc *oidc;    /* NULL = nobody signs in with a provider */
     const char *login_cookie, *login_state_cookie; /* with oidc */
     bool login_secure;
@@ -41,6 +42,8 @@ nexus_status gateway_default_routes(char **out, size_t *n, const nexus_service *
 
 /* identity.c: reads the key that gateway_identity_key names, if any. */
 nexus_status gateway_identity_open(gateway *g);
+/* signatures.c: reads the keys that gateway_signature_keys names, if any. */
+nexus_status gateway_signatures_open(gateway *g);
 
 /* login.c: sign-in with a provider, if gateway_login_issuer names one. */
 nexus_status gateway_login_open(gateway *g);

@@ -33,7 +33,7 @@ typedef struct nexus__gw_authenticator {
 extern const nexus__gw_authenticator *const nexus__gw_authenticators[];
 
 extern const nexus__gw_authenticator nexus__gw_auth_jwt, nexus__gw_auth_api_key, nexus__gw_auth_ip, nexus__gw_auth_ext,
-    nexus__gw_auth_oidc, nexus__gw_auth_introspect, nexus__gw_auth_anonymous;
+    nexus__gw_auth_oidc, nexus__gw_auth_introspect, nexus__gw_auth_signature, nexus__gw_auth_anonymous;
 
 /* What one call's questions have come to. */
 struct nexus__gw_auth {
