@@ -186,7 +186,8 @@ def test_killed_and_revived_under_load_costs_only_what_was_in_flight(start, proc
         counts = load.stop()
     failed = {k: n for k, n in counts.items() if k[1] != 200}
     assert set(failed) <= {("POST", 502)}, failed
-    assert sum(failed.values()) <= posts * kills, failed
+    # in flight when it was killed, or sent after it on an idle connection whose end the loop had not come to yet
+    assert sum(failed.values()) <= 2 * posts * kills, failed
 
 
 def test_a_refused_connection_goes_to_another_target_at_once(start, processes):
