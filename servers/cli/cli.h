@@ -63,6 +63,19 @@ void cli_fail(const char *format, ...) NEXUS_PRINTF(1, 2);
 /* The URL of one service of this machine. */
 void cli_service_url(const cli *c, int offset, char *out, size_t cap);
 
+/* pages.c: a call with the caller's token whose answer must be 2xx. Free the answer whatever it returns. */
+int cli_send(cli *c, const char *method, const char *path, const char *body, const char *what, answer *a);
+/* Adds name=value to the query of a path; NULL adds nothing. */
+void cli_query(char *path, size_t cap, const char *name, const char *value);
+typedef void cli_print_fn(answer *a, uint32_t item);
+/* Prints {"items":[…],"next_cursor"} page after page: as it comes with --json, else item by item. */
+int cli_pages(cli *c, const char *base, const char *what, cli_print_fn *print);
+/* The same for one object that a call with this code gave; frees it. */
+int cli_print_one(const cli *c, int code, answer *a, cli_print_fn *print);
+/* "a,b c" as an array of texts, and back; NULL: no member at all. */
+void cli_put_words(nexus_json_writer *w, const char *name, const char *words);
+void cli_print_words(answer *a, uint32_t list);
+
 /* The bus of this machine's servers, as a client of its owner; else CLI_UNREACHABLE, said. */
 int cli_open_bus(cli *c, nexus_bus **bus);
 int cli_told(nexus_status status); /* CLI_DONE, or CLI_REFUSED with the message printed */

@@ -15,16 +15,6 @@ static const char usage[] =
 #define PATH "/api/v1/admin/clients"
 enum { JWKS_MAX = 16384 };
 
-static int send(cli *c, const char *method, const char *path, const char *body, const char *what, answer *a)
-{
-    const char *token;
-    *a = (answer){0};
-    int code = cli_need_token(c, &token);
-    if (code == CLI_DONE)
-        code = cli_call(c, &(call){.method = method, .path = path, .body = body, .token = token}, a);
-    return code == CLI_DONE ? cli_expect(c, a, what) : code;
-}
-
 /* --- printing ---------------------------------------------------------------------------------------------------------- */
 
 static void print_client(answer *a, uint32_t client)
@@ -43,22 +33,10 @@ static void print_client(answer *a, uint32_t client)
             printf("%-27s yes\n", members[i]);
         if (nexus_json_type(a->json, v) != NEXUS_JSON_ARRAY || nexus_json_count(a->json, v) == 0)
             continue;
-        printf("%-27s", members[i]);
-        for (nexus_json_iter it = {0}; nexus_json_step(a->json, v, &it);)
-            if (nexus_json_text(a->json, it.value, &text))
-                printf(" %.*s", (int)text.n, text.p);
+        printf("%-27s ", members[i]);
+        cli_print_words(a, v);
         putchar('\n');
     }
-}
-
-static int print_one(cli *c, int code, answer *a)
-{
-    if (code == CLI_DONE && c->json)
-        cli_print_json(a->body);
-    else if (code == CLI_DONE && a->json)
-        print_client(a, NEXUS_JSON_ROOT);
-    answer_free(a);
-    return code;
 }
 
 /* Of add and rotate: what a program needs goes to standard output, what to do with it to people. */
@@ -79,20 +57,6 @@ static int print_secret(cli *c, int code, answer *a)
 }
 
 /* --- adding ------------------------------------------------------------------------------------------------------------ */
-
-static void put_list(nexus_json_writer *w, const char *name, const char *words)
-{
-    if (!words)
-        return;
-    nexus_json_open_array(w, name);
-    while (*words) {
-        size_t n = strcspn(words, ",");
-        if (n)
-            nexus_json_put_text(w, NULL, (nexus_slice){words, n});
-        words += n + (words[n] != '\0');
-    }
-    nexus_json_close(w);
-}
 
 static bool put_jwks(nexus_json_writer *w, const char *path)
 {
@@ -132,9 +96,9 @@ static int add(cli *c)
         return CLI_REFUSED;
     nexus_json_open_object(w, NULL);
     nexus_json_put_text_c(w, "client_name", name);
-    put_list(w, "redirect_uris", redirects);
-    put_list(w, "grant_types", grants);
-    put_list(w, "roles", roles);
+    cli_put_words(w, "redirect_uris", redirects);
+    cli_put_words(w, "grant_types", grants);
+    cli_put_words(w, "roles", roles);
     if (scope)
         nexus_json_put_text_c(w, "scope", scope);
     if (is_public || jwks)
@@ -146,7 +110,7 @@ static int add(cli *c)
     code = jwks && !put_jwks(w, jwks) ? CLI_USAGE : CLI_DONE;
     nexus_json_close(w);
     if (code == CLI_DONE)
-        code = send(c, "POST", PATH, cli_json(w), "clients add", &a);
+        code = cli_send(c, "POST", PATH, cli_json(w), "clients add", &a);
     nexus_json_writer_free(w);
     return print_secret(c, code, &a);
 }
@@ -155,29 +119,8 @@ static int add(cli *c)
 
 static int list(cli *c)
 {
-    char path[128], cursor[64] = "";
     int code = cli_words(c, 1, 1, usage);
-    while (code == CLI_DONE) {
-        answer a;
-        snprintf(path, sizeof path, PATH "?limit=100%s%.40s", *cursor ? "&cursor=" : "", cursor);
-        code = send(c, "GET", path, NULL, "clients list", &a);
-        if (code == CLI_DONE && c->json) {
-            cli_print_json(a.body);
-        } else if (code == CLI_DONE && a.json) {
-            uint32_t items = nexus_json_get(a.json, NEXUS_JSON_ROOT, "items");
-            for (nexus_json_iter it = {0}; nexus_json_step(a.json, items, &it);) {
-                if (it.index || *cursor)
-                    putchar('\n');
-                print_client(&a, it.value);
-            }
-        }
-        const char *next = answer_text(&a, "/next_cursor", cursor, sizeof cursor);
-        bool more = code == CLI_DONE && *next && strcmp(next, "null") != 0;
-        answer_free(&a);
-        if (!more)
-            break;
-    }
-    return code;
+    return code == CLI_DONE ? cli_pages(c, PATH, "clients list", print_client) : code;
 }
 
 int cli_clients(cli *c)
@@ -198,11 +141,11 @@ int cli_clients(cli *c)
     bool rotate = strcmp(word, "rotate") == 0;
     snprintf(path, sizeof path, PATH "/%.64s%s", c->argv[1], rotate ? "/rotate" : "");
     if (rotate)
-        return print_secret(c, send(c, "POST", path, body, "clients rotate", &a), &a);
+        return print_secret(c, cli_send(c, "POST", path, body, "clients rotate", &a), &a);
     if (strcmp(word, "show") == 0)
-        return print_one(c, send(c, "GET", path, NULL, "clients show", &a), &a);
+        return cli_print_one(c, cli_send(c, "GET", path, NULL, "clients show", &a), &a, print_client);
     if (strcmp(word, "delete") == 0) {
-        code = send(c, "DELETE", path, NULL, "clients delete", &a);
+        code = cli_send(c, "DELETE", path, NULL, "clients delete", &a);
         answer_free(&a);
         return code;
     }

@@ -15,38 +15,6 @@ static const char *base_path(bool any)
     return any ? "/api/v1/admin/keys" : "/api/v1/users/me/keys";
 }
 
-static int send(cli *c, const char *method, const char *path, const char *body, const char *what, answer *a)
-{
-    const char *token;
-    *a = (answer){0};
-    int code = cli_need_token(c, &token);
-    if (code == CLI_DONE)
-        code = cli_call(c, &(call){.method = method, .path = path, .body = body, .token = token}, a);
-    return code == CLI_DONE ? cli_expect(c, a, what) : code;
-}
-
-static void put_list(nexus_json_writer *w, const char *name, const char *words)
-{
-    char word[256];
-    nexus_json_open_array(w, name);
-    while (words && *words) {
-        size_t n = strcspn(words, ", ");
-        snprintf(word, sizeof word, "%.*s", (int)n, words);
-        if (*word)
-            nexus_json_put_text_c(w, NULL, word);
-        words += n + (words[n] != '\0');
-    }
-    nexus_json_close(w);
-}
-
-static void print_words(answer *a, uint32_t list)
-{
-    nexus_slice word;
-    for (nexus_json_iter it = {0}; nexus_json_step(a->json, list, &it);)
-        if (nexus_json_text(a->json, it.value, &word))
-            printf("%s%.*s", it.index ? " " : "", (int)word.n, word.p);
-}
-
 static void print_key(answer *a, uint32_t key)
 {
     static const char *const members[] = {"id",         "name",       "owner",        "state",           "plan",
@@ -56,11 +24,11 @@ static void print_key(answer *a, uint32_t key)
         if (nexus_json_text(a->json, nexus_json_get(a->json, key, members[i]), &text) && text.n)
             printf("%-17s %.*s\n", members[i], (int)text.n, text.p);
     printf("%-17s ", "scopes");
-    print_words(a, nexus_json_get(a->json, key, "scopes"));
+    cli_print_words(a, nexus_json_get(a->json, key, "scopes"));
     uint32_t cidrs = nexus_json_get(a->json, key, "cidrs");
     if (nexus_json_count(a->json, cidrs)) {
         printf("\n%-17s ", "cidrs");
-        print_words(a, cidrs);
+        cli_print_words(a, cidrs);
     }
     putchar('\n');
 }
@@ -75,16 +43,6 @@ static int print_secret(cli *c, int code, answer *a)
         printf("%s\n", answer_text(a, "/key", key, sizeof key));
         fputs("nexus: keep it now, it is not shown again\n", stderr);
     }
-    answer_free(a);
-    return code;
-}
-
-static int print_one(cli *c, int code, answer *a)
-{
-    if (code == CLI_DONE && c->json)
-        cli_print_json(a->body);
-    else if (code == CLI_DONE && a->json)
-        print_key(a, NEXUS_JSON_ROOT);
     answer_free(a);
     return code;
 }
@@ -106,9 +64,8 @@ static int create(cli *c)
         return CLI_REFUSED;
     nexus_json_open_object(w, NULL);
     nexus_json_put_text_c(w, "name", name);
-    put_list(w, "scopes", scopes);
-    if (cidrs)
-        put_list(w, "cidrs", cidrs);
+    cli_put_words(w, "scopes", scopes);
+    cli_put_words(w, "cidrs", cidrs);
     if (plan)
         nexus_json_put_text_c(w, "plan", plan);
     if (owner)
@@ -116,39 +73,20 @@ static int create(cli *c)
     if (days)
         nexus_json_put_int(w, "expires_in", strtoll(days, NULL, 10) * 86400);
     nexus_json_close(w);
-    code = send(c, "POST", base_path(owner != NULL), cli_json(w), "keys create", &a);
+    code = cli_send(c, "POST", base_path(owner != NULL), cli_json(w), "keys create", &a);
     nexus_json_writer_free(w);
     return print_secret(c, code, &a);
 }
 
 static int list(cli *c)
 {
-    char path[256], cursor[64] = "";
+    char path[512];
     bool all = cli_flag(c, "--all");
     const char *owner = cli_option(c, "--owner");
     int code = cli_words(c, 1, 1, usage);
-    while (code == CLI_DONE) {
-        answer a;
-        snprintf(path, sizeof path, "%s?limit=100%s%.64s%s%.64s", base_path(all || owner), owner ? "&owner=" : "",
-                 owner ? owner : "", *cursor ? "&cursor=" : "", cursor);
-        code = send(c, "GET", path, NULL, "keys list", &a);
-        if (code == CLI_DONE && c->json) {
-            cli_print_json(a.body);
-        } else if (code == CLI_DONE && a.json) {
-            uint32_t items = nexus_json_get(a.json, NEXUS_JSON_ROOT, "items");
-            for (nexus_json_iter it = {0}; nexus_json_step(a.json, items, &it);) {
-                if (it.index || *cursor)
-                    putchar('\n');
-                print_key(&a, it.value);
-            }
-        }
-        const char *next = answer_text(&a, "/next_cursor", cursor, sizeof cursor);
-        bool more = code == CLI_DONE && *next && strcmp(next, "null") != 0;
-        answer_free(&a);
-        if (!more)
-            break;
-    }
-    return code;
+    snprintf(path, sizeof path, "%s", base_path(all || owner));
+    cli_query(path, sizeof path, "owner", owner);
+    return code == CLI_DONE ? cli_pages(c, path, "keys list", print_key) : code;
 }
 
 /* Calls that name one key: one's own first, then, as an administrator, anybody's. */
@@ -189,7 +127,7 @@ int cli_keys(cli *c)
         snprintf(body, sizeof body, "{\"overlap\":%lu}", strtoul(overlap, NULL, 10));
     if (strcmp(word, "show") == 0) {
         code = on_one(c, "GET", "", NULL, "keys show", &a);
-        return print_one(c, code, &a);
+        return cli_print_one(c, code, &a, print_key);
     }
     if (strcmp(word, "rotate") == 0) {
         code = on_one(c, "POST", "/rotate", body, "keys rotate", &a);

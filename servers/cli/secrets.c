@@ -6,16 +6,6 @@
 
 static const char usage[] = "secrets status | rotate [--reseal-only] [--retire KID]";
 
-static int send(cli *c, const char *method, const char *path, const char *what, answer *a)
-{
-    const char *token;
-    *a = (answer){0};
-    int code = cli_need_token(c, &token);
-    if (code == CLI_DONE)
-        code = cli_call(c, &(call){.method = method, .path = path, .token = token}, a);
-    return code == CLI_DONE ? cli_expect(c, a, what) : code;
-}
-
 static void print_keys(cli *c, answer *a)
 {
     if (c->json) {
@@ -36,7 +26,7 @@ static void print_keys(cli *c, answer *a)
 static int status(cli *c)
 {
     answer a;
-    int code = send(c, "GET", "/api/v1/admin/secrets", "secrets status", &a);
+    int code = cli_send(c, "GET", "/api/v1/admin/secrets", NULL, "secrets status", &a);
     if (code == CLI_DONE)
         print_keys(c, &a);
     answer_free(&a);
@@ -50,7 +40,7 @@ static int reseal(cli *c)
     int code = CLI_DONE;
     while (code == CLI_DONE && some > 0) {
         answer a;
-        code = send(c, "POST", "/api/v1/admin/secrets/reseal", "secrets rotate", &a);
+        code = cli_send(c, "POST", "/api/v1/admin/secrets/reseal", NULL, "secrets rotate", &a);
         some = code == CLI_DONE ? answer_int(&a, "/resealed") : 0;
         answer_free(&a);
         all += some;
@@ -63,7 +53,7 @@ static int reseal(cli *c)
 static int rotate(cli *c, bool reseal_only)
 {
     answer a = {0};
-    int code = reseal_only ? CLI_DONE : send(c, "POST", "/api/v1/admin/secrets/rotate", "secrets rotate", &a);
+    int code = reseal_only ? CLI_DONE : cli_send(c, "POST", "/api/v1/admin/secrets/rotate", NULL, "secrets rotate", &a);
     answer_free(&a);
     if (code == CLI_DONE)
         code = reseal(c);
@@ -79,7 +69,7 @@ static int retire(cli *c, const char *kid)
         return CLI_USAGE;
     }
     snprintf(path, sizeof path, "/api/v1/admin/secrets/%s", kid);
-    int code = send(c, "DELETE", path, "secrets rotate --retire", &a);
+    int code = cli_send(c, "DELETE", path, NULL, "secrets rotate --retire", &a);
     answer_free(&a);
     return code;
 }

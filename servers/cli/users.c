@@ -12,27 +12,6 @@ static const char usage[] =
 static const char *const changes[] = {"disable",       "enable", "lock",               "unlock",
                                       "require-reset", "verify", "drop-second-factor", "sign-out"};
 
-static int send(cli *c, const char *method, const char *path, const char *what, answer *a)
-{
-    const char *token;
-    *a = (answer){0};
-    int code = cli_need_token(c, &token);
-    if (code == CLI_DONE)
-        code = cli_call(c, &(call){.method = method, .path = path, .token = token}, a);
-    return code == CLI_DONE ? cli_expect(c, a, what) : code;
-}
-
-/* "name=value" for a query; what is not plain is encoded. */
-static void put_query(char *path, size_t cap, const char *name, const char *value)
-{
-    size_t n = strlen(path);
-    n += (size_t)snprintf(path + n, cap - n, "%s%s=", strchr(path, '?') ? "&" : "?", name);
-    for (; *value && n + 4 < cap; value++) {
-        bool plain = strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~@", *value);
-        n += (size_t)snprintf(path + n, cap - n, plain ? "%c" : "%%%02X", (unsigned char)*value);
-    }
-}
-
 static void print_user(answer *a, uint32_t user)
 {
     static const char *const members[] = {"id", "email", "name", "state", "created_at"};
@@ -40,46 +19,18 @@ static void print_user(answer *a, uint32_t user)
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
         if (nexus_json_text(a->json, nexus_json_get(a->json, user, members[i]), &text) && text.n)
             printf("%-11s %.*s\n", members[i], (int)text.n, text.p);
-    printf("%-11s", "roles");
-    uint32_t roles = nexus_json_get(a->json, user, "roles");
-    for (nexus_json_iter it = {0}; nexus_json_step(a->json, roles, &it);)
-        if (nexus_json_text(a->json, it.value, &text))
-            printf(" %.*s", (int)text.n, text.p);
+    printf("%-11s ", "roles");
+    cli_print_words(a, nexus_json_get(a->json, user, "roles"));
     putchar('\n');
 }
 
 static int list(cli *c)
 {
-    char path[1024], cursor[64] = "";
-    const char *email = cli_option(c, "--email"), *state = cli_option(c, "--state");
+    char path[1024] = "/api/v1/admin/users";
+    cli_query(path, sizeof path, "email", cli_option(c, "--email"));
+    cli_query(path, sizeof path, "state", cli_option(c, "--state"));
     int code = cli_words(c, 1, 1, usage);
-    while (code == CLI_DONE) {
-        answer a;
-        snprintf(path, sizeof path, "/api/v1/admin/users?limit=100");
-        if (email)
-            put_query(path, sizeof path, "email", email);
-        if (state)
-            put_query(path, sizeof path, "state", state);
-        if (*cursor)
-            put_query(path, sizeof path, "cursor", cursor);
-        code = send(c, "GET", path, "users list", &a);
-        if (code == CLI_DONE && c->json) {
-            cli_print_json(a.body);
-        } else if (code == CLI_DONE && a.json) {
-            uint32_t items = nexus_json_get(a.json, NEXUS_JSON_ROOT, "items");
-            for (nexus_json_iter it = {0}; nexus_json_step(a.json, items, &it);) {
-                if (it.index || *cursor)
-                    putchar('\n');
-                print_user(&a, it.value);
-            }
-        }
-        const char *next = answer_text(&a, "/next_cursor", cursor, sizeof cursor);
-        bool more = code == CLI_DONE && *next && strcmp(next, "null") != 0;
-        answer_free(&a);
-        if (!more)
-            break;
-    }
-    return code;
+    return code == CLI_DONE ? cli_pages(c, path, "users list", print_user) : code;
 }
 
 /* An address is looked up; anything else is taken for an id. */
@@ -90,8 +41,8 @@ static int find(cli *c, const char *name, char id[static 64])
     snprintf(id, 64, "%s", name);
     if (!strchr(name, '@'))
         return CLI_DONE;
-    put_query(path, sizeof path, "email", name);
-    int code = send(c, "GET", path, "users", &a);
+    cli_query(path, sizeof path, "email", name);
+    int code = cli_send(c, "GET", path, NULL, "users", &a);
     if (code == CLI_DONE && !*answer_text(&a, "/items/0/id", id, 64)) {
         cli_fail("there is no user with the address %s", name);
         code = CLI_REFUSED;
@@ -105,13 +56,8 @@ static int show(cli *c, const char *id)
     char path[160];
     answer a;
     snprintf(path, sizeof path, "/api/v1/admin/users/%.63s", id);
-    int code = send(c, "GET", path, "users show", &a);
-    if (code == CLI_DONE && c->json)
-        cli_print_json(a.body);
-    else if (code == CLI_DONE && a.json)
-        print_user(&a, NEXUS_JSON_ROOT);
-    answer_free(&a);
-    return code;
+    int code = cli_send(c, "GET", path, NULL, "users show", &a);
+    return cli_print_one(c, code, &a, print_user);
 }
 
 /* METHOD base/ID, and what is done to it. */
@@ -120,7 +66,7 @@ static int change(cli *c, const char *method, const char *base, const char *id, 
     char path[192];
     answer a;
     snprintf(path, sizeof path, "%s/%.63s%s%.31s", base, id, between, word);
-    int code = send(c, method, path, "users", &a);
+    int code = cli_send(c, method, path, NULL, "users", &a);
     answer_free(&a);
     return code;
 }
