@@ -128,6 +128,9 @@ NEXUS_API void nexus_service_close(nexus_service *service);
  * `roles` of a route: NULL = any signed-in principal, "public" = no token, else one of the roles named.
  */
 NEXUS_API nexus_status nexus_service_route(nexus_service *service, const struct nexus_route *routes, size_t count);
+/** Says that the service passes the administration on, as a route whose role is admin says by itself: outside development
+ * nexus_service_start then refuses (NEXUS_EPERM) an address that is not loopback unless there is TLS. Before the start. */
+NEXUS_API void nexus_service_administers(nexus_service *service);
 
 /** Readiness of one dependency: true when it works; else writes why into detail (cap bytes, NUL-terminated, empty
  * before). Works, but with a detail: a warning, which leaves the service ready. Runs on a worker whenever /health/ready is asked for; should answer within a second. */

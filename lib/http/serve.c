@@ -291,6 +291,7 @@ static bool pump(nexus__conn *c, nexus_request *r)
 static void after_answer(nexus__conn *c, nexus_request *r)
 {
     bool unread = !r->in_body.done;
+    c->lingered = 0;
     if (c->close || !r->head.keep_alive || r->reply_framing == NEXUS__REPLY_CLOSE) {
         c->state = NEXUS__CONN_CLOSING;
         c->linger = c->linger || unread;
@@ -299,7 +300,6 @@ static void after_answer(nexus__conn *c, nexus_request *r)
     }
     if (unread) {
         c->state = NEXUS__CONN_DISCARD;
-        c->lingered = 0;
         nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.drain_timeout_ms);
         return;
     }
@@ -356,7 +356,7 @@ static bool step_discard(nexus__conn *c)
         c->lingered += piece.n;
         if (c->lingered > c->shard->server->opts.drain_max_bytes) {
             c->state = NEXUS__CONN_CLOSING;
-            c->linger = false;
+            c->linger = true;
             let_go(c);
             return true;
         }
@@ -380,19 +380,22 @@ static bool step_closing(nexus__conn *c)
         return false;
     }
     c->state = NEXUS__CONN_LINGER;
-    c->lingered = 0;
     c->in_at = c->in_body = c->in_len = 0;
     shutdown(c->fd, SHUT_WR);
     nexus__timeout_set(&c->timeout, c->shard->loop, c->shard->server->opts.drain_timeout_ms);
     return true;
 }
 
+/*
+ * Beyond drain_max_bytes nothing more is taken, and the connection rests until its peer goes or its time is over: closed
+ * with bytes unread it would be reset, and some peers forget what they had received when a reset comes.
+ */
 static bool step_linger(nexus__conn *c)
 {
-    bool more = nexus__conn_fill(c);
+    bool over = c->lingered > c->shard->server->opts.drain_max_bytes, more = !over && nexus__conn_fill(c);
     c->lingered += c->in_len;
     c->in_len = 0;
-    if (c->eof || c->lingered > c->shard->server->opts.drain_max_bytes)
+    if (c->eof || (over && c->peer_shut))
         nexus__conn_close(c);
     return more && c->state != NEXUS__CONN_CLOSED;
 }

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "base/time.h"
+#include "service/exposure.h"
 
 void nexus_service_opts_init(nexus_service_opts *opts)
 {
@@ -138,9 +139,16 @@ nexus_status nexus_service_open(nexus_service **out, const nexus_service_opts *o
 
 nexus_status nexus_service_route(nexus_service *service, const nexus_route *routes, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         service->needs_keys |= !routes[i].roles || strcmp(routes[i].roles, "public") != 0;
+        service->administers |= routes[i].roles && strcmp(routes[i].roles, "admin") == 0;
+    }
     return nexus_server_route(service->server, routes, count);
+}
+
+void nexus_service_administers(nexus_service *service)
+{
+    service->administers = true;
 }
 
 /* --- start, run --------------------------------------------------------------------------------------------------- */
@@ -151,10 +159,23 @@ static const char *bind_address(const nexus__host *h)
     return *setting ? setting : h->dev ? "127.0.0.1" : "0.0.0.0";
 }
 
+static nexus_status check_exposure(const nexus_service *s, const char *host)
+{
+    const nexus_settings *settings = s->host->settings;
+    return nexus__exposure_check(&(nexus__exposure){.service = s->module->name,
+                                                    .address = host,
+                                                    .administers = s->administers,
+                                                    .development = s->host->dev,
+                                                    .tls = *nexus_settings_text(settings, "tls_cert") != '\0',
+                                                    .tls_in_front = nexus_settings_bool(settings, "tls_in_front")});
+}
+
 static nexus_status listen_on(nexus_service *s, const char *host, uint16_t *bound)
 {
     uint16_t port = nexus_service_peer_port(s, s->module->port_offset);
-    nexus_status status = nexus_server_listen(s->server, host, port, bound);
+    nexus_status status = check_exposure(s, host);
+    if (!status)
+        status = nexus_server_listen(s->server, host, port, bound);
     if (status != NEXUS_ECONFLICT)
         return status;
     char holder[128];

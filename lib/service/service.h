@@ -101,6 +101,7 @@ struct nexus_service {
         nexus_metric *log_dropped, *access_dropped, *spans[3];
     } observed;
     bool needs_keys; /* a route of the module wants a token */
+    bool administers; /* it has the administration, or passes it on */
     _Atomic bool ready, draining;
     _Atomic uint16_t port;
     nexus__list node;       /* of host->services */

@@ -75,6 +75,9 @@ static const nexus_setting rows[] = {
     {"workers", NEXUS_SETTING_INT, "0", 0, 1024, NULL, "Threads for handlers that block; 0: 8."},
     {"tls_cert", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the certificate chain; unset: plain HTTP."},
     {"tls_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the private key that belongs to tls_cert."},
+    {"tls_in_front", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
+     "Something in front of the service ends TLS. Outside development what has the administration starts without TLS only on "
+     "a loopback address, or when this is said."},
 };
 
 const nexus_settings_table nexus__settings_common = {"common", rows, sizeof rows / sizeof rows[0]};

@@ -20,6 +20,7 @@ static nexus_status mount(nexus_service *service, void **out)
     console *c = calloc(1, sizeof *c);
     if (!c)
         return NEXUS_ENOMEM;
+    nexus_service_administers(service); /* it passes /api/v1/admin on, and people sign in here */
     c->service = service;
     const char *url = nexus_settings_text(nexus_service_settings(service), "console_gateway_url");
     if (url && *url)

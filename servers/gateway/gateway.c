@@ -65,6 +65,7 @@ static nexus_status load_routes(gateway *g)
     nexus_status status = gateway_default_routes(&text, &n, g->service);
     if (status)
         return status;
+    nexus_service_administers(g->service); /* /api/v1/admin is among them */
     status = nexus_gateway_load(g->gateway, "built-in routes", (nexus_slice){text, n});
     free(text);
     return status ? status : nexus_gateway_keep_in(g->gateway, edited);
