@@ -25,6 +25,15 @@ enum {
     NEXUS_BUS_OWNER = 2   /**< own it or fail with NEXUS_ECONFLICT (nexus-busd) */
 };
 
+/** When a publish is answered. What a weaker one can lose at a power cut (never when a process dies) is the end of the log. */
+enum {
+    NEXUS_DURABILITY_DEFAULT = 0,  /**< owner: ALWAYS. Client: whatever the owner gives */
+    NEXUS_DURABILITY_ALWAYS = 1,   /**< when it is on the disk */
+    NEXUS_DURABILITY_INTERVAL = 2, /**< at once; it is on the disk within durability_ms */
+    NEXUS_DURABILITY_OS = 3,       /**< at once; it is on the disk when the system pleases, half a minute or more */
+    NEXUS_DURABILITY_NONE = 4      /**< only told: memory:, and engines whose server syncs nothing */
+};
+
 typedef struct nexus_bus_opts {
     size_t size;
     const nexus_alloc *alloc;    /**< NULL: the C library's */
@@ -51,6 +60,9 @@ typedef struct nexus_bus_opts {
                                published in a burst: a burst beyond it waits for the disk to fill new files with zeros */
     uint64_t inflight_max_bytes; /**< of data of async publishes not yet done; 0 = 64 MiB, then NEXUS_EAGAIN */
     struct nexus_tracer *tracer; /**< borrowed until close: a span for each publish and each handling; NULL: none */
+    uint32_t durability;    /**< NEXUS_DURABILITY_…, of logs of files. An owner gives it to everybody; a client that asks for
+                                 more than its owner gives is refused (NEXUS_ECONFLICT). memory: ignores it */
+    uint32_t durability_ms; /**< of INTERVAL; 0 = 100, at most an hour */
 } nexus_bus_opts;
 
 #define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)
@@ -76,7 +88,8 @@ enum {
  * process that opens it), or `postgresql://…[#NAME]` (shared by every process that reaches the database; NAME is the
  * schema of the bus, "nexus_bus" when absent). opts may be NULL. NEXUS_ENOTSUP: the engine is not in this build.
  * NEXUS_EUNREACH: role client and no owner in time, or the server cannot be reached. NEXUS_ECORRUPT: the log is damaged in
- * its middle; the message has file and offset.
+ * its middle; the message has file and offset. NEXUS_ECONFLICT: somebody owns it already (role owner), or gives a weaker
+ * durability than opts ask for.
  */
 NEXUS_API nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API uint64_t nexus_bus_caps(const nexus_bus *bus);
@@ -125,14 +138,15 @@ typedef struct nexus_publish_result {
     int64_t version;        /**< of the last event in its stream; -1 = in none */
     int64_t actual_version; /**< NEXUS_ECONFLICT by `expect`: what the stream has; -1 = no stream */
     bool dup;               /**< every event had been stored before */
-    bool durable;           /**< false on memory:, and where the server of an engine says that it syncs nothing */
+    bool durable;           /**< it is on the disk: durability is ALWAYS */
     uint32_t warnings;      /**< events that were stored although their contract refuses them (NEXUS_CONTRACT_WARN) */
+    uint32_t durability;    /**< NEXUS_DURABILITY_… of the owner, never DEFAULT */
 } nexus_publish_result;
 
 #define NEXUS_PUBLISH_RESULT_INIT NEXUS_SIZED(nexus_publish_result)
 
 /**
- * Stores n events, all or none, and returns when they are durable. opts and result may be NULL. An event whose (source,
+ * Stores n events, all or none, and returns when they are durable (as far as the bus's durability goes). opts and result may be NULL. An event whose (source,
  * id) is stored already is not stored again: the call succeeds and tells its position; the same id with other type,
  * subject or data is NEXUS_ECONFLICT. NEXUS_EINVAL names the attribute. NEXUS_ETOOBIG and NEXUS_ENOSPC: nothing was
  * stored. NEXUS_EUNKNOWN: the outcome is not known; publish again with the same ids.

@@ -329,6 +329,12 @@ static void unnumber(nexus__broker *b, const pub *p)
     }
 }
 
+void nexus__broker_promise(const nexus__broker *b, nexus_publish_result *r)
+{
+    r->durability = b->durability;
+    r->durable = b->durability == NEXUS_DURABILITY_ALWAYS;
+}
+
 /* Runs inside submit, so before the flush thread can see the batch. */
 static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
 {
@@ -337,7 +343,7 @@ static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
     nexus_publish_result *r = &p->result;
     uint64_t pos = first_pos;
     *r = (nexus_publish_result){.size = sizeof *r, .version = -1, .dup = p->n && p->fresh == 0};
-    r->durable = nexus__wal_is_durable(b->wal);
+    nexus__broker_promise(b, r);
     for (size_t i = 0; i < p->n; i++) {
         pub_event *e = &p->events[i];
         if (!e->dup) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "bus/durability.h"
 #include "bus/handle.h"
 
 void nexus_bus_opts_init(nexus_bus_opts *opts)
@@ -43,7 +44,7 @@ static nexus_status check_opts(const nexus_bus_opts *o)
     if (o->event_max_bytes && (o->event_max_bytes < 65536 || o->event_max_bytes > (16u << 20)))
         return nexus__fail(NEXUS_EINVAL, "bus option event_max_bytes is %llu; 64 KiB to 16 MiB are possible",
                            (unsigned long long)o->event_max_bytes);
-    return NEXUS_OK;
+    return nexus__durability_check(o);
 }
 
 static nexus_status start(nexus_bus *bus, const char *url)

@@ -284,7 +284,7 @@ nexus_status nexus__broker_delay(nexus__broker *b, const nexus_event *events, si
     nexus__buf record;
     size_t seen;
     nexus__buf_init(&record, b->alloc, 0);
-    result->durable = nexus__wal_is_durable(b->wal);
+    nexus__broker_promise(b, result);
     nexus_status status = encode(b, &record, events, n, terms);
     nexus__delay *x = status == NEXUS_OK ? delay_new(b, nexus__buf_slice(&record)) : NULL;
     if (status == NEXUS_OK && !x)

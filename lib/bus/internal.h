@@ -6,6 +6,7 @@
 
 #include "bus/category.h"
 #include "bus/delayed.h"
+#include "bus/durability.h"
 #include "bus/group.h"
 #include "bus/retention.h"
 #include "bus/table.h"
@@ -43,6 +44,7 @@ struct nexus__broker {
     nexus__wal *wal;
     uint32_t dedupe_max, dedupe_s;
     uint64_t event_max, checkpoint_bytes;
+    uint32_t durability; /* NEXUS_DURABILITY_… */
     bool read_only; /* the log is damaged */
     bool anyway;    /* opened with whatever is left */
     nexus__retention retention;
@@ -104,6 +106,7 @@ struct nexus__broker {
 };
 
 /* broker.c */
+void nexus__broker_promise(const nexus__broker *b, nexus_publish_result *r); /* fills in how durable it is */
 void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, uint32_t second);
 /* Never 0, which stands for any content. */
 uint32_t nexus__broker_content_crc(const nexus_event *e);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "bus/durability.h"
 #include "bus/handle.h"
 
 static void poke_groups(nexus_bus *bus)
@@ -36,13 +37,13 @@ static void lost(void *user_data)
     pthread_mutex_unlock(&bus->lock);
 }
 
-static nexus_status let_others_in(nexus_bus *bus, nexus__broker *broker)
+static nexus_status let_others_in(nexus_bus *bus, nexus__broker *broker, nexus__durability given)
 {
     const nexus__bus_engine *engine = bus->engine;
     if (!bus->dir && !engine->serve)
         return NEXUS_OK;
     nexus_status status = nexus__bus_server_open(&bus->server, broker, bus->dir, bus->alloc, bus->opts.connections_max,
-                                                 atomic_load(&bus->caps));
+                                                 nexus__durability_pack(atomic_load(&bus->caps), given));
     if (status == NEXUS_OK && engine->serve)
         status = engine->serve(&bus->porter, bus->url, bus->server, bus->alloc);
     return status;
@@ -68,9 +69,10 @@ static nexus_status own(nexus_bus *bus)
     if (status != NEXUS_OK)
         return status;
     nexus__wal *wal = nexus__broker_wal(broker);
-    atomic_store(&bus->caps, bus->engine->caps | (nexus__wal_is_durable(wal) ? NEXUS_CAP_DURABLE : 0));
+    nexus__durability given = nexus__durability_of(wal);
+    atomic_store(&bus->caps, bus->engine->caps | (given.mode == NEXUS_DURABILITY_ALWAYS ? NEXUS_CAP_DURABLE : 0));
     nexus__wal_on_lost(wal, lost, bus);
-    status = let_others_in(bus, broker);
+    status = let_others_in(bus, broker, given);
     if (status != NEXUS_OK) {
         let_nobody_in(bus);
         nexus__broker_close(broker);
@@ -105,6 +107,15 @@ static nexus_status open_dir(nexus_bus *bus)
     return bus->dir_fd >= 0 ? NEXUS_OK : nexus__fail(NEXUS_EUNREACH, "%s is not there yet", bus->dir);
 }
 
+/* What callers are told until there is an owner that can be used. */
+static void break_off(nexus_bus *bus, nexus_status status)
+{
+    pthread_mutex_lock(&bus->lock);
+    bus->broken = status;
+    snprintf(bus->broken_text, sizeof bus->broken_text, "%s", nexus_error_message());
+    pthread_mutex_unlock(&bus->lock);
+}
+
 static nexus_status join(nexus_bus *bus)
 {
     nexus__remote *remote;
@@ -118,6 +129,13 @@ static nexus_status join(nexus_bus *bus)
     if (status == NEXUS_OK)
         status = nexus__remote_open(&remote, fd, bus->alloc, bus->epoch + 1, &caps);
     if (status != NEXUS_OK) {
+        let_nobody_in(bus);
+        return status;
+    }
+    status = nexus__durability_compare(&bus->opts, nexus__durability_unpack(&caps));
+    if (status != NEXUS_OK) {
+        break_off(bus, status);
+        nexus__remote_unref(remote);
         let_nobody_in(bus);
         return status;
     }
@@ -219,12 +237,8 @@ static void *link_main(void *arg)
     while (!closing(bus)) {
         nexus_status status = attempt(bus);
         if (status != NEXUS_OK) {
-            if (status != NEXUS_EUNREACH && status != NEXUS_ECONFLICT) {
-                pthread_mutex_lock(&bus->lock);
-                bus->broken = status;
-                snprintf(bus->broken_text, sizeof bus->broken_text, "%s", nexus_error_message());
-                pthread_mutex_unlock(&bus->lock);
-            }
+            if (status != NEXUS_EUNREACH && status != NEXUS_ECONFLICT)
+                break_off(bus, status);
             rest(bus, pause);
             pause = pause < 160 * NEXUS__NS_PER_MS ? pause * 2 : pause;
             continue;

@@ -194,6 +194,7 @@ void nexus__wire_take_result(nexus__wire_in *in, nexus_publish_result *r)
     uint32_t bits = nexus__wire_take_u32(in);
     r->dup = bits & 1;
     r->durable = bits & 2;
+    r->durability = bits >> 8 & 0xff;
 }
 
 static void keep_for_later(nexus__pub_op *op)

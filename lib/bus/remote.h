@@ -8,7 +8,8 @@ typedef struct nexus__remote nexus__remote;
 
 /* A connection to DIR/bus.sock. NEXUS_EUNREACH: nobody listens. */
 nexus_status nexus__remote_dial(int *fd, int dir_fd) NEXUS_MUST_CHECK;
-/* Says hello on the connected socket, which it takes. epoch: the caller's number for it. *caps: the owner's. */
+/* Says hello on the connected socket, which it takes. epoch: the caller's number for it. *caps: the owner's,
+ * with its durability (durability.h). */
 nexus_status nexus__remote_open(nexus__remote **out, int fd, const nexus_alloc *alloc, uint64_t epoch,
                                 uint64_t *caps) NEXUS_MUST_CHECK;
 nexus__remote *nexus__remote_ref(nexus__remote *r);

@@ -152,7 +152,7 @@ static void append_result(nexus__buf *out, const nexus_publish_result *r)
     nexus__wire_u64(out, r->last);
     nexus__wire_u64(out, (uint64_t)r->version);
     nexus__wire_u64(out, (uint64_t)r->actual_version);
-    nexus__wire_u32(out, (uint32_t)r->dup | (uint32_t)r->durable << 1);
+    nexus__wire_u32(out, (uint32_t)r->dup | (uint32_t)r->durable << 1 | r->durability << 8);
 }
 
 static void reply_result(conn *c, uint16_t op, nexus_status status, uint64_t id, const nexus_publish_result *r)

@@ -7,7 +7,7 @@
 
 typedef struct nexus__bus_server nexus__bus_server;
 
-/* broker is borrowed until close. dir NULL: listens nowhere, connections come by welcome. caps: told to clients. */
+/* broker is borrowed until close. dir NULL: listens nowhere, connections come by welcome. caps: told to clients, with the durability (durability.h). */
 nexus_status nexus__bus_server_open(nexus__bus_server **out, nexus__broker *broker, const char *dir,
                                     const nexus_alloc *alloc, uint32_t connections_max,
                                     uint64_t caps) NEXUS_MUST_CHECK;

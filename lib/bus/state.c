@@ -88,6 +88,8 @@ nexus_status nexus__state_write(nexus__broker *b)
      * failed, it would have been taken back. */
     if (status == NEXUS_OK)
         status = nexus__wal_append(b->wal, NULL, 0, NULL);
+    if (status == NEXUS_OK)
+        status = nexus__wal_sync(b->wal); /* a checkpoint never knows of what a power cut can take */
     if (status == NEXUS_OK && failures(b) != failed)
         status = nexus__fail(NEXUS_EAGAIN, "publishes failed while the checkpoint was written");
     if (status != NEXUS_OK) {

@@ -194,10 +194,12 @@ static bool wants_retention(const nexus_bus_opts *o)
 
 static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *engine, const nexus_bus_opts *o)
 {
-    if (engine && wants_retention(o)) {
+    bool weaker = o->durability == NEXUS_DURABILITY_INTERVAL || o->durability == NEXUS_DURABILITY_OS;
+    if (engine && (wants_retention(o) || weaker)) {
         engine->ops->close(engine);
-        return nexus__fail(NEXUS_ENOTSUP,
-                           "bus options retention_s and retention_bytes need a log of files (file:, memory:)");
+        return nexus__fail(NEXUS_ENOTSUP, weaker ? "bus option durability: interval and os need a log of files (file:)"
+                                                 : "bus options retention_s and retention_bytes need a log of files "
+                                                   "(file:, memory:)");
     }
     nexus__wal_opts opts = {.alloc = o->alloc,
                             .segment_bytes = o->segment_bytes,
@@ -206,10 +208,12 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
                             .name = "nexus-bus-w",
                             .engine = engine};
     nexus__wal_report report;
+    nexus__durability_ask(o, &opts);
     nexus_status status = nexus__wal_open(&b->wal, dir, &opts, &report);
     if (status != NEXUS_OK)
         return status;
     b->read_only = report.read_only;
+    b->durability = nexus__durability_of(b->wal).mode;
     status = nexus__broker_recover(b);
     b->assigned = nexus__wal_durable(b->wal);
     if (status == NEXUS_OK)

@@ -16,7 +16,7 @@
 #define NEXUS__WIRE_REPLY 0x8000u
 
 enum {
-    WIRE_HELLO = 1,    /* u32 version -> u64 caps */
+    WIRE_HELLO = 1,    /* u32 version -> u64 caps and durability (durability.h) */
     WIRE_PUBLISH = 2,  /* i64 expect, text stream, text fail_types, text fail_tags, u64 fail_after, i64 not_before,
                           u32 n, {text meta, text data} -> result */
     WIRE_GROUP = 3,    /* text name, text config -> u32 group, u32 ack_wait_ms */

@@ -165,6 +165,13 @@ nexus_client *nexus_service_client(nexus_service *service)
     return client;
 }
 
+static uint32_t durability_of(const char *name)
+{
+    return strcmp(name, "interval") == 0 ? NEXUS_DURABILITY_INTERVAL
+           : strcmp(name, "os") == 0     ? NEXUS_DURABILITY_OS
+                                         : NEXUS_DURABILITY_ALWAYS;
+}
+
 static nexus_status open_bus(nexus__host *h, const nexus_service *service)
 {
     char url[NEXUS__STATE_PATH_MAX + 16];
@@ -178,6 +185,8 @@ static nexus_status open_bus(nexus__host *h, const nexus_service *service)
     opts.retention_s = (uint32_t)nexus_settings_int(h->settings, "bus_retention_hours") * 3600;
     opts.retention_bytes = (uint64_t)nexus_settings_int(h->settings, "bus_retention_mib") << 20;
     opts.retention_hard = nexus_settings_bool(h->settings, "bus_retention_hard");
+    opts.durability = durability_of(nexus_settings_text(h->settings, "bus_durability"));
+    opts.durability_ms = (uint32_t)nexus_settings_int(h->settings, "bus_durability_ms");
     opts.tracer = service->trace.tracer;
     nexus_status status = nexus_bus_open(&h->bus, *setting ? setting : url, &opts);
     if (status != NEXUS_OK)

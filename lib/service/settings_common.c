@@ -29,6 +29,11 @@ static const nexus_setting rows[] = {
      "The oldest files of the event log may go when there are more MiB of them; 0: kept for ever."},
     {"bus_retention_hard", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
      "They go although a group has not passed them: it gets an event nexus.gap instead. Otherwise they wait for it."},
+    {"bus_durability", NEXUS_SETTING_CHOICE, "always", 0, 0, "always,interval,os",
+     "When a publish is answered: when it is on the disk, or at once; then a power cut can take the end of the log. The owner "
+     "gives it to all; a client that asks for more is refused."},
+    {"bus_durability_ms", NEXUS_SETTING_INT, "100", 1, 3600000, NULL,
+     "With bus_durability interval: on the disk within so many ms."},
     {"issuer", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
      "Issuer of access tokens; unset: http://127.0.0.1:PORT of the gateway."},
     {"jwks_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",

@@ -150,19 +150,32 @@ static bool anything_at(const file *f, uint64_t at)
     return at < f->size;
 }
 
+static uint64_t written_bytes(const file *f, uint64_t at)
+{
+    uint64_t last = f->size;
+    while (last > at && f->map[last - 1] == 0)
+        last--;
+    return last - at;
+}
+
 /* Bytes of a write that was not finished: heads of this generation behind the end. */
 static uint64_t tail_bytes(const file *f, uint64_t at)
 {
-    uint64_t last = f->size;
     nexus__wal_batch_head head;
     if (at + sizeof head > f->size || !anything_at(f, at))
         return 0;
     memcpy(&head, f->map + at, sizeof head);
-    if (head.magic != NEXUS__WAL_BATCH_MAGIC || head.generation != f->head.generation)
-        return 0;
-    while (last > at && f->map[last - 1] == 0)
-        last--;
-    return last - at;
+    return head.magic == NEXUS__WAL_BATCH_MAGIC && head.generation == f->head.generation ? written_bytes(f, at) : 0;
+}
+
+/* Whether all that is whole from `next` on was written before anything at `at` was on the disk: opening cuts there. */
+static bool is_unsynced(const inspector *i, const file *f, uint64_t at, uint64_t next)
+{
+    nexus__wal_batch_head head;
+    for (; (next = find_whole(i, f, next, &head)) != 0; next += 8)
+        if (head.write_start > at)
+            return false;
+    return true;
 }
 
 static void scan_file(inspector *i, file *f, const nexus__wal_segment_head *following)
@@ -170,6 +183,10 @@ static void scan_file(inspector *i, file *f, const nexus__wal_segment_head *foll
     uint64_t at = SEGMENT_HEAD_BYTES;
     nexus__wal_batch_head head;
     for (uint64_t next; (next = find_whole(i, f, at, &head)) != 0;) {
+        if (f->last && i->next_seq && head.seq > i->next_seq && is_unsynced(i, f, at, next)) {
+            i->out->tail_bytes = written_bytes(f, at);
+            return;
+        }
         if (i->next_seq && head.seq > i->next_seq) {
             found(i, f, at, next - at, i->next_pos, head.first_pos - 1, "a batch fails its check");
             copy_gap(i, f, head.seq, head.first_pos);

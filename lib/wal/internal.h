@@ -52,7 +52,8 @@ struct nexus__wal {
     char *dir; /* NULL = memory */
     int dir_fd, lock_fd;
     uint8_t uuid[16];
-    uint32_t seed, segment_bytes, batch_max;
+    uint32_t seed, segment_bytes, batch_max, durability;
+    int64_t sync_ns; /* of INTERVAL */
     nexus__wal_engine *engine;      /* NULL: files */
     bool engine_durable;
     uint64_t engine_place;          /* the flush thread's: behind the last run */
@@ -77,6 +78,12 @@ struct nexus__wal {
         int fd;
         uint64_t size;
     } prepared;
+    struct {                        /* what is acknowledged and not on the disk (durability.c) */
+        pthread_mutex_t order;      /* one sync at a time; before the lock */
+        pthread_cond_t wake;
+        int64_t since, under_way;   /* when the oldest such write was made, and that of a sync on its way; 0 = none */
+        _Atomic uint64_t from;      /* offset in the active file */
+    } unsynced;
     char (*pool)[SEGMENT_NAME_MAX]; /* dropped files that wait for reuse */
     size_t pool_count;
     uint32_t ahead; /* so many files are to wait there */
@@ -90,8 +97,8 @@ struct nexus__wal {
 
     void (*on_durable)(void *user_data), (*on_lost)(void *user_data);
     void *on_durable_data, *on_lost_data;
-    pthread_t flush_thread, prepare_thread;
-    bool flush_started, prepare_started;
+    pthread_t flush_thread, prepare_thread, sync_thread;
+    bool flush_started, prepare_started, sync_started;
 };
 
 /* io.c */
@@ -99,6 +106,17 @@ int nexus__wal_io_open(nexus__wal *wal, const char *name, int flags);
 nexus_status nexus__wal_io_write(nexus__wal *wal, int fd, const void *data, size_t n, uint64_t at);
 nexus_status nexus__wal_io_sync(nexus__wal *wal, int fd);
 nexus_status nexus__wal_io_sync_dir(nexus__wal *wal);
+
+/* durability.c */
+void nexus__wal_durability_init(nexus__wal *wal, const nexus__wal_opts *o);
+void nexus__wal_durability_end(nexus__wal *wal);
+int nexus__wal_write_flags(const nexus__wal *wal);         /* of open(2), for the file that is written to */
+uint64_t nexus__wal_write_start(const nexus__wal *wal);    /* of a batch written now. Flush thread */
+nexus_status nexus__wal_wrote(nexus__wal *wal, size_t n);  /* n bytes at write_at, not acknowledged yet. Flush thread */
+void *nexus__wal_sync_main(void *wal);
+/* Whether no write may be acknowledged before one made at oldest_ns (0 = there is none) is on the disk. */
+bool nexus__wal_sync_is_due(int64_t oldest_ns, int64_t now_ns, int64_t interval_ns);
+void nexus__wal_poison(nexus__wal *wal, const char *why); /* wal.c: nothing is appended any more */
 
 /* segment.c */
 segment *nexus__wal_segment_ref(segment *s);

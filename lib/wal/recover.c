@@ -181,6 +181,10 @@ static nexus_status recover_tail(nexus__wal *wal, segment *s, nexus__wal_report 
     munmap(map, s->size);
     atomic_store(&s->end, at);
     wal->write_at = at;
+    /* An earlier life may have acknowledged what only the system's memory holds; what follows stands on it. */
+    if (status == NEXUS_OK && !report->read_only)
+        status = nexus__wal_io_sync(wal, s->fd);
+    atomic_store(&wal->unsynced.from, at);
     return status;
 }
 

@@ -60,7 +60,7 @@ nexus_status nexus__wal_segment_new(nexus__wal *wal, int fd, const nexus__wal_se
 
 nexus_status nexus__wal_segment_open(nexus__wal *wal, const char *name, segment **out)
 {
-    int fd = nexus__wal_io_open(wal, name, O_RDWR | O_DSYNC);
+    int fd = nexus__wal_io_open(wal, name, nexus__wal_write_flags(wal));
     if (fd < 0 && (errno == EROFS || errno == EACCES))
         fd = nexus__wal_io_open(wal, name, O_RDONLY);
     if (fd < 0)
@@ -269,7 +269,7 @@ static nexus_status adopt(nexus__wal *wal, int fd, uint64_t size, segment **out)
              (unsigned long long)head.generation);
     nexus_status status = put_header(wal, fd, &head, name);
     if (status == NEXUS_OK && wal->dir) {
-        int durable = nexus__wal_io_open(wal, name, O_RDWR | O_DSYNC);
+        int durable = nexus__wal_io_open(wal, name, nexus__wal_write_flags(wal));
         if (durable < 0) {
             status = nexus__fail_errno(errno, "open %s/%s", wal->dir, name);
         } else {
@@ -288,7 +288,11 @@ nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need)
 {
     uint64_t size = wanted_size(wal, need), got = size;
     int fd = -1;
-    nexus_status status = NEXUS_OK;
+    nexus_status status = nexus__wal_sync(wal);
+    if (status != NEXUS_OK) {
+        nexus__wal_poison(wal, nexus_error_message());
+        return nexus__fail(NEXUS_EROFS, "%s", nexus_error_message());
+    }
     if (!take_prepared(wal, size, &fd, &got))
         status = make_file(wal, size, &fd);
     segment *s = NULL;
@@ -305,6 +309,7 @@ nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need)
         wal->first = s;
     }
     wal->active = s;
+    atomic_store(&wal->unsynced.from, SEGMENT_HEAD_BYTES);
     pthread_mutex_unlock(&wal->lock);
     wal->write_at = SEGMENT_HEAD_BYTES;
     wal->next_generation++;

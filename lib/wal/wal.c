@@ -233,7 +233,7 @@ nexus_status nexus__wal_append(nexus__wal *wal, const nexus__wal_record *records
 
 /* --- the flush thread ---- */
 
-static void poison(nexus__wal *wal, const char *why)
+void nexus__wal_poison(nexus__wal *wal, const char *why)
 {
     char text[sizeof wal->poison_text];
     snprintf(text, sizeof text, "the log takes no more writes until it is opened again: %.200s", why);
@@ -259,7 +259,7 @@ static nexus_slice gather(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_b
                                       .seq = wal->next_seq++,
                                       .first_pos = b->first_pos,
                                       .recv_ns = b->recv_ns,
-                                      .write_start = wal->write_at,
+                                      .write_start = nexus__wal_write_start(wal),
                                       .data_count = b->data_count};
         nexus__wal_batch_seal(b->bytes.p, b->bytes.len, &head, wal->seed);
         if (first->next == end)
@@ -302,8 +302,8 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
         status = nexus__wal_engine_append(wal, first, end, bytes);
     else if (bytes.n)
         status = nexus__wal_io_write(wal, wal->active->fd, bytes.p, bytes.n, wal->write_at);
-    if (status == NEXUS_OK && !wal->engine && wal->dir && wal->io && wal->io->fdatasync_fn)
-        status = nexus__wal_io_sync(wal, wal->active->fd); /* a replaced world decides for itself what sync means */
+    if (status == NEXUS_OK)
+        status = nexus__wal_wrote(wal, bytes.n);
     if (status == NEXUS_OK) {
         wal->write_at += bytes.n;
         return NEXUS_OK;
@@ -313,7 +313,7 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
     snprintf(why, sizeof why, "%s", nexus_error_message());
     if (wal->engine ? is_definite(status) : status == NEXUS_ENOSPC && undo(wal, bytes.n) == NEXUS_OK)
         return nexus__fail(status, "%s", why);
-    poison(wal, why);
+    nexus__wal_poison(wal, why);
     return nexus__fail(NEXUS_EUNKNOWN, "%s", why);
 }
 
@@ -538,6 +538,7 @@ static void take_opts(nexus__wal *wal, const nexus__wal_opts *o)
     pthread_cond_init(&wal->work, NULL);
     pthread_cond_init(&wal->room, NULL);
     nexus__cond_init(&wal->prepare);
+    nexus__wal_durability_init(wal, o);
 }
 
 static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__wal_report *found)
@@ -570,6 +571,10 @@ static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__w
     if (status == NEXUS_OK && dir && !wal->engine)
         status = nexus__wal_thread(&wal->prepare_thread, nexus__wal_prepare_main, wal);
     wal->prepare_started = status == NEXUS_OK && dir && !wal->engine;
+    bool syncs = status == NEXUS_OK && dir && !wal->engine && wal->durability == NEXUS__WAL_INTERVAL;
+    if (syncs)
+        status = nexus__wal_thread(&wal->sync_thread, nexus__wal_sync_main, wal);
+    wal->sync_started = status == NEXUS_OK && syncs;
     return status;
 }
 
@@ -626,12 +631,17 @@ void nexus__wal_stop(nexus__wal *wal)
     pthread_cond_broadcast(&wal->work);
     pthread_cond_broadcast(&wal->prepare);
     pthread_cond_broadcast(&wal->room);
+    pthread_cond_broadcast(&wal->unsynced.wake);
     pthread_mutex_unlock(&wal->lock);
     if (wal->flush_started)
         pthread_join(wal->flush_thread, NULL);
     if (wal->prepare_started)
         pthread_join(wal->prepare_thread, NULL);
-    wal->flush_started = wal->prepare_started = false;
+    if (wal->sync_started)
+        pthread_join(wal->sync_thread, NULL);
+    wal->flush_started = wal->prepare_started = wal->sync_started = false;
+    if (wal->poison == NEXUS_OK && nexus__wal_sync(wal) != NEXUS_OK)
+        nexus__wal_poison(wal, nexus_error_message());
 }
 
 static void close_fd(int fd)
@@ -662,6 +672,7 @@ void nexus__wal_close(nexus__wal *wal)
     pthread_cond_destroy(&wal->work);
     pthread_cond_destroy(&wal->room);
     pthread_cond_destroy(&wal->prepare);
+    nexus__wal_durability_end(wal);
     nexus__free(wal->alloc, wal);
 }
 

@@ -27,6 +27,15 @@ typedef struct nexus__wal_io {
 /* Where batches are kept when not in files; see the end of this header. */
 typedef struct nexus__wal_engine nexus__wal_engine;
 
+/* When an append is acknowledged (durability.c). */
+enum {
+    NEXUS__WAL_ALWAYS = 0,   /* when it is on the disk */
+    NEXUS__WAL_INTERVAL = 1, /* when it is written; it is on the disk within sync_ms */
+    NEXUS__WAL_OS = 2,       /* when it is written; it is on the disk when the system pleases, or the file is finished */
+    NEXUS__WAL_NOWHERE = 3   /* told of a log in memory, or in an engine whose server syncs nothing */
+};
+enum { NEXUS__WAL_SYNC_MS = 100 };
+
 typedef struct nexus__wal_opts {
     const nexus_alloc *alloc;
     const nexus__wal_io *io;   /* borrowed */
@@ -37,6 +46,8 @@ typedef struct nexus__wal_opts {
     uint32_t batch_max_bytes;  /* 0 = 32 MiB; a bigger batch is NEXUS_ETOOBIG */
     bool force;                /* on a network file system too, where O_DSYNC and locks may mean little */
     const char *name;          /* of the threads, at most 10 bytes; NULL = "wal" */
+    uint32_t durability;       /* NEXUS__WAL_…, of files; a checkpoint and a finished file are synced in any case */
+    uint32_t sync_ms;          /* of INTERVAL; 0 = 100 */
     nexus__wal_engine *engine; /* taken in any case; NULL = files. dir then holds no more than the lock, and may be NULL */
 } nexus__wal_opts;
 
@@ -114,6 +125,9 @@ uint64_t nexus__wal_durable(const nexus__wal *wal); /* last durable position; 0 
 uint64_t nexus__wal_first(nexus__wal *wal);         /* first position still kept; durable + 1 when none */
 bool nexus__wal_has_engine(const nexus__wal *wal);  /* its batches are not in files */
 bool nexus__wal_is_durable(const nexus__wal *wal);  /* false in memory */
+uint32_t nexus__wal_durability(const nexus__wal *wal, uint32_t *sync_ms); /* NEXUS__WAL_…; sync_ms 0: no INTERVAL */
+/* What is acknowledged is on the disk when this returns, in the weaker modes too. */
+nexus_status nexus__wal_sync(nexus__wal *wal) NEXUS_MUST_CHECK;
 /* How writing is: NEXUS_OK, NEXUS_ENOSPC as of the last write, or why nothing can be appended until it is opened again. */
 nexus_status nexus__wal_condition(nexus__wal *wal);
 

@@ -19,7 +19,8 @@ _delivery_free = function("nexus_delivery_free", None, P)
 
 class _Result(ctypes.Structure):
     _fields_ = [("size", SIZE), ("first", ctypes.c_uint64), ("last", ctypes.c_uint64), ("version", ctypes.c_int64),
-                ("actual_version", ctypes.c_int64), ("dup", ctypes.c_bool), ("durable", ctypes.c_bool)]
+                ("actual_version", ctypes.c_int64), ("dup", ctypes.c_bool), ("durable", ctypes.c_bool),
+                ("warnings", ctypes.c_uint32), ("durability", ctypes.c_uint32)]
 
 
 _publish = function("nexus_bus_publish_json", "status", P, TEXT, SIZE, P, ctypes.POINTER(_Result))
