@@ -70,7 +70,7 @@ typedef struct nexus_apikey_spec {
 NEXUS_API void nexus_apikey_spec_init(nexus_apikey_spec *spec);
 
 /**
- * Makes a key. *text is the only time it is shown: free it with nexus_secret_free(*text, NEXUS_APIKEY_LEN). *json is what
+ * Makes a key. *text is the only time it is shown: free it with nexus_free_wiped(*text, NEXUS_APIKEY_LEN). *json is what
  * nexus_apikeys_show tells; free it with nexus_free. NEXUS_EINVAL: a member, named at the message's beginning ("scopes:
  * …"); NEXUS_EPERM: a scope that the owner does not hold; NEXUS_ENOTFOUND: no such owner; NEXUS_EAUTH: he may not get
  * tokens; NEXUS_ELIMIT: he has 100 keys.

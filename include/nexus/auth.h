@@ -18,6 +18,7 @@ extern "C" {
 struct nexus_db;
 struct nexus_keyset;
 struct nexus_limiter;
+struct nexus_secret;
 struct nexus_secrets;
 typedef struct nexus_auth nexus_auth;
 
@@ -51,9 +52,9 @@ typedef struct nexus_auth_opts {
                                              an IPv6 /64; 0 = 50; NEXUS_AUTH_UNLIMITED = not counted */
     const struct nexus_secrets *event_secrets; /**< seals the tokens that events carry for mails: "sealed_token" under the
                                              context "mail/<user_id>"; borrowed until close; NULL = "token", in clear */
-    nexus_slice pepper;                 /**< at least 16 secret bytes that passwords are mixed with before they are hashed,
+    const struct nexus_secret *pepper;  /**< at least 16 secret bytes that passwords are mixed with before they are hashed,
                                              kept apart from the database; whoever loses them loses all passwords; older
-                                             hashes go on and are made again at the next login; empty = none */
+                                             hashes go on and are made again at the next login; NULL = none; borrowed for the call */
     uint32_t hash_budget_kib;           /**< memory of all hashes at once, which bounds hash_parallel; 0 = no bound of its own */
     const char *breach_file;            /**< passwords nobody may choose: "SHA1HEX:COUNT" a line, sorted, as Have I Been
                                              Pwned publishes them; searched where it lies; NULL = none */

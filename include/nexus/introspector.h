@@ -13,6 +13,7 @@ extern "C" {
 
 /** Usable from any thread at once. */
 typedef struct nexus_introspector nexus_introspector;
+struct nexus_secret;
 
 typedef struct nexus_introspector_opts {
     size_t size;
@@ -20,7 +21,8 @@ typedef struct nexus_introspector_opts {
     struct nexus_client *client;        /**< required; borrowed until close */
     const char *url;                    /**< of the endpoint, https unless loopback; required; copied */
     const char *client_id;              /**< who we are there (Basic); required; copied */
-    const char *client_secret;          /**< required; copied */
+    const struct nexus_secret *client_secret; /**< required; used at each question, so it may be set anew; borrowed until
+                                                   close */
     const char *audience;               /**< must be among "aud" of the answer; NULL = not looked at; copied */
     uint32_t timeout_ms;                /**< of a request; 0 = 2000 */
     uint32_t keep_s;                    /**< a yes is remembered for so long, and never beyond "exp"; 0 = 60 */

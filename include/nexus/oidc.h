@@ -16,6 +16,7 @@
 extern "C" {
 #endif
 
+struct nexus_secret;
 typedef struct nexus_oidc nexus_oidc;
 
 typedef struct nexus_oidc_opts {
@@ -24,7 +25,8 @@ typedef struct nexus_oidc_opts {
     struct nexus_client *client; /**< required; borrowed until close */
     const char *issuer;          /**< of the provider, https unless loopback; required; copied */
     const char *client_id;       /**< required; copied */
-    const char *client_secret;   /**< NULL = a public client; copied */
+    const struct nexus_secret *client_secret; /**< used at each login, so it may be set anew; NULL = a public client;
+                                                   borrowed until close */
     const char *redirect_uri;    /**< where the provider sends people back; required; copied */
     const char *scope;           /**< NULL = "openid profile email"; copied */
     const char *roles_claim;     /**< claim of the ID token whose texts are roles here; NULL = nobody has any; copied */

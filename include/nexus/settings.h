@@ -21,7 +21,7 @@ enum {
     NEXUS_SETTING_INT = 1,    /**< decimal, within min and max */
     NEXUS_SETTING_BOOL = 2,   /**< true, false, 1, 0, on, off, yes, no; a flag alone is true */
     NEXUS_SETTING_CHOICE = 3, /**< one of the words in `choices` */
-    NEXUS_SETTING_SECRET = 4, /**< text that is never printed; production refuses short or sample values */
+    NEXUS_SETTING_SECRET = 4, /**< is lent by nexus_settings_secret only; production refuses short or sample values */
     NEXUS_SETTING_URL = 5,    /**< SCHEME:…; the schemes in `choices` when there are any; passwords are not printed */
     NEXUS_SETTING_DOUBLE = 6
 };
@@ -43,6 +43,7 @@ typedef struct nexus_settings_table {
     size_t count;
 } nexus_settings_table;
 
+struct nexus_secret;
 typedef struct nexus_settings nexus_settings;
 
 typedef struct nexus_settings_opts {
@@ -72,16 +73,25 @@ NEXUS_API void nexus_settings_opts_init(nexus_settings_opts *opts);
 NEXUS_API nexus_status nexus_settings_load(nexus_settings **out, const nexus_settings_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_settings_free(nexus_settings *settings);
 
-/** Text that --help, --version, --print-defaults, --print-settings=markdown or --check-config ask to print
+/** Text that --help, --version, --print-defaults, --print-settings=markdown, --check-config or --print-config ask to print
  * instead of running; false when the program shall run. Borrowed. */
 NEXUS_API bool nexus_settings_print(const nexus_settings *settings, nexus_slice *out);
 
-/** The value of a row; an unset one is empty, 0 or false. The text is borrowed from the settings and
+/** The value of a row; an unset one is empty, 0 or false, and so is a secret. The text is borrowed from the settings and
  * NUL-terminated. A name that is in no table is a mistake of the program: empty, 0, false. */
 NEXUS_API const char *nexus_settings_text(const nexus_settings *settings, const char *name);
 NEXUS_API int64_t nexus_settings_int(const nexus_settings *settings, const char *name);
 NEXUS_API bool nexus_settings_bool(const nexus_settings *settings, const char *name);
 NEXUS_API double nexus_settings_double(const nexus_settings *settings, const char *name);
+/** The value of a row of type NEXUS_SETTING_SECRET, borrowed; NULL: unset. It changes with nexus_settings_reread: use it
+ * where it is needed instead of keeping what it was. */
+NEXUS_API const struct nexus_secret *nexus_settings_secret(const nexus_settings *settings, const char *name);
+/**
+ * Reads again the files that secrets stand in (${file:/PATH}, NEXUS_X_FILE), where one has changed; *changed: how many
+ * secrets are others now. What cannot be read, is empty or a sample leaves its secret as it was, and is told once for each
+ * change of the file: the status and message are those of the first. Any thread.
+ */
+NEXUS_API nexus_status nexus_settings_reread(const nexus_settings *settings, uint32_t *changed) NEXUS_MUST_CHECK;
 /** Whether a source other than the default gave the value. */
 NEXUS_API bool nexus_settings_is_set(const nexus_settings *settings, const char *name);
 

@@ -81,7 +81,7 @@ static nexus_status load_pepper(nexus_apikeys *k)
     if (status != NEXUS_OK)
         return status;
     status = nexus__hmac_new(&k->pepper, NEXUS__SHA256, text, n);
-    nexus_secret_free(text, n);
+    nexus_free_wiped(text, n);
     return status;
 }
 

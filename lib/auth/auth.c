@@ -50,10 +50,9 @@ static nexus_status take_options(nexus_auth *a, const nexus_auth_opts *o)
     return a->opts.issuer && a->opts.audience ? NEXUS_OK : nexus__nomem();
 }
 
-static nexus_status open_pepper(nexus_auth *a)
+static nexus_status take_pepper(nexus_slice pepper, void *user_data)
 {
-    nexus_slice pepper = a->opts.pepper;
-    a->opts.pepper = (nexus_slice){0};
+    nexus_auth *a = user_data;
     if (pepper.n == 0)
         return NEXUS_OK;
     if (pepper.n < 16)
@@ -70,7 +69,8 @@ static nexus_status open_parts(nexus_auth *a, const char *key_dir)
         status = nexus__hash_gate_new(&a->gate, a->alloc, a->opts.hash_parallel, a->opts.hash_queue);
     nexus__token_make(unknown);
     if (status == NEXUS_OK)
-        status = open_pepper(a);
+        status = nexus_secret_use(a->opts.pepper, take_pepper, a);
+    a->opts.pepper = NULL;
     if (status == NEXUS_OK)
         status = nexus__hash_password(a, nexus__slice_c(unknown), a->dummy);
     if (status == NEXUS_OK && a->opts.breach_file)

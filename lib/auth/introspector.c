@@ -7,6 +7,7 @@
 #include <nexus/introspector.h>
 #include <pthread.h>
 
+#include "auth/basic.h"
 #include "auth/jose.h"
 #include "auth/jwks.h"
 #include "auth/principal.h"
@@ -41,8 +42,8 @@ typedef struct asking {
 struct nexus_introspector {
     const nexus_alloc *alloc;
     nexus_client *client;
-    char *url, *audience;
-    nexus__buf credentials; /* "Basic …" */
+    char *url, *audience, *client_id;
+    const nexus_secret *client_secret;
     uint32_t timeout_ms, keep_s, refused_s;
     int64_t (*now_fn)(void *user_data);
     void *user_data;
@@ -74,21 +75,6 @@ static uint32_t or_default(uint32_t value, uint32_t initial)
     return value ? value : initial;
 }
 
-static nexus_status write_credentials(nexus_introspector *v, const nexus_introspector_opts *o)
-{
-    nexus__buf plain;
-    nexus__buf_init(&plain, v->alloc, 0);
-    nexus__percent_append(&plain, nexus__slice_c(o->client_id));
-    nexus__buf_char(&plain, ':');
-    nexus__percent_append(&plain, nexus__slice_c(o->client_secret));
-    nexus__buf_text(&v->credentials, "Basic ");
-    nexus__base64_append(&v->credentials, plain.p, plain.len);
-    nexus_status status = plain.status == NEXUS_OK && v->credentials.status == NEXUS_OK ? NEXUS_OK : nexus__nomem();
-    nexus__wipe(plain.p, plain.cap);
-    nexus__buf_free(&plain);
-    return status;
-}
-
 static nexus_status open_parts(nexus_introspector *v, const nexus_introspector_opts *o)
 {
     uint8_t key[DIGEST];
@@ -101,12 +87,13 @@ static nexus_status open_parts(nexus_introspector *v, const nexus_introspector_o
     for (v->sets = 1; v->sets < wanted / WAYS && v->sets < 1u << 18;)
         v->sets *= 2;
     v->slots = nexus__calloc(v->alloc, (size_t)v->sets * WAYS, sizeof *v->slots);
-    if (!v->url || (o->audience && !v->audience) || !v->slots)
+    v->client_id = nexus__strndup(v->alloc, nexus__slice_c(o->client_id));
+    if (!v->url || !v->client_id || (o->audience && !v->audience) || !v->slots)
         return nexus__nomem();
     nexus__random(key, sizeof key);
     nexus_status status = nexus__hmac_new(&v->names, NEXUS__SHA256, key, sizeof key);
     nexus__wipe(key, sizeof key);
-    return status == NEXUS_OK ? write_credentials(v, o) : status;
+    return status;
 }
 
 nexus_status nexus_introspector_open(nexus_introspector **out, const nexus_introspector_opts *o)
@@ -122,7 +109,7 @@ nexus_status nexus_introspector_open(nexus_introspector **out, const nexus_intro
     v->client = o->client;
     v->now_fn = o->now_fn;
     v->user_data = o->user_data;
-    nexus__buf_init(&v->credentials, v->alloc, 0);
+    v->client_secret = o->client_secret;
     pthread_mutex_init(&v->lock, NULL);
     pthread_cond_init(&v->idle, NULL);
     for (size_t i = 0; i < LOCKS; i++)
@@ -149,12 +136,11 @@ void nexus_introspector_close(nexus_introspector *v)
         pthread_mutex_destroy(&v->places[i]);
     pthread_cond_destroy(&v->idle);
     pthread_mutex_destroy(&v->lock);
-    nexus__wipe(v->credentials.p, v->credentials.cap);
-    nexus__buf_free(&v->credentials);
     nexus__hmac_free(v->names);
     nexus__free(v->alloc, v->slots);
     nexus__free(v->alloc, v->url);
     nexus__free(v->alloc, v->audience);
+    nexus__free(v->alloc, v->client_id);
     nexus__free(v->alloc, v);
 }
 
@@ -319,11 +305,13 @@ static void on_reply(nexus_status status, nexus_reply *reply, void *user_data)
 static nexus_status send_question(asking *a, nexus_slice token)
 {
     nexus_introspector *v = a->owner;
-    nexus__buf form;
+    nexus__buf form, credentials;
     nexus_fetch fetch = NEXUS_FETCH_INIT;
+    nexus__buf_init(&credentials, v->alloc, 0);
+    nexus_status status = nexus__basic_append(&credentials, v->client_id, v->client_secret);
     const nexus_pair headers[] = {{NEXUS_S("Content-Type"), NEXUS_S("application/x-www-form-urlencoded")},
                                   {NEXUS_S("Accept"), NEXUS_S("application/json")},
-                                  {NEXUS_S("Authorization"), nexus__buf_slice(&v->credentials)}};
+                                  {NEXUS_S("Authorization"), nexus__buf_slice(&credentials)}};
     nexus__buf_init(&form, v->alloc, 0);
     nexus__buf_text(&form, "token=");
     nexus__percent_append(&form, token);
@@ -333,10 +321,12 @@ static nexus_status send_question(asking *a, nexus_slice token)
     fetch.header_count = 3;
     fetch.timeout_ms = v->timeout_ms;
     fetch.reply_max_bytes = 65536;
-    nexus_status status =
-        form.status == NEXUS_OK ? nexus_client_fetch_async(v->client, &fetch, on_reply, a) : nexus__nomem();
+    if (status == NEXUS_OK)
+        status = form.status == NEXUS_OK ? nexus_client_fetch_async(v->client, &fetch, on_reply, a) : nexus__nomem();
     nexus__wipe(form.p, form.cap);
+    nexus__wipe(credentials.p, credentials.cap);
     nexus__buf_free(&form);
+    nexus__buf_free(&credentials);
     return status;
 }
 

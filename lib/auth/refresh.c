@@ -35,7 +35,7 @@ void nexus_grant_free(nexus_grant *g)
     if (!g)
         return;
     if (g->access_token)
-        nexus_secret_free(g->access_token, strlen(g->access_token));
+        nexus_free_wiped(g->access_token, strlen(g->access_token));
     nexus__wipe(g, sizeof *g);
     nexus__free(NULL, g);
 }
@@ -237,7 +237,7 @@ static nexus_status repeat(nexus__presented *p, nexus_auth *a, char token[static
     if (status != NEXUS_OK)
         return status;
     snprintf(token, NEXUS__TOKEN_TEXT, "%s", plain);
-    nexus_secret_free(plain, n);
+    nexus_free_wiped(plain, n);
     return NEXUS_OK;
 }
 

@@ -4,7 +4,7 @@
  * transaction, and a value that somebody changes meanwhile is left to them.
  */
 #include "auth/auth_private.h"
-#include "auth/secret.h"
+#include "auth/ring.h"
 #include "json/write.h"
 
 enum { BATCH_MAX = 1000 };
@@ -121,7 +121,7 @@ static nexus_status seal_again(nexus_auth *a, const sealed_column *c, nexus_slic
     if (status != NEXUS_OK)
         return status;
     status = nexus_secrets_seal(a->secrets, place, nexus__slice(plain, plain_n), out, n);
-    nexus_secret_free(plain, plain_n);
+    nexus_free_wiped(plain, plain_n);
     return status;
 }
 

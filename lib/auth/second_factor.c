@@ -53,7 +53,7 @@ static nexus_status open_seed(factor *f, nexus_auth *a, const char *user_id, nex
         memcpy(f->seed, plain, n);
     else
         status = nexus__fail(NEXUS_ECORRUPT, "the seed of %s has %zu bytes", user_id, n);
-    nexus_secret_free(plain, n);
+    nexus_free_wiped(plain, n);
     return status;
 }
 

@@ -40,7 +40,7 @@ static nexus_status insert_key(nexus_auth *a, nexus_db *tx, const char *state)
                                                NEXUS_TEXT(nexus__slice(jwk, jwk_n)), NEXUS_INT(nexus__auth_now_ns(a))},
                                5, NULL);
     if (private)
-        nexus_secret_free(private, private_n);
+        nexus_free_wiped(private, private_n);
     nexus_free(jwk);
     nexus_free(sealed);
     nexus_key_free(key);
@@ -150,7 +150,7 @@ static nexus_status load_active(nexus_auth *a, nexus_key **out)
     status = nexus_secrets_unseal(a->secrets, seal_context(name, context), sealed, &plain, &n);
     if (status == NEXUS_OK) {
         status = nexus_key_parse_jwk(out, plain, n, "ES256");
-        nexus_secret_free(plain, n);
+        nexus_free_wiped(plain, n);
     }
     nexus_rows_free(rows);
     return status;

@@ -176,7 +176,7 @@ nexus_status nexus_notify_add_endpoint(char **out, size_t *n, nexus_notify *noti
     if (status == NEXUS_OK)
         status = describe(out, n, id, url, nexus__buf_slice(&events), secret);
     if (secret)
-        nexus_secret_free(secret, strlen(secret));
+        nexus_free_wiped(secret, strlen(secret));
     nexus__buf_free(&events);
     nexus__json_free(&doc);
     return status;

@@ -134,7 +134,7 @@ static nexus_status put_token(nexus__json_writer *w, const job *j)
     if (status != NEXUS_OK) /* of another ring: trying again does not help */
         return nexus__fail(NEXUS_EINVAL, "sealed_token: %s", nexus_error_message());
     nexus__json_put_text(w, "token", nexus__slice(token, n));
-    nexus_secret_free(token, n);
+    nexus_free_wiped(token, n);
     return NEXUS_OK;
 }
 

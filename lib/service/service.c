@@ -12,6 +12,10 @@
 #include "base/time.h"
 #include "service/exposure.h"
 
+enum { REREAD_MS = 1000 };
+
+static nexus_service_job_fn reread_secrets;
+
 void nexus_service_opts_init(nexus_service_opts *opts)
 {
     *opts = (nexus_service_opts)NEXUS_SERVICE_OPTS_INIT;
@@ -77,6 +81,8 @@ static nexus_status fill(nexus_service *s)
         status = nexus__endpoint_mount(s);
     if (status == NEXUS_OK)
         status = nexus__docs_mount(s);
+    if (status == NEXUS_OK && s->host->services.next == &s->node && nexus__settings_follow(s->host->settings))
+        status = nexus_service_every(s, "secrets", REREAD_MS, reread_secrets, s->host);
     if (status == NEXUS_OK)
         status = s->module->mount(s, &s->mounted);
     return status;
@@ -248,9 +254,22 @@ void nexus_service_cycle_log(nexus_service *service)
     signal_host(service, &service->host->cycle);
 }
 
+/* Secrets whose files have changed; what is wrong with one is told once. */
+static void reread_secrets(void *user_data)
+{
+    nexus__host *h = user_data;
+    uint32_t changed = 0;
+    if (nexus_settings_reread(h->settings, &changed) != NEXUS_OK)
+        nexus_log_printf(h->log, NEXUS_LOG_ERROR, "service", NULL, "secrets, the last good ones stay: %s",
+                         nexus_error_message());
+    if (changed)
+        nexus_log_printf(h->log, NEXUS_LOG_INFO, "service", NULL, "secrets that were read again: %u", changed);
+}
+
 static void reload_all(nexus__host *h)
 {
     nexus_log_text(h->log, NEXUS_LOG_INFO, "service", NULL, NEXUS_S("reloading"));
+    reread_secrets(h);
     for (nexus__list *n = h->services.next; n != &h->services; n = n->next)
         nexus__reload(NEXUS__CONTAINER(n, nexus_service, node));
 }

@@ -13,7 +13,7 @@
 
 #include "base/status.h"
 
-enum { NAME_MAX_BYTES = 96, SECRET_FILE_MAX = 64 * 1024, SECRET_MIN = 16 };
+enum { NAME_MAX_BYTES = 96 };
 
 typedef struct action {
     const char *flag;
@@ -33,6 +33,7 @@ static const action actions[] = {
     {"--print-defaults", nexus__settings_defaults, true},
     {"--print-settings=markdown", nexus__settings_markdown, true},
     {"--check-config", nexus__settings_checked, false},
+    {"--print-config", nexus__settings_effective, false},
 };
 
 void nexus_settings_opts_init(nexus_settings_opts *opts)
@@ -110,23 +111,6 @@ const char *nexus__settings_variable(const char *const *env, const char *name)
     return NULL;
 }
 
-static nexus_status put_from_file(nexus_settings *s, nexus__setting_value *v, const char *name, const char *path)
-{
-    char *text = NULL;
-    size_t n = 0;
-    nexus_status status = nexus__file_read(s->alloc, path, SECRET_FILE_MAX, &text, &n);
-    if (status != NEXUS_OK) {
-        char why[256];
-        snprintf(why, sizeof why, "%s", nexus_error_message());
-        return nexus__fail(status, "%s: %s", name, why);
-    }
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-        n--;
-    status = nexus__setting_put_literal(s, v, nexus__slice(text, n), name);
-    nexus__free(s->alloc, text);
-    return status;
-}
-
 static nexus_status put_env(nexus_settings *s, nexus__setting_value *v, const char *const *env)
 {
     char name[NAME_MAX_BYTES], file_name[NAME_MAX_BYTES + 8];
@@ -137,7 +121,7 @@ static nexus_status put_env(nexus_settings *s, nexus__setting_value *v, const ch
         return nexus__fail(NEXUS_EINVAL, "%s and %s are both set; keep one", name, file_name);
     if (path && *path) {
         v->set = true;
-        return put_from_file(s, v, file_name, path);
+        return nexus__setting_put_file(s, v, path, file_name);
     }
     if (!value || !*value)
         return NEXUS_OK;
@@ -256,31 +240,6 @@ static nexus_status add_sources(nexus_settings *s, const nexus_settings_opts *o)
     return status;
 }
 
-static bool is_sample(const char *secret)
-{
-    static const char *const samples[] = {"changeme", "change-me", "secret", "password", "nexus",
-                                          "example",  "sample",    "test",   "default"};
-    for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
-        nexus_slice text = nexus__slice_c(secret), word = nexus__slice_c(samples[i]);
-        if (text.n >= word.n && nexus__slice_ieq(nexus__slice(text.p, word.n), word))
-            return true;
-    }
-    return strlen(secret) < SECRET_MIN;
-}
-
-static nexus_status refuse_samples(const nexus_settings *s)
-{
-    if (strcmp(nexus_settings_text(s, "env"), "production") != 0)
-        return NEXUS_OK;
-    for (size_t i = 0; i < s->count; i++)
-        if (s->values[i].row->type == NEXUS_SETTING_SECRET && s->values[i].text && is_sample(s->values[i].text))
-            return nexus__fail(NEXUS_EINVAL,
-                               "%s: a sample or shorter than %d bytes, which production refuses; make one with "
-                               "\"openssl rand -base64 32\", or use --dev on your own machine",
-                               s->values[i].row->name, SECRET_MIN);
-    return NEXUS_OK;
-}
-
 /* Runs the first action of that kind; true when there was one. */
 static bool run_action(nexus_settings *s, const nexus_settings_opts *o, bool before_loading)
 {
@@ -302,16 +261,18 @@ nexus_status nexus_settings_load(nexus_settings **out, const nexus_settings_opts
     nexus_settings *s = nexus__calloc(opts->alloc, 1, sizeof *s);
     if (!s)
         return nexus__nomem();
+    s->self = s;
     s->alloc = opts->alloc;
     s->program = opts->program;
     s->env = opts->env;
     s->about = opts->text ? opts->text : "";
     nexus__buf_init(&s->page, s->alloc, 0);
+    pthread_mutex_init(&s->rereading, NULL);
     nexus_status status = add_tables(s, opts);
     if (status == NEXUS_OK && !run_action(s, opts, true)) {
         status = add_sources(s, opts);
         if (status == NEXUS_OK)
-            status = refuse_samples(s);
+            status = nexus__secrets_check(s);
         if (status == NEXUS_OK)
             (void)run_action(s, opts, false);
     }
@@ -331,8 +292,9 @@ void nexus_settings_free(nexus_settings *s)
     if (!s)
         return;
     for (size_t i = 0; i < s->count; i++)
-        nexus__free(s->alloc, s->values[i].text);
+        nexus__setting_free(s, &s->values[i]);
     nexus__free(s->alloc, s->values);
+    pthread_mutex_destroy(&s->rereading);
     nexus__buf_free(&s->page);
     nexus__free(s->alloc, s);
 }

@@ -6,6 +6,7 @@
 #include <nexus/version.h>
 
 #include "json/write.h"
+#include "observe/redact.h"
 
 static void upper_append(nexus__buf *out, const char *name)
 {
@@ -69,6 +70,7 @@ void nexus__settings_help(nexus_settings *s)
         "  --config FILE              JSON file with settings\n"
         "  --dev                      the same as --env=development\n"
         "  --check-config             checks all sources and ends: 0 fine, 2 not\n"
+        "  --print-config             the settings in force as a JSON file, secrets masked\n"
         "  --print-defaults           the defaults as a JSON file\n"
         "  --print-settings=markdown  the settings reference\n",
         s->program, nexus_version(), s->about, s->program);
@@ -88,8 +90,9 @@ void nexus__settings_help(nexus_settings *s)
     }
 }
 
-static void default_append(nexus__json_writer *w, const nexus_setting *r)
+static void default_append(nexus__json_writer *w, const nexus__setting_value *v)
 {
+    const nexus_setting *r = v->row;
     nexus__json_key(w, r->name);
     if (!r->initial)
         nexus__json_null_value(w);
@@ -99,8 +102,31 @@ static void default_append(nexus__json_writer *w, const nexus_setting *r)
         nexus__json_text_c_value(w, r->initial);
 }
 
-/* The common rows stand at the top, the others in an object of their module. */
-void nexus__settings_defaults(nexus_settings *s)
+/* What a value is, as far as it may be shown: of a secret that it is there, of others what was written. */
+static void effective_append(nexus__json_writer *w, const nexus__setting_value *v)
+{
+    const nexus_setting *r = v->row;
+    const char *text = v->written ? v->written : v->text;
+    nexus__buf shown;
+    nexus__json_key(w, r->name);
+    if (v->secret) {
+        nexus__json_text_c_value(w, NEXUS__REDACTED);
+    } else if (!text) {
+        nexus__json_null_value(w);
+    } else if (!v->written && (r->type == NEXUS_SETTING_INT || r->type == NEXUS_SETTING_DOUBLE)) {
+        nexus__json_raw_value(w, nexus__slice_c(text));
+    } else if (!v->written && r->type == NEXUS_SETTING_BOOL) {
+        nexus__json_bool_value(w, v->i != 0);
+    } else {
+        nexus__buf_init(&shown, w->out->alloc, 0);
+        nexus__redact_append(&shown, nexus__slice_c(text));
+        nexus__json_text_value(w, nexus__buf_slice(&shown));
+        nexus__buf_free(&shown);
+    }
+}
+
+/* A file of settings: the common rows stand at the top, the others in an object of their module. */
+static void print_file(nexus_settings *s, void (*append)(nexus__json_writer *w, const nexus__setting_value *v))
 {
     nexus__json_writer w = nexus__json_writer_on(&s->page);
     const char *module = nexus__settings_common.module;
@@ -114,13 +140,23 @@ void nexus__settings_defaults(nexus_settings *s)
             nexus__json_open(&w, '{');
         }
         nexus__buf_text(&s->page, "\n");
-        default_append(&w, s->values[i].row);
+        append(&w, &s->values[i]);
     }
     if (strcmp(module, nexus__settings_common.module) != 0)
         nexus__json_close(&w, '}');
     nexus__buf_char(&s->page, '\n');
     nexus__json_close(&w, '}');
     nexus__buf_char(&s->page, '\n');
+}
+
+void nexus__settings_defaults(nexus_settings *s)
+{
+    print_file(s, default_append);
+}
+
+void nexus__settings_effective(nexus_settings *s)
+{
+    print_file(s, effective_append);
 }
 
 static void cell_append(nexus__buf *out, const char *text)
@@ -156,7 +192,8 @@ void nexus__settings_markdown(nexus_settings *s)
                     "`NEXUS_CONFIG`), else it has its default. `NEXUS_X_FILE` names a file that holds the value of "
                     "`NEXUS_X`.\n"
                     "Within a value `${env:NAME}` and `${file:/run/secrets/NAME}` stand for what that variable or file "
-                    "holds at the start.\n"
+                    "holds at the start;\n"
+                    "the files of secrets are read again when they change ([secrets](auth/secrets.md)).\n"
                     "In the JSON file the key is the name in lower case without `NEXUS_`, at the top or inside an "
                     "object\n"
                     "named after its section below. An unknown flag or key is an error that names the nearest known "

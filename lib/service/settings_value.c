@@ -1,6 +1,8 @@
 /* One value against its row. */
 #include "service/settings.h"
 
+#include <stdio.h>
+
 #include "base/status.h"
 #include "crypto/wipe.h"
 
@@ -73,47 +75,111 @@ static nexus_status check(nexus__setting_value *v, nexus_slice text, const char 
     }
 }
 
-nexus_status nexus__setting_put_literal(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
+/* --- putting it in --------------------------------------------------------------------------------------------------- */
+
+static void unset(nexus_settings *s, nexus__setting_value *v)
 {
-    if (text.n == 0 && v->row->type != NEXUS_SETTING_BOOL) { /* NAME= unsets, also what a lower source gave */
-        nexus__free(s->alloc, v->text);
-        v->text = NULL;
-        v->i = 0;
-        v->d = 0;
-        return v->row->initial ? nexus__setting_put_literal(s, v, nexus__slice_c(v->row->initial), where) : NEXUS_OK;
-    }
-    nexus_status status = check(v, text, where);
-    if (status != NEXUS_OK)
-        return status;
-    char *copy = nexus__strndup(s->alloc, text);
-    if (!copy)
-        return nexus__nomem();
     nexus__free(s->alloc, v->text);
+    nexus_secret_free(v->secret);
+    v->text = NULL;
+    v->secret = NULL;
+    v->i = 0;
+    v->d = 0;
+}
+
+static nexus_status put_text(nexus_settings *s, nexus__setting_value *v, nexus_slice text)
+{
+    char *copy = NULL;
+    nexus_secret *secret = NULL;
+    if (v->row->type == NEXUS_SETTING_SECRET) {
+        nexus_status status = nexus_secret_new(&secret, text);
+        if (status != NEXUS_OK)
+            return status;
+    } else if (!(copy = nexus__strndup(s->alloc, text))) {
+        return nexus__nomem();
+    }
+    int64_t i = v->i; /* which check() has found */
+    double d = v->d;
+    unset(s, v);
     v->text = copy;
+    v->secret = secret;
+    v->i = i;
+    v->d = d;
     return NEXUS_OK;
 }
 
-/* What a reference stands for may be a secret: a refusal names the setting and not the value. */
-static nexus_status check_resolved(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
+static nexus_status put_literal(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
 {
-    nexus_status status = nexus__setting_put_literal(s, v, text, where);
-    if (status == NEXUS_EINVAL)
-        return nexus__fail(NEXUS_EINVAL, "%s: what the reference in \"%s\" stands for is no value of this setting (--help "
-                           "tells which are)", where, v->row->name);
+    if (text.n == 0 && v->row->type != NEXUS_SETTING_BOOL) { /* NAME= unsets, also what a lower source gave */
+        unset(s, v);
+        return v->row->initial ? put_literal(s, v, nexus__slice_c(v->row->initial), where) : NEXUS_OK;
+    }
+    nexus_status status = check(v, text, where);
+    return status == NEXUS_OK ? put_text(s, v, text) : status;
+}
+
+static void forget_source(nexus_settings *s, nexus__setting_value *v)
+{
+    nexus__source_free(v->source);
+    nexus__free(s->alloc, v->written);
+    v->source = NULL;
+    v->written = NULL;
+}
+
+/* What a source says may be a secret: a refusal names the setting and not the value. */
+static nexus_status put_source(nexus_settings *s, nexus__setting_value *v, nexus__source *source, const char *where)
+{
+    nexus__buf whole;
+    nexus__buf_init(&whole, s->alloc, 0);
+    nexus_status status = nexus__source_read(source, &whole);
+    if (status != NEXUS_OK) {
+        char why[256];
+        snprintf(why, sizeof why, "%s", nexus_error_message());
+        status = nexus__fail(status, "%s: \"%s\" refers to a file: %s", where, v->row->name, why);
+    } else if ((status = put_literal(s, v, nexus__buf_slice(&whole), where)) == NEXUS_EINVAL) {
+        status = nexus__fail(NEXUS_EINVAL, "%s: what the reference in \"%s\" stands for is no value of this setting (--help "
+                             "tells which are)", where, v->row->name);
+    }
+    if (whole.p)
+        nexus__wipe(whole.p, whole.cap);
+    nexus__buf_free(&whole);
+    bool kept = status == NEXUS_OK && v->secret && nexus__source_has_file(source);
+    if (kept)
+        v->source = source;
+    else
+        nexus__source_free(source);
     return status;
 }
 
 nexus_status nexus__setting_put(nexus_settings *s, nexus__setting_value *v, nexus_slice text, const char *where)
 {
-    nexus__buf whole;
+    nexus__source *source;
+    forget_source(s, v);
     if (!nexus__setting_refers(text))
-        return nexus__setting_put_literal(s, v, text, where);
-    nexus__buf_init(&whole, s->alloc, 0);
-    nexus_status status = nexus__setting_resolve(s, v->row->name, text, where, &whole);
-    if (status == NEXUS_OK)
-        status = check_resolved(s, v, nexus__buf_slice(&whole), where);
-    if (whole.p)
-        nexus__wipe(whole.p, whole.cap);
-    nexus__buf_free(&whole);
-    return status;
+        return put_literal(s, v, text, where);
+    nexus_status status = nexus__source_open(&source, s, v->row->name, text, where);
+    if (status == NEXUS_OK && !(v->written = nexus__strndup(s->alloc, text))) {
+        nexus__source_free(source);
+        status = nexus__nomem();
+    }
+    return status == NEXUS_OK ? put_source(s, v, source, where) : status;
+}
+
+nexus_status nexus__setting_put_file(nexus_settings *s, nexus__setting_value *v, const char *path, const char *where)
+{
+    size_t n;
+    nexus__buf written;
+    nexus__source *source;
+    forget_source(s, v);
+    nexus__buf_init(&written, s->alloc, 0);
+    nexus__buf_printf(&written, "${file:%s}", path);
+    v->written = nexus__buf_take(&written, &n);
+    nexus_status status = v->written ? nexus__source_open_file(&source, s, path) : nexus__nomem();
+    return status == NEXUS_OK ? put_source(s, v, source, where) : status;
+}
+
+void nexus__setting_free(nexus_settings *s, nexus__setting_value *v)
+{
+    forget_source(s, v);
+    unset(s, v);
 }

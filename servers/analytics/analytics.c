@@ -58,6 +58,7 @@ static void unmount(void *mounted)
     analytics_live_close(a->live);
     nexus_ingest_close(a->ingest);
     nexus_analytics_close(a->store);
+    nexus_secret_free(a->own_write_key);
     free(a);
 }
 

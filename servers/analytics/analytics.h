@@ -18,7 +18,8 @@ typedef struct analytics {
     nexus_ingest *ingest;
     analytics_feed *feed;
     analytics_live *live;
-    char write_key[128];
+    nexus_secret *own_write_key; /* of $STATE/write.key; NULL: the setting has it */
+    const nexus_secret *write_key;
     nexus_metric *accepted, *duplicate, *rejected, *held;
 } analytics;
 

@@ -11,16 +11,6 @@
 
 /* --- who ------------------------------------------------------------------------------------- */
 
-/* Takes the same time wherever the two differ. */
-static bool same_key(const analytics *a, nexus_slice given)
-{
-    size_t n = strlen(a->write_key);
-    unsigned char differ = given.n != n;
-    for (size_t i = 0; i < given.n; i++)
-        differ |= (unsigned char)(given.p[i] ^ a->write_key[i % n]);
-    return differ == 0;
-}
-
 static bool starts(nexus_slice text, const char *prefix)
 {
     size_t n = strlen(prefix);
@@ -61,13 +51,13 @@ static bool has_write_key(const analytics *a, nexus_request *request)
     nexus_slice given, user;
     char decoded[160];
     if (nexus_request_header(request, "x-write-key", &given) || nexus_request_query_param(request, "key", &given))
-        return same_key(a, given);
+        return nexus_secret_equal(a->write_key, given);
     if (!nexus_request_header(request, "authorization", &given))
         return false;
     if (starts(given, "Bearer "))
-        return same_key(a, (nexus_slice){given.p + 7, given.n - 7});
+        return nexus_secret_equal(a->write_key, (nexus_slice){given.p + 7, given.n - 7});
     return starts(given, "Basic ") && basic_user((nexus_slice){given.p + 6, given.n - 6}, decoded, &user) &&
-           same_key(a, user);
+           nexus_secret_equal(a->write_key, user);
 }
 
 /* What an operator's token says. The route is public (a write key is no token), so the keys that verify tokens may not

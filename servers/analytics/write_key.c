@@ -13,13 +13,16 @@
 /* True when the file had a key. */
 static bool read_key(analytics *a, const char *path)
 {
+    char text[128];
     FILE *f = fopen(path, "re");
-    bool ok = f && fgets(a->write_key, sizeof a->write_key, f);
+    bool ok = f && fgets(text, sizeof text, f);
     if (f)
         fclose(f);
-    if (ok)
-        a->write_key[strcspn(a->write_key, "\r\n")] = '\0';
-    return ok && a->write_key[0] != '\0';
+    size_t n = ok ? strcspn(text, "\r\n") : 0;
+    ok = n > 0 && nexus_secret_new(&a->own_write_key, (nexus_slice){text, n}) == NEXUS_OK;
+    explicit_bzero(text, sizeof text);
+    a->write_key = a->own_write_key;
+    return ok;
 }
 
 /* Written beside and linked into place, so that no reader sees half a key and the first of two makers wins. */
@@ -45,13 +48,9 @@ static bool make_key(const char *path)
 nexus_status analytics_write_key(analytics *a)
 {
     char path[4096];
-    const char *given = nexus_settings_text(nexus_service_settings(a->service), "write_key");
-    if (given && *given) {
-        if (strlen(given) >= sizeof a->write_key)
-            return NEXUS_ETOOBIG;
-        strncpy(a->write_key, given, sizeof a->write_key - 1);
+    a->write_key = nexus_settings_secret(nexus_service_settings(a->service), "write_key");
+    if (a->write_key)
         return NEXUS_OK;
-    }
     snprintf(path, sizeof path, "%s/write.key", nexus_service_state_dir(a->service));
     if (read_key(a, path) || (make_key(path) && read_key(a, path)))
         return NEXUS_OK;

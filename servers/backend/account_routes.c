@@ -141,7 +141,7 @@ static void do_reset(backend *b, nexus_request *request, nexus_json *body)
     answer_early(&e, request);
     nexus_status status = nexus_auth_reset_begin(b->auth, (nexus_slice){email, n}, &token, &user);
     if (status == NEXUS_OK) {
-        nexus_secret_free(token, strlen(token));
+        nexus_free_wiped(token, strlen(token));
         nexus_user_free(user);
     }
     answer_early_end(b, status, "mail of a reset");

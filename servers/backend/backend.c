@@ -127,8 +127,7 @@ static nexus_status open_auth(backend *b)
     opts.key_dir = nexus_service_state_dir(b->service);
     opts.hash_parallel = (uint32_t)nexus_settings_int(s, "hash_parallel");
     opts.hash_budget_kib = (uint32_t)nexus_settings_int(s, "hash_memory_max_mib") * 1024;
-    const char *pepper = nexus_settings_text(s, "password_pepper");
-    opts.pepper = (nexus_slice){pepper, strlen(pepper)};
+    opts.pepper = nexus_settings_secret(s, "password_pepper");
     opts.hash_queue = (uint32_t)nexus_settings_int(s, "hash_queue");
     opts.address_failures = (uint32_t)nexus_settings_int(s, "login_failures_max");
     if (opts.address_failures == 0)

@@ -77,7 +77,7 @@ static void reply_key(nexus_request *request, uint16_t status, char *text, char 
     }
     nexus_json_free(json);
     nexus_free(view);
-    nexus_secret_free(text, NEXUS_APIKEY_LEN);
+    nexus_free_wiped(text, NEXUS_APIKEY_LEN);
 }
 
 static void reply_view(backend *b, nexus_request *request, nexus_status status, char *view, size_t n)

@@ -149,8 +149,8 @@ static void do_totp(backend *b, nexus_request *request, nexus_json *body)
     } else {
         reply_failure(b, request, NEXUS_ENOMEM);
     }
-    nexus_secret_free(secret, strlen(secret));
-    nexus_secret_free(uri, strlen(uri));
+    nexus_free_wiped(secret, strlen(secret));
+    nexus_free_wiped(uri, strlen(uri));
 }
 
 static void do_totp_confirm(backend *b, nexus_request *request, nexus_json *body)
@@ -171,7 +171,7 @@ static void do_totp_confirm(backend *b, nexus_request *request, nexus_json *body
     } else {
         reply_failure(b, request, NEXUS_ENOMEM);
     }
-    nexus_secret_free(codes, strlen(codes));
+    nexus_free_wiped(codes, strlen(codes));
 }
 
 static void do_totp_end(backend *b, nexus_request *request, nexus_json *body)

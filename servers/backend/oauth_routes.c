@@ -132,7 +132,7 @@ static void reply_client(backend *b, nexus_request *request, nexus_status status
         return;
     no_store(request);
     nexus_request_reply(request, http, "application/json", (nexus_slice){json, n});
-    nexus_secret_free(json, n);
+    nexus_free_wiped(json, n);
 }
 
 static void add_client_handler(nexus_request *request, void *user_data)

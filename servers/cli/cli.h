@@ -112,6 +112,7 @@ int cli_admin(cli *c);
 int cli_keys(cli *c);
 int cli_audit(cli *c);
 int cli_secrets(cli *c);
+int cli_config(cli *c);
 int cli_clients(cli *c);
 int cli_users(cli *c);
 int cli_completion(cli *c);

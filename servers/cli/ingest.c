@@ -289,10 +289,18 @@ static int read_seed(import *m)
     return CLI_DONE;
 }
 
+static nexus_status copy_key(nexus_slice plain, void *user_data)
+{
+    import *m = user_data;
+    m->write_key = plain.n ? strndup(plain.p, plain.n) : NULL;
+    return NEXUS_OK;
+}
+
 static int credentials(import *m)
 {
-    const char *key = nexus_settings_text(m->c->settings, "write_key");
-    m->write_key = *key ? strdup(key) : cli_state_file(m->c, "write.key");
+    (void)(nexus_secret_use(nexus_settings_secret(m->c->settings, "write_key"), copy_key, m) == NEXUS_OK);
+    if (!m->write_key)
+        m->write_key = cli_state_file(m->c, "write.key");
     if (m->write_key && *m->write_key)
         return CLI_DONE;
     free(m->write_key);

@@ -57,6 +57,8 @@ const cli_command cli_commands[] = {
      "The audit trail: lists it; names its first bad record", cli_audit},
     {"secrets", "status | rotate [--reseal-only] [--retire KID]",
      "The keys that seal what the database holds: what each protects, a new one, an old one out", cli_secrets},
+    {"config", "print [--config FILE] [--SETTING=VALUE …]",
+     "The settings in force, of all services; secrets are masked, references shown as they were written", cli_config},
     {"admin", "token", "Another one-time token for a first administrator", cli_admin},
     {"completion", "bash|zsh", "Prints shell completion", cli_completion},
 };

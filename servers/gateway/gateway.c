@@ -142,7 +142,7 @@ static nexus_status open_introspector(gateway *g)
     nexus_introspector_opts opts = NEXUS_INTROSPECTOR_OPTS_INIT;
     opts.url = nexus_settings_text(s, "gateway_introspection_url");
     opts.client_id = nexus_settings_text(s, "gateway_introspection_client_id");
-    opts.client_secret = nexus_settings_text(s, "gateway_introspection_client_secret");
+    opts.client_secret = nexus_settings_secret(s, "gateway_introspection_client_secret");
     opts.client = nexus_service_client(g->service);
     return *opts.url ? nexus_introspector_open(&g->introspector, &opts) : NEXUS_OK;
 }

@@ -156,8 +156,7 @@ nexus_status gateway_login_open(gateway *g)
 {
     const nexus_settings *s = nexus_service_settings(g->service);
     nexus_oidc_opts opts = NEXUS_OIDC_OPTS_INIT;
-    const char *url = nexus_settings_text(s, "gateway_login_url"),
-               *secret = nexus_settings_text(s, "gateway_login_client_secret");
+    const char *url = nexus_settings_text(s, "gateway_login_url");
     const char *roles = nexus_settings_text(s, "gateway_login_roles_claim");
     char redirect_uri[1024], key_file[4200];
     opts.issuer = nexus_settings_text(s, "gateway_login_issuer");
@@ -171,7 +170,7 @@ nexus_status gateway_login_open(gateway *g)
     snprintf(key_file, sizeof key_file, "%s/login.key", nexus_service_state_dir(g->service));
     opts.client = nexus_service_client(g->service);
     opts.client_id = nexus_settings_text(s, "gateway_login_client_id");
-    opts.client_secret = *secret ? secret : NULL;
+    opts.client_secret = nexus_settings_secret(s, "gateway_login_client_secret");
     opts.redirect_uri = redirect_uri;
     opts.scope = nexus_settings_text(s, "gateway_login_scope");
     opts.roles_claim = *roles ? roles : NULL;

@@ -188,7 +188,7 @@ static void bench_apikey(void)
     }
     report("API key check, remembered", "us", cached, NULL, 0, 2.0, false);
     report("API key check, from SQLite", "us", read, NULL, 0, 200.0, false);
-    nexus_secret_free(text, NEXUS_APIKEY_LEN);
+    nexus_free_wiped(text, NEXUS_APIKEY_LEN);
     nexus_free(json);
     nexus_user_free(user);
     nexus_apikeys_close(keys);

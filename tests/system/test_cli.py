@@ -213,3 +213,19 @@ def test_help_and_completion(world):
     out = subprocess.run(["bash", "-c", f"source {script}; COMP_WORDS=(nexus in); COMP_CWORD=1; _nexus; echo ${{COMPREPLY[@]}}"],
                          text=True, capture_output=True)
     assert out.stdout.strip() == "ingest", out
+
+
+def test_the_settings_in_force_are_printed_without_secrets(tmp_path):
+    secret = tmp_path / "pepper"
+    secret.write_text("correct horse battery staple\n")
+    env = {"PATH": os.environ["PATH"], "NEXUS_PASSWORD_PEPPER": "${file:%s}" % secret, "NEXUS_STATE_DIR": str(tmp_path),
+           "NEXUS_DATABASE_URL": "postgresql://ann:hunter2@db.example/nexus"}
+    shown = subprocess.run([binary("nexus"), "config", "print", "--hash-queue=77"], env=env, capture_output=True, text=True)
+    assert shown.returncode == 0, shown
+    settings = json.loads(shown.stdout)
+    assert settings["backend"]["password_pepper"] == "[redacted]" and settings["backend"]["hash_queue"] == 77
+    assert settings["database_url"] == "postgresql://ann:[redacted]@db.example/nexus" and settings["gateway"]
+    assert "horse" not in shown.stdout and "hunter2" not in shown.stdout
+    assert subprocess.run([binary("nexus"), "config", "frob"], env=env, capture_output=True).returncode == 2
+    wrong = subprocess.run([binary("nexus"), "config", "print", "--hash-queu=7"], env=env, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "hash-queue" in wrong.stderr, wrong

@@ -117,3 +117,29 @@ def test_our_own_server_is_such_an_issuer(start, upstream, tmp_path):  # noqa: F
         assert post("/oauth/revoke", f"token={other}", machine).status == 200
         assert g.call("GET", "/x", token=token).status == 200
         problem(g.call("GET", "/x", token=other), 401)
+
+
+def test_a_secret_that_stands_in_a_file_is_read_again_when_that_changes(start, upstream, issuer, tmp_path):  # noqa: F811
+    def credentials(secret):
+        return "Basic " + base64.b64encode(f"gateway:{secret}".encode()).decode()
+
+    file = tmp_path / "secret"
+    file.write_text("the-first-secret-of-this-test\n")
+    issuer.tokens = {f"t{i}": {"active": True, "sub": "ann"} for i in range(1000)}
+    g = start({"a": up(upstream)}, ROUTES, settings(issuer.url, secret="${file:%s}" % file))
+    assert g.call("GET", "/x", token="t0").status == 200
+    assert issuer.asked[-1][1] == credentials("the-first-secret-of-this-test")
+    other = tmp_path / "other"
+    other.write_text("the-other-secret-of-this-test\n")
+    other.rename(file)
+    tokens = iter(range(1, 1000))
+
+    def is_other():
+        assert g.call("GET", "/x", token=f"t{next(tokens)}").status == 200
+        return issuer.asked[-1][1] == credentials("the-other-secret-of-this-test")
+
+    wait_for(is_other, 10, "the other secret", every=0.05)
+    file.write_text("")  # no secret: the last good one stays
+    wait_for(lambda: "the last good ones stay" in g.server.tail(1000), 10, "the complaint")
+    assert is_other()
+    assert "-secret-of-this-test" not in g.server.tail(1000)

@@ -120,7 +120,7 @@ static void write_answer(nexus__buf *out, const nexus__oauth_grant *g, const cha
 static void wipe_token(char *token)
 {
     if (token)
-        nexus_secret_free(token, strlen(token));
+        nexus_free_wiped(token, strlen(token));
 }
 
 nexus_status nexus__oauth_grant_answer(nexus_oauth *o, const nexus__oauth_grant *g, nexus_oauth_answer **out)

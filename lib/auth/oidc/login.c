@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "auth/auth_private.h"
+#include "auth/basic.h"
 #include "auth/oauth/oauth.h"
 #include "auth/oidc/oidc.h"
 #include "base/codec.h"
@@ -141,7 +142,7 @@ static nexus_status open_attempt(const nexus_oidc *o, nexus_slice cookie, attemp
                 take(&doc, "return_to", a->return_to, sizeof a->return_to) &&
                 nexus__json_get_i64(&doc, 0, "exp", &a->expires_s);
     nexus__json_free(&doc);
-    nexus_secret_free(plain, n);
+    nexus_free_wiped(plain, n);
     if (!fine)
         return abort_login("its beginning is not known in this browser");
     return nexus__oidc_now_s(o) < a->expires_s ? NEXUS_OK : abort_login("it took too long");
@@ -179,19 +180,6 @@ static nexus_status check_answer(nexus_oidc *o, const nexus__oauth_form *form, c
 
 /* --- the code ----------------------------------------------------------------------------------------------------------- */
 
-static void write_credentials(const nexus_oidc *o, nexus__buf *out)
-{
-    nexus__buf plain;
-    nexus__buf_init(&plain, NULL, 0);
-    nexus__percent_append(&plain, nexus__slice_c(o->client_id));
-    nexus__buf_char(&plain, ':');
-    nexus__percent_append(&plain, nexus__slice_c(o->client_secret));
-    nexus__buf_text(out, "Basic ");
-    nexus__base64_append(out, plain.p, plain.len);
-    nexus__wipe(plain.p, plain.cap);
-    nexus__buf_free(&plain);
-}
-
 static void write_form(const nexus_oidc *o, nexus__buf *out, nexus_slice code, const attempt *a)
 {
     nexus__buf_text(out, "grant_type=authorization_code&code=");
@@ -211,8 +199,8 @@ static nexus_status redeem(nexus_oidc *o, const nexus__oidc_provider *p, nexus_s
     nexus__buf_init(&form, NULL, 0);
     nexus__buf_init(&credentials, NULL, 0);
     write_form(o, &form, code, a);
-    if (o->client_secret)
-        write_credentials(o, &credentials);
+    nexus_status status =
+        o->client_secret ? nexus__basic_append(&credentials, o->client_id, o->client_secret) : NEXUS_OK;
     const nexus_pair headers[] = {{NEXUS_S("Content-Type"), NEXUS_S("application/x-www-form-urlencoded")},
                                   {NEXUS_S("Accept"), NEXUS_S("application/json")},
                                   {NEXUS_S("Authorization"), nexus__buf_slice(&credentials)}};
@@ -221,9 +209,8 @@ static nexus_status redeem(nexus_oidc *o, const nexus__oidc_provider *p, nexus_s
     fetch.headers = headers;
     fetch.header_count = o->client_secret ? 3 : 2;
     fetch.timeout_ms = 10000;
-    nexus_status status = form.status == NEXUS_OK && credentials.status == NEXUS_OK
-                              ? nexus_client_fetch(o->client, &fetch, out)
-                              : nexus__nomem();
+    if (status == NEXUS_OK)
+        status = form.status == NEXUS_OK ? nexus_client_fetch(o->client, &fetch, out) : nexus__nomem();
     nexus__wipe(form.p, form.cap);
     nexus__wipe(credentials.p, credentials.cap);
     nexus__buf_free(&form);

@@ -42,6 +42,7 @@ nexus_status nexus_oidc_open(nexus_oidc **out, const nexus_oidc_opts *given)
         return nexus__nomem();
     o->alloc = given->alloc;
     o->client = given->client;
+    o->client_secret = given->client_secret;
     o->session_s = given->session_s ? given->session_s : 8 * 3600;
     o->now_fn = given->now_fn;
     o->user_data = given->user_data;
@@ -49,7 +50,7 @@ nexus_status nexus_oidc_open(nexus_oidc **out, const nexus_oidc_opts *given)
     nexus__revocations_init(&o->ended, o->alloc);
     nexus__revocations_init(&o->states, o->alloc);
     bool kept = keep(o, &o->issuer, given->issuer) && keep(o, &o->client_id, given->client_id) &&
-                keep(o, &o->client_secret, given->client_secret) && keep(o, &o->redirect_uri, given->redirect_uri) &&
+                keep(o, &o->redirect_uri, given->redirect_uri) &&
                 keep(o, &o->scope, given->scope ? given->scope : "openid profile email") &&
                 keep(o, &o->roles_claim, given->roles_claim);
     status = kept ? nexus_secrets_open(&o->secrets, given->key_file, o->alloc) : nexus__nomem();
@@ -67,9 +68,6 @@ void nexus_oidc_close(nexus_oidc *o)
     char *const texts[] = {o->issuer, o->client_id, o->redirect_uri, o->scope, o->roles_claim};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         nexus__free(o->alloc, texts[i]);
-    if (o->client_secret)
-        nexus__wipe(o->client_secret, strlen(o->client_secret));
-    nexus__free(o->alloc, o->client_secret);
     nexus_secrets_close(o->secrets);
     nexus__jwks_close(o->locked.keys);
     nexus__revocations_free(&o->ended);
@@ -95,7 +93,7 @@ static nexus_status open_cookie(const nexus_oidc *o, nexus_slice cookie, nexus_c
     if (status != NEXUS_OK)
         return status == NEXUS_ENOMEM ? status : refuse("it is no cookie of ours");
     status = nexus__claims_parse(out, nexus__slice(plain, n));
-    nexus_secret_free(plain, n);
+    nexus_free_wiped(plain, n);
     return status;
 }
 

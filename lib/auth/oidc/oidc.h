@@ -21,7 +21,8 @@ typedef struct nexus__oidc_provider {
 struct nexus_oidc {
     const nexus_alloc *alloc;
     nexus_client *client;
-    char *issuer, *client_id, *client_secret, *redirect_uri, *scope, *roles_claim;
+    const nexus_secret *client_secret; /* NULL: a public client */
+    char *issuer, *client_id, *redirect_uri, *scope, *roles_claim;
     uint32_t session_s;
     int64_t (*now_fn)(void *user_data);
     void *user_data;

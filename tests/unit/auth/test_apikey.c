@@ -112,7 +112,7 @@ static void keep(key *k, char *text, char *json, size_t n)
     snprintf(k->text, sizeof k->text, "%s", text);
     snprintf(k->id, sizeof k->id, "%.*s", NEXUS_APIKEY_ID_LEN, text + 11);
     snprintf(k->json, sizeof k->json, "%.*s", (int)n, json);
-    nexus_secret_free(text, NEXUS_APIKEY_LEN);
+    nexus_free_wiped(text, NEXUS_APIKEY_LEN);
     nexus_free(json);
 }
 

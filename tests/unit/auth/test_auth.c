@@ -85,8 +85,11 @@ static void open_with_pepper(const char *pepper)
     nexus_auth_opts opts = NEXUS_AUTH_OPTS_INIT;
     nexus_auth_close(auth);
     opts.issuer = "https://id.example", opts.key_dir = dir, opts.hash_memory_kib = 64, opts.now_fn = test_now;
-    opts.pepper = nexus__slice_c(pepper);
+    nexus_secret *secret;
+    cr_assert_eq(nexus_secret_new(&secret, nexus__slice_c(pepper)), NEXUS_OK);
+    opts.pepper = secret;
     cr_assert_eq(nexus_auth_open(&auth, db, &opts), NEXUS_OK, "%s", nexus_error_message());
+    nexus_secret_free(secret);
 }
 
 static char *stored_hash(void)

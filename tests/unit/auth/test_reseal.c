@@ -1,7 +1,7 @@
 /* auth/: sealing again with a new key of the ring, and letting go of an old one. */
 #include "world.h"
 
-#include "auth/secret.h"
+#include "auth/ring.h"
 
 TestSuite(reseal, .init = set_up, .fini = tear_down);
 
@@ -111,7 +111,7 @@ Test(reseal, another_ring_over_the_file_follows)
     cr_assert_eq(nexus_secrets_seal(other, NEXUS_S("c"), NEXUS_S("v"), &sealed, &n), NEXUS_OK);
     cr_assert_eq(nexus_secrets_unseal(auth->secrets, NEXUS_S("c"), nexus__slice(sealed, n), &plain, &m), NEXUS_OK, "%s",
                  nexus_error_message());
-    nexus_secret_free(plain, m);
+    nexus_free_wiped(plain, m);
     nexus_free(sealed);
     cr_expect_eq(sealed_with(old), 1);
     nexus_secrets_close(other);

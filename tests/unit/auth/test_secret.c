@@ -1,116 +1,100 @@
-/* auth/: sealed values (attack row 72, the part about fields). */
+/* auth/: secrets in memory (attack row 72 knows them at rest, test_ring.c). That none is printed: tests/meta/test_secret.py. */
 #include <criterion/criterion.h>
 #include <nexus/secret.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
-static char dir[64], path[96];
-
-static void set_up(void)
+static nexus_secret *secret_of(const char *text)
 {
-    strcpy(dir, "/tmp/nexus-secret-XXXXXX");
-    cr_assert(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/kek", dir);
-}
-
-static void tear_down(void)
-{
-    unlink(path);
-    rmdir(dir);
-}
-
-TestSuite(secret, .init = set_up, .fini = tear_down);
-
-static nexus_secrets *opened(void)
-{
-    nexus_secrets *s;
-    cr_assert_eq(nexus_secrets_open(&s, path, NULL), NEXUS_OK, "%s", nexus_error_message());
+    nexus_secret *s;
+    cr_assert_eq(nexus_secret_new(&s, (nexus_slice){text, strlen(text)}), NEXUS_OK);
     return s;
 }
 
-Test(secret, opens_in_its_own_place_only)
+typedef struct lent {
+    char text[64];
+    const char *at;
+    nexus_secret *replace; /* with "other" while it is lent */
+    int calls;
+} lent;
+
+static nexus_status look(nexus_slice plain, void *user_data)
 {
-    nexus_secrets *s = opened();
-    char *sealed, *plain = NULL;
-    size_t n, m;
-    cr_assert_eq(nexus_secrets_seal(s, NEXUS_S("users/1/totp"), NEXUS_S("seed"), &sealed, &n), NEXUS_OK);
-    cr_assert_eq(strncmp(sealed, "nx1.", 4), 0);
-    nexus_slice text = {sealed, n};
-    cr_assert_eq(nexus_secrets_unseal(s, NEXUS_S("users/1/totp"), text, &plain, &m), NEXUS_OK);
-    cr_assert_str_eq(plain, "seed");
-    nexus_secret_free(plain, m);
-    cr_assert_eq(nexus_secrets_unseal(s, NEXUS_S("users/2/totp"), text, &plain, &m), NEXUS_ECORRUPT);
-    for (size_t i = 0; i < n; i++) {
-        char kept = sealed[i];
-        sealed[i] = kept == 'A' ? 'B' : 'A';
-        cr_expect_neq(nexus_secrets_unseal(s, NEXUS_S("users/1/totp"), text, &plain, &m), NEXUS_OK, "byte %zu", i);
-        sealed[i] = kept;
-    }
-    for (size_t i = 0; i < n; i++)
-        cr_expect_neq(nexus_secrets_unseal(s, NEXUS_S("users/1/totp"), (nexus_slice){sealed, i}, &plain, &m), NEXUS_OK);
-    nexus_free(sealed);
-    nexus_secrets_close(s);
+    lent *l = user_data;
+    l->calls++;
+    l->at = plain.p;
+    if (l->replace)
+        cr_assert_eq(nexus_secret_set(l->replace, NEXUS_S("other")), NEXUS_OK);
+    snprintf(l->text, sizeof l->text, "%.*s", (int)plain.n, plain.p);
+    cr_expect_eq(plain.p[plain.n], 0);
+    return NEXUS_ECONFLICT;
 }
 
-Test(secret, a_rotated_ring_opens_old_values_after_restart)
+Test(secret, is_lent_for_the_length_of_a_call)
 {
-    nexus_secrets *s = opened();
-    char *sealed, *plain;
-    size_t n, m;
-    cr_assert_eq(nexus_secrets_seal(s, NEXUS_S("c"), NEXUS_S("old"), &sealed, &n), NEXUS_OK);
-    cr_expect_not(nexus_secrets_is_stale(s, (nexus_slice){sealed, n}));
-    cr_assert_eq(nexus_secrets_rotate(s), NEXUS_OK, "%s", nexus_error_message());
-    nexus_secrets_close(s);
-    s = opened();
-    cr_expect(nexus_secrets_is_stale(s, (nexus_slice){sealed, n}));
-    cr_assert_eq(nexus_secrets_unseal(s, NEXUS_S("c"), (nexus_slice){sealed, n}, &plain, &m), NEXUS_OK);
-    cr_assert_str_eq(plain, "old");
-    nexus_secret_free(plain, m);
-    nexus_free(sealed);
-    nexus_secrets_close(s);
+    nexus_secret *s = secret_of("hunter2");
+    lent l = {0};
+    cr_expect_eq(nexus_secret_use(s, look, &l), NEXUS_ECONFLICT);
+    cr_expect_str_eq(l.text, "hunter2");
+    cr_expect_eq(nexus_secret_use(NULL, look, &l), NEXUS_ECONFLICT);
+    cr_expect_str_eq(l.text, "");
+    cr_expect_eq(l.calls, 2);
+    nexus_secret_free(s);
+    nexus_secret_free(NULL);
 }
 
-/* The flags of the mapping that holds the address, as the kernel tells them. */
-static bool has_flag(const void *address, const char *flag)
+Test(secret, compares)
+{
+    nexus_secret *s = secret_of("hunter2"), *none = secret_of("");
+    cr_expect(nexus_secret_equal(s, NEXUS_S("hunter2")));
+    cr_expect_not(nexus_secret_equal(s, NEXUS_S("hunter3")));
+    cr_expect_not(nexus_secret_equal(s, NEXUS_S("hunter")));
+    cr_expect_not(nexus_secret_equal(none, NEXUS_S("")));
+    cr_expect_not(nexus_secret_equal(NULL, NEXUS_S("")));
+    nexus_secret_free(s);
+    nexus_secret_free(none);
+}
+
+Test(secret, a_use_that_has_begun_keeps_what_it_was_lent)
+{
+    nexus_secret *s = secret_of("hunter2");
+    lent during = {.replace = s}, after = {0};
+    (void)!nexus_secret_use(s, look, &during);
+    cr_expect_str_eq(during.text, "hunter2");
+    (void)!nexus_secret_use(s, look, &after);
+    cr_expect_str_eq(after.text, "other");
+    nexus_secret_free(s);
+}
+
+/* The flags of the mapping that holds the address, as the kernel tells them; false: it is in none. */
+static bool mapping_of(const void *address, char *flags, size_t cap)
 {
     char line[4096];
     bool here = false, found = false;
     FILE *f = fopen("/proc/self/smaps", "re");
     cr_assert(f);
-    while (fgets(line, sizeof line, f)) {
+    while (!found && fgets(line, sizeof line, f)) {
         unsigned long from, to;
         if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
             here = (uintptr_t)address >= from && (uintptr_t)address < to;
         else if (here && strncmp(line, "VmFlags:", 8) == 0)
-            found = strstr(line, flag) != NULL;
+            found = snprintf(flags, cap, "%s", line) > 0;
     }
     fclose(f);
     return found;
 }
 
-Test(secret, keys_stay_out_of_core_dumps)
+Test(secret, stays_out_of_core_dumps_and_swap_and_is_gone_when_replaced)
 {
-    nexus_secrets *s = opened();
-    cr_expect(has_flag(s, " dd"));
-    nexus_secrets_close(s);
-}
-
-Test(secret, a_key_file_that_is_no_secret_is_refused)
-{
-    nexus_secrets *s = opened();
-    nexus_secrets_close(s);
-    struct stat st;
-    cr_assert_eq(stat(path, &st), 0);
-    cr_assert_eq(st.st_mode & 0777, 0600);
-    chmod(path, 0644);
-    cr_expect_eq(nexus_secrets_open(&s, path, NULL), NEXUS_EPERM);
-    chmod(path, 0600);
-    FILE *f = fopen(path, "w");
-    fputs("66687aadf862bd77 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", f);
-    fclose(f);
-    cr_expect_eq(nexus_secrets_open(&s, path, NULL), NEXUS_EINVAL);
-    cr_expect(strstr(nexus_error_message(), "repeated"), "%s", nexus_error_message());
+    nexus_secret *s = secret_of("hunter2");
+    lent l = {0};
+    char flags[256];
+    (void)!nexus_secret_use(s, look, &l);
+    cr_assert(mapping_of(l.at, flags, sizeof flags));
+    cr_expect(strstr(flags, " dd"), "%s", flags);
+    cr_expect(strstr(flags, " lo"), "%s", flags); /* one page is within the smallest RLIMIT_MEMLOCK there is */
+    cr_assert_eq(nexus_secret_set(s, NEXUS_S("other")), NEXUS_OK);
+    cr_expect(!mapping_of(l.at, flags, sizeof flags) || memcmp(l.at, "hunter2", 7) != 0);
+    nexus_secret_free(s);
 }

@@ -119,7 +119,7 @@ Test(verification, the_token_stands_sealed_in_the_event_when_there_is_a_ring)
     snprintf(context, sizeof context, "mail/%s", id);
     cr_assert_eq(nexus_secrets_unseal(ring, nexus__slice_c(context), nexus__slice_c(sealed), &token, &n), NEXUS_OK);
     cr_expect_eq(nexus_auth_verify(auth, nexus__slice(token, n)), NEXUS_OK);
-    nexus_secret_free(token, n);
+    nexus_free_wiped(token, n);
     nexus_auth_close(auth);
     nexus_secrets_close(ring);
     open_auth();

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <nexus/secret.h>
 #include <nexus/settings.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,6 +236,129 @@ Test(settings, what_a_file_variable_names_is_taken_as_it_is)
     snprintf(env, sizeof env, "NEXUS_GREETING_FILE=%s", path);
     cr_assert_eq(load(&s, ENV(env), NULL), NEXUS_OK, "%s", nexus_error_message());
     cr_expect_str_eq(nexus_settings_text(s, "greeting"), "${env:HOME}");
+    nexus_settings_free(s);
+    unlink(path);
+}
+
+/* --- secrets ---------------------------------------------------------------------------------------------------------- */
+
+static const nexus_setting secret_rows[] = {
+    {"pass_phrase", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL, "A secret."},
+    {"store_url", NEXUS_SETTING_URL, NULL, 0, 0, NULL, "Where."},
+};
+static const nexus_settings_table secret_table = {"backend", secret_rows, sizeof secret_rows / sizeof secret_rows[0]};
+
+static nexus_status load_secrets(nexus_settings **out, const char *const *env, const char *flag)
+{
+    nexus_settings_opts opts = NEXUS_SETTINGS_OPTS_INIT;
+    const char *const argv[] = {"nexus-backend", flag};
+    opts.program = "nexus-backend";
+    opts.tables = &secret_table;
+    opts.table_count = 1;
+    opts.env = env;
+    opts.argv = argv;
+    opts.argc = flag ? 2 : 1;
+    return nexus_settings_load(out, &opts);
+}
+
+static void write_to(const char *path, const char *text)
+{
+    char fresh[128]; /* another file under the name, as orchestrators do it */
+    snprintf(fresh, sizeof fresh, "%s.new", path);
+    FILE *f = fopen(fresh, "we");
+    cr_assert(f);
+    fputs(text, f);
+    fclose(f);
+    cr_assert_eq(rename(fresh, path), 0);
+}
+
+static bool phrase_is(const nexus_settings *s, const char *text)
+{
+    return nexus_secret_equal(nexus_settings_secret(s, "pass_phrase"), (nexus_slice){text, strlen(text)});
+}
+
+static uint32_t reread(const nexus_settings *s, nexus_status expected)
+{
+    uint32_t changed = 99;
+    cr_expect_eq(nexus_settings_reread(s, &changed), expected, "%s", nexus_error_message());
+    return changed;
+}
+
+Test(settings, a_secret_is_lent_by_its_own_call_only)
+{
+    nexus_settings *s = NULL;
+    cr_assert_eq(load_secrets(&s, ENV("NEXUS_PASS_PHRASE=correct horse battery"), NULL), NEXUS_OK, "%s",
+                 nexus_error_message());
+    cr_expect(phrase_is(s, "correct horse battery"));
+    cr_expect_str_eq(nexus_settings_text(s, "pass_phrase"), "");
+    cr_expect(nexus_settings_is_set(s, "pass_phrase"));
+    cr_expect_null(nexus_settings_secret(s, "store_url"));
+    nexus_settings_free(s);
+    cr_expect_eq(load_secrets(&s, ENV("NEXUS_PASS_PHRASE=changeme and more of it"), NULL), NEXUS_EINVAL);
+    cr_expect_not(strstr(nexus_error_message(), "more of it"), "%s", nexus_error_message());
+}
+
+Test(settings, secrets_in_files_are_read_again_when_those_change)
+{
+    nexus_settings *s = NULL;
+    char env[200], *path = file_with("correct horse battery\n");
+    snprintf(env, sizeof env, "NEXUS_PASS_PHRASE=${env:FRONT}${file:%s}", path);
+    cr_assert_eq(load_secrets(&s, ENV("FRONT=${file:/no/reference/this}", env), NULL), NEXUS_OK, "%s", nexus_error_message());
+    cr_expect(phrase_is(s, "${file:/no/reference/this}correct horse battery"));
+    cr_expect_eq(reread(s, NEXUS_OK), 0);
+    write_to(path, "another horse battery\n");
+    cr_expect_eq(reread(s, NEXUS_OK), 1);
+    cr_expect(phrase_is(s, "${file:/no/reference/this}another horse battery"));
+    cr_expect_eq(reread(s, NEXUS_OK), 0);
+    nexus_settings_free(s);
+    snprintf(env, sizeof env, "NEXUS_PASS_PHRASE_FILE=%s", path);
+    cr_assert_eq(load_secrets(&s, ENV(env), NULL), NEXUS_OK, "%s", nexus_error_message());
+    write_to(path, "a third horse battery");
+    cr_expect_eq(reread(s, NEXUS_OK), 1);
+    cr_expect(phrase_is(s, "a third horse battery"));
+    nexus_settings_free(s);
+    unlink(path);
+}
+
+Test(settings, what_is_no_secret_any_more_leaves_the_last_one_and_is_told_once)
+{
+    nexus_settings *s = NULL;
+    char env[200], *path = file_with("correct horse battery");
+    snprintf(env, sizeof env, "NEXUS_PASS_PHRASE=${file:%s}", path);
+    cr_assert_eq(load_secrets(&s, ENV(env), NULL), NEXUS_OK, "%s", nexus_error_message());
+    static const char *const bad[] = {"", "\n", "changeme", "short"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        write_to(path, bad[i]);
+        cr_expect_eq(reread(s, NEXUS_EINVAL), 0, "%zu", i);
+        cr_expect(strstr(nexus_error_message(), "pass_phrase"), "%s", nexus_error_message());
+        cr_expect_eq(reread(s, NEXUS_OK), 0, "%zu", i);
+        cr_expect(phrase_is(s, "correct horse battery"), "%zu", i);
+    }
+    unlink(path);
+    cr_expect_eq(reread(s, NEXUS_ENOTFOUND), 0);
+    cr_expect_eq(reread(s, NEXUS_OK), 0);
+    write_to(path, "it is here again, longer");
+    cr_expect_eq(reread(s, NEXUS_OK), 1);
+    cr_expect(phrase_is(s, "it is here again, longer"));
+    nexus_settings_free(s);
+    unlink(path);
+}
+
+Test(settings, what_is_in_force_is_printed_with_secrets_masked_by_their_type)
+{
+    nexus_settings *s = NULL;
+    nexus_slice page;
+    char env[200], *path = file_with("correct horse battery");
+    snprintf(env, sizeof env, "NEXUS_PASS_PHRASE=${file:%s}", path);
+    cr_assert_eq(load_secrets(&s, ENV(env, "NEXUS_STORE_URL=http://ann:hunter2@store.example/x", "NEXUS_PORT_BASE=${env:BASE}",
+                                      "BASE=4000"), "--print-config"), NEXUS_OK, "%s", nexus_error_message());
+    cr_assert(nexus_settings_print(s, &page));
+    cr_expect(strstr(page.p, "\"pass_phrase\":\"[redacted]\""), "%s", page.p);
+    cr_expect(strstr(page.p, "\"store_url\":\"http://ann:[redacted]@store.example/x\""), "%s", page.p);
+    cr_expect(strstr(page.p, "\"port_base\":\"${env:BASE}\""), "%s", page.p);
+    cr_expect(strstr(page.p, "\"http2\":true"), "%s", page.p);
+    cr_expect_not(strstr(page.p, "horse"), "%s", page.p);
+    cr_expect_not(strstr(page.p, "hunter2"), "%s", page.p);
     nexus_settings_free(s);
     unlink(path);
 }

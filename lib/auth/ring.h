@@ -1,6 +1,6 @@
 /* The ring of keys, as those who rotate it see it. */
-#ifndef NEXUS_AUTH_SECRET_H
-#define NEXUS_AUTH_SECRET_H
+#ifndef NEXUS_AUTH_RING_H
+#define NEXUS_AUTH_RING_H
 
 #include <nexus/secret.h>
 
