@@ -1,7 +1,9 @@
 #include "base/alloc.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void *nexus__malloc(const nexus_alloc *a, size_t size)
 {
@@ -37,4 +39,32 @@ void nexus__free(const nexus_alloc *a, void *ptr)
 void nexus_free(void *ptr)
 {
     free(ptr);
+}
+
+/* --- tables ---- */
+
+enum { LINE = 64, LARGE_PAGE = 2 << 20, PAGE = 4096 };
+
+void *nexus__calloc_table(const nexus_alloc *a, size_t count, size_t size)
+{
+    if (size && count > (SIZE_MAX - LINE - sizeof(void *)) / size)
+        return NULL;
+    char *raw = nexus__calloc(a, 1, count * size + LINE + sizeof raw);
+    if (!raw)
+        return NULL;
+    uintptr_t at = ((uintptr_t)raw + sizeof raw + LINE - 1) / LINE * LINE;
+    char *table = raw + (at - (uintptr_t)raw);
+    memcpy(table - sizeof raw, &raw, sizeof raw);
+    uintptr_t page = (at + PAGE - 1) / PAGE * PAGE, end = (at + count * size) / PAGE * PAGE;
+    if (end > page && end - page >= LARGE_PAGE)
+        (void)madvise((void *)page, end - page, MADV_HUGEPAGE); /* small pages do as well, slower */
+    return table;
+}
+
+void nexus__free_table(const nexus_alloc *a, void *table)
+{
+    char *raw = NULL;
+    if (table)
+        memcpy(&raw, (char *)table - sizeof raw, sizeof raw);
+    nexus__free(a, raw);
 }

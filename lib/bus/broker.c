@@ -64,48 +64,18 @@ uint32_t nexus__broker_content_crc(const nexus_event *e)
     return crc ? crc : 1;
 }
 
-static bool grow_ring(nexus__broker *b)
-{
-    size_t cap = b->ring_cap ? b->ring_cap * 2 : 256;
-    nexus__seen *grown = nexus__malloc(b->alloc, cap * sizeof *grown);
-    if (!grown)
-        return false;
-    for (uint64_t i = b->ring_first; i < b->ring_next; i++)
-        grown[i % cap] = b->ring[i % b->ring_cap];
-    nexus__free(b->alloc, b->ring);
-    b->ring = grown;
-    b->ring_cap = cap;
-    return true;
-}
-
-static void forget_oldest(nexus__broker *b)
-{
-    const nexus__seen *s = &b->ring[b->ring_first++ % b->ring_cap];
-    nexus__table_entry *e = nexus__table_get(&b->ids, s->key);
-    if (e && e->value == s->pos) /* not taken back and published anew meanwhile */
-        nexus__table_remove(&b->ids, s->key);
-}
-
 static bool oldest_is_over(const nexus__broker *b, uint32_t second)
 {
-    if (b->ring_first == b->ring_next)
-        return false;
-    return b->ring_next - b->ring_first >= b->dedupe_max ||
-           second - (uint32_t)b->ring[b->ring_first % b->ring_cap].extra > b->dedupe_s;
+    uint64_t n = nexus__window_count(&b->ids);
+    return n && (n >= b->dedupe_max || second - nexus__window_at(&b->ids, b->ids.first)->second > b->dedupe_s);
 }
 
 void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, uint32_t second)
 {
     while (oldest_is_over(b, second))
-        forget_oldest(b);
-    if (b->ring_next - b->ring_first == b->ring_cap && !grow_ring(b))
-        return; /* out of memory: a shorter window, nothing worse */
-    nexus__table_entry *e = nexus__table_put(&b->ids, key);
-    if (!e)
-        return;
-    e->value = pos;
-    e->extra = (uint64_t)crc << 32 | second;
-    b->ring[b->ring_next++ % b->ring_cap] = (nexus__seen){key, pos, e->extra};
+        nexus__window_forget_oldest(&b->ids);
+    /* out of memory: a shorter window, nothing worse */
+    (void)nexus__window_put(&b->ids, &(nexus__seen){.key = key, .pos = pos, .second = second, .crc = crc});
 }
 
 /* --- publish ---- */
@@ -138,9 +108,9 @@ static void take_back(nexus__broker *b, const pub *p)
         const pub_event *e = &p->events[i];
         if (e->dup)
             continue;
-        nexus__table_entry *id = nexus__table_get(&b->ids, e->id);
-        if (id && id->value == e->pos)
-            nexus__table_remove(&b->ids, e->id);
+        const nexus__seen *id = nexus__window_get(&b->ids, e->id);
+        if (id && id->pos == e->pos)
+            nexus__window_remove(&b->ids, e->id);
         nexus__table_entry *head = e->has_stream ? nexus__table_get(&b->heads, e->stream) : NULL;
         if (head && head->value > (uint64_t)e->version) {
             head->value = (uint64_t)e->version;
@@ -216,17 +186,17 @@ static nexus_status find_dups(nexus__broker *b, const nexus_event *events, pub *
     for (size_t i = 0; i < p->n; i++) {
         pub_event *e = &p->events[i];
         if (i + AHEAD < p->n) { /* the tables are larger than any cache */
-            nexus__table_prefetch(&b->ids, p->events[i + AHEAD].id);
+            nexus__window_prefetch(&b->ids, p->events[i + AHEAD].id);
             nexus__table_prefetch(&b->heads, p->events[i + AHEAD].stream);
         }
         const nexus_event *given = nexus__event_at(events, i);
-        nexus__table_entry *id = nexus__table_get(&b->ids, e->id);
-        if (id && nexus__seen_differs(id->extra, e->crc))
+        const nexus__seen *id = nexus__window_get(&b->ids, e->id);
+        if (id && nexus__seen_differs(id, e->crc))
             return nexus__fail(
                 NEXUS_ECONFLICT, "event id \"%.*s\" of source \"%.*s\" is stored at %llu with other content",
-                (int)given->id.n, given->id.p, (int)given->source.n, given->source.p, (unsigned long long)id->value);
-        e->dup = id != NULL && !(p->terms->due && id->value == 0);
-        e->pos = id ? id->value : 0;
+                (int)given->id.n, given->id.p, (int)given->source.n, given->source.p, (unsigned long long)id->pos);
+        e->dup = id != NULL && !(p->terms->due && id->pos == 0);
+        e->pos = id ? id->pos : 0;
         p->fresh += !e->dup;
     }
     return NEXUS_OK;
@@ -266,8 +236,8 @@ bool nexus__broker_has_all(nexus__broker *b, const nexus_event *events, size_t n
     pthread_mutex_lock(&b->lock);
     for (size_t i = 0; i < n && all; i++) {
         const nexus_event *e = nexus__event_at(events, i);
-        const nexus__table_entry *id = nexus__table_get(&b->ids, nexus__table_key(&b->ids, e->source, e->id));
-        all = id && !nexus__seen_differs(id->extra, nexus__broker_content_crc(e));
+        const nexus__seen *id = nexus__window_get(&b->ids, nexus__window_key(&b->ids, e->source, e->id));
+        all = id && !nexus__seen_differs(id, nexus__broker_content_crc(e));
     }
     pthread_mutex_unlock(&b->lock);
     return all;
@@ -428,7 +398,7 @@ static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, const
     for (size_t i = 0; i < n; i++) {
         const nexus_event *e = nexus__event_at(events, i);
         nexus_slice name = stream_of(e, terms->stream);
-        p->events[i].id = nexus__table_key(&b->ids, e->source, e->id);
+        p->events[i].id = nexus__window_key(&b->ids, e->source, e->id);
         p->events[i].crc = nexus__broker_content_crc(e);
         p->events[i].version = -1;
         p->events[i].has_stream = name.n > 0;

@@ -197,8 +197,8 @@ static nexus_status check_ids(nexus__broker *b, const nexus_event *events, size_
     *seen = 0;
     for (size_t i = 0; i < n; i++) {
         const nexus_event *e = nexus__event_at(events, i);
-        const nexus__table_entry *id = nexus__table_get(&b->ids, nexus__table_key(&b->ids, e->source, e->id));
-        if (id && nexus__seen_differs(id->extra, nexus__broker_content_crc(e)))
+        const nexus__seen *id = nexus__window_get(&b->ids, nexus__window_key(&b->ids, e->source, e->id));
+        if (id && nexus__seen_differs(id, nexus__broker_content_crc(e)))
             return nexus__fail(NEXUS_ECONFLICT, "event id \"%.*s\" of source \"%.*s\" is known with other content",
                                (int)e->id.n, e->id.p, (int)e->source.n, e->source.p);
         *seen += id != NULL;
@@ -214,8 +214,8 @@ static void know_ids(nexus__broker *b, const nexus_event *events, size_t n)
     uint32_t second = (uint32_t)(nexus__real_ns() / NEXUS__NS_PER_S);
     for (size_t i = 0; i < n; i++) {
         const nexus_event *e = nexus__event_at(events, i);
-        nexus__key128 key = nexus__table_key(&b->ids, e->source, e->id);
-        if (!nexus__table_get(&b->ids, key)) /* in recovery: it may be stored by now */
+        nexus__key128 key = nexus__window_key(&b->ids, e->source, e->id);
+        if (!nexus__window_get(&b->ids, key)) /* in recovery: it may be stored by now */
             nexus__broker_remember(b, key, 0, nexus__broker_content_crc(e), second);
     }
 }

@@ -9,7 +9,7 @@
 #include "bus/durability.h"
 #include "bus/group.h"
 #include "bus/retention.h"
-#include "bus/table.h"
+#include "bus/window.h"
 
 /* Kinds of log records. Internal ones have the group's name as meta. */
 enum {
@@ -33,12 +33,6 @@ typedef struct lease_record {
     uint32_t remote; /* the holder is another process, which may outlive the owner */
 } lease_record;
 
-/* An id seen: content CRC << 32 | second in extra, as in the table. */
-typedef struct nexus__seen {
-    nexus__key128 key;
-    uint64_t pos, extra;
-} nexus__seen;
-
 struct nexus__broker {
     const nexus_alloc *alloc;
     nexus__wal *wal;
@@ -56,11 +50,8 @@ struct nexus__broker {
     bool quiet;              /* a publish with a condition has the floor */
     uint64_t assigned;       /* last position given out, durable or not */
     nexus__categories categories;
-    nexus__table ids, heads; /* ids: value = position, extra = content CRC << 32 | second;
-                               heads: value = version + 1, extra = position of that event, 0 = not known */
-    nexus__seen *ring; /* ids in order of arrival */
-    uint64_t ring_first, ring_next;
-    size_t ring_cap;
+    nexus__window ids;
+    nexus__table heads; /* value = version + 1, extra = position of that event, 0 = not known */
     uint64_t taken_back; /* publishes that were not stored after all */
 
     nexus__delays delays;
@@ -110,9 +101,9 @@ void nexus__broker_promise(const nexus__broker *b, nexus_publish_result *r); /* 
 void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, uint32_t second);
 /* Never 0, which stands for any content. */
 uint32_t nexus__broker_content_crc(const nexus_event *e);
-static inline bool nexus__seen_differs(uint64_t extra, uint32_t crc)
+static inline bool nexus__seen_differs(const nexus__seen *s, uint32_t crc)
 {
-    return extra >> 32 && (uint32_t)(extra >> 32) != crc;
+    return s->crc && s->crc != crc;
 }
 /* Work of the tick thread: at once, within 5 ms, or at due_ns at the latest. */
 void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns);

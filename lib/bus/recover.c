@@ -8,7 +8,7 @@ static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
     nexus__event_view view;
     if (nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK)
         return NEXUS_OK; /* unreadable attributes: readers report it */
-    nexus__key128 id = nexus__table_key(&b->ids, view.event.source, view.event.id);
+    nexus__key128 id = nexus__window_key(&b->ids, view.event.source, view.event.id);
     uint32_t crc = r->flags & NEXUS__WAL_ERASED ? 0 : nexus__broker_content_crc(&view.event);
     nexus__broker_remember(b, id, r->pos, crc,
                            (uint32_t)(r->recv_ns / NEXUS__NS_PER_S));
@@ -196,9 +196,8 @@ void nexus__broker_forget(nexus__broker *b)
     b->group_count = 0;
     nexus__map_free(&b->groups);
     nexus__map_init(&b->groups, b->alloc);
-    nexus__table_free(&b->ids);
+    nexus__window_free(&b->ids);
     nexus__table_free(&b->heads);
-    b->ring_first = b->ring_next = 0;
     nexus__delays_clear(b);
 }
 

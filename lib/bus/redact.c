@@ -76,13 +76,10 @@ static nexus_status redact_groups(nexus__broker *b, uint64_t pos)
 static void forget_content(nexus__broker *b, uint64_t pos)
 {
     pthread_mutex_lock(&b->lock);
-    for (uint64_t i = b->ring_first; i < b->ring_next; i++) {
-        nexus__seen *s = &b->ring[i % b->ring_cap];
-        nexus__table_entry *id = s->pos == pos ? nexus__table_get(&b->ids, s->key) : NULL;
-        if (!id || id->value != pos)
-            continue;
-        id->extra = (uint32_t)id->extra;
-        s->extra = (uint32_t)s->extra;
+    for (uint64_t i = b->ids.first; i < b->ids.next; i++) {
+        nexus__seen *s = nexus__window_at(&b->ids, i);
+        if (s->pos == pos)
+            s->crc = 0;
     }
     pthread_mutex_unlock(&b->lock);
 }

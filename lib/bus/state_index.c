@@ -11,54 +11,43 @@ typedef struct table_head {
     nexus__hash_key key;
 } table_head;
 
-static nexus_status put_head(nexus__state_out *out, const nexus__table *t)
+static nexus_status put_head(nexus__state_out *out, uint64_t count, nexus__hash_key key)
 {
-    table_head head = {.count = t->count, .key = t->key};
+    table_head head = {.count = count, .key = key};
     return nexus__state_put(out, nexus__slice(&head, sizeof head));
 }
 
-static nexus_status take_head(nexus__table *t, nexus_slice frame)
+static table_head take_head(nexus_slice frame)
 {
     table_head head;
     memcpy(&head, frame.p, sizeof head);
-    t->key = head.key;
-    return nexus__table_reserve(t, head.count) ? NEXUS_OK : nexus__nomem();
+    return head;
 }
 
 /* Entries lie all over a big table: the memory of one to come is asked for while others are put. */
 enum { AHEAD = 16 };
 
-static void fetch_ahead(const nexus__table *t, nexus_slice frame, size_t at, size_t entry_bytes)
+static nexus__key128 key_ahead(nexus_slice frame, size_t at, size_t entry_bytes)
 {
-    nexus__key128 key; /* the first member of either kind of entry */
-    if (at + (AHEAD + 1) * entry_bytes > frame.n || !t->cap)
-        return;
-    memcpy(&key, frame.p + at + AHEAD * entry_bytes, sizeof key);
-    __builtin_prefetch(&t->slots[key.a & (t->cap - 1)], 1);
+    nexus__key128 key = {0, 0}; /* the first member of either kind of entry */
+    if (at + (AHEAD + 1) * entry_bytes <= frame.n)
+        memcpy(&key, frame.p + at + AHEAD * entry_bytes, sizeof key);
+    return key;
 }
 
 /* --- ids, in order of arrival -------------------------------------------------------------------------------------- */
-
-/* What was taken back stands in the ring still, but not in the table. */
-static bool stale(const nexus__broker *b, const nexus__seen *s)
-{
-    if (!b->taken_back)
-        return false;
-    const nexus__table_entry *e = nexus__table_get(&b->ids, s->key);
-    return !e || e->value != s->pos;
-}
 
 static size_t copy_window(nexus__broker *b, uint64_t *next, uint64_t until, nexus__seen out[static AT_ONCE], bool *more)
 {
     size_t n = 0;
     pthread_mutex_lock(&b->lock);
-    if (*next < b->ring_first)
-        *next = b->ring_first;
+    if (*next < b->ids.first)
+        *next = b->ids.first;
     *more = true;
     while (n < AT_ONCE && *more) {
-        *more = *next < b->ring_next;
-        const nexus__seen *s = *more ? &b->ring[*next % b->ring_cap] : NULL;
-        if (s && !stale(b, s)) {
+        *more = *next < b->ids.next;
+        const nexus__seen *s = *more ? nexus__window_at(&b->ids, *next) : NULL;
+        if (s && (s->key.a | s->key.b)) {
             *more = s->pos < until;
             if (*more)
                 out[n++] = *s;
@@ -74,9 +63,9 @@ static nexus_status write_window(nexus__broker *b, nexus__state_out *out)
     nexus__seen copy[AT_ONCE];
     uint64_t next = 0;
     pthread_mutex_lock(&b->lock);
-    nexus__table keys = b->ids;
+    uint64_t count = nexus__window_count(&b->ids);
     pthread_mutex_unlock(&b->lock);
-    nexus_status status = put_head(out, &keys);
+    nexus_status status = put_head(out, count, b->ids.key);
     for (bool more = true; more && status == NEXUS_OK;) {
         size_t n = copy_window(b, &next, nexus__state_until(out), copy, &more);
         if (n)
@@ -88,12 +77,15 @@ static nexus_status write_window(nexus__broker *b, nexus__state_out *out)
 static nexus_status read_window(nexus__broker *b, nexus_slice frame)
 {
     nexus__seen s;
-    if (frame.n == sizeof(table_head))
-        return take_head(&b->ids, frame);
+    if (frame.n == sizeof(table_head)) {
+        table_head head = take_head(frame);
+        b->ids.key = head.key;
+        return nexus__window_reserve(&b->ids, head.count) ? NEXUS_OK : nexus__nomem();
+    }
     for (size_t at = 0; at + sizeof s <= frame.n; at += sizeof s) {
         memcpy(&s, frame.p + at, sizeof s);
-        fetch_ahead(&b->ids, frame, at, sizeof s);
-        nexus__broker_remember(b, s.key, s.pos, (uint32_t)(s.extra >> 32), (uint32_t)s.extra);
+        nexus__window_prefetch(&b->ids, key_ahead(frame, at, sizeof s));
+        nexus__broker_remember(b, s.key, s.pos, s.crc, s.second);
     }
     return NEXUS_OK;
 }
@@ -123,9 +115,9 @@ static nexus_status write_heads(nexus__broker *b, nexus__state_out *out)
     nexus__table_entry copy[AT_ONCE];
     size_t slot = 0, cap = 0;
     pthread_mutex_lock(&b->lock);
-    nexus__table keys = b->heads;
+    size_t count = b->heads.count;
     pthread_mutex_unlock(&b->lock);
-    nexus_status status = put_head(out, &keys);
+    nexus_status status = put_head(out, count, b->heads.key);
     for (bool more = true; more && status == NEXUS_OK;) {
         size_t n = copy_heads(b, &slot, &cap, copy, &more);
         if (n)
@@ -137,11 +129,14 @@ static nexus_status write_heads(nexus__broker *b, nexus__state_out *out)
 static nexus_status read_heads(nexus__broker *b, nexus_slice frame)
 {
     nexus__table_entry e;
-    if (frame.n == sizeof(table_head))
-        return take_head(&b->heads, frame);
+    if (frame.n == sizeof(table_head)) {
+        table_head head = take_head(frame);
+        b->heads.key = head.key;
+        return nexus__table_reserve(&b->heads, head.count) ? NEXUS_OK : nexus__nomem();
+    }
     for (size_t at = 0; at + sizeof e <= frame.n; at += sizeof e) {
         memcpy(&e, frame.p + at, sizeof e);
-        fetch_ahead(&b->heads, frame, at, sizeof e);
+        nexus__table_prefetch(&b->heads, key_ahead(frame, at, sizeof e));
         nexus__table_entry *mine = nexus__table_put(&b->heads, e.key);
         if (!mine)
             return nexus__nomem();

@@ -7,30 +7,35 @@ void nexus__table_init(nexus__table *t, const nexus_alloc *alloc)
 
 void nexus__table_free(nexus__table *t)
 {
-    nexus__free(t->alloc, t->slots);
+    nexus__free_table(t->alloc, t->slots);
     t->slots = NULL;
     t->count = t->cap = 0;
 }
 
-nexus__key128 nexus__table_key(const nexus__table *t, nexus_slice first, nexus_slice second)
+nexus__key128 nexus__key128_of(nexus__hash_key key, nexus_slice first, nexus_slice second)
 {
     char joined[512];
     size_t n = first.n + 1 + second.n;
     uint64_t out[2];
     if (n > sizeof joined) { /* long ones: hash of hashes */
         uint64_t parts[4];
-        nexus__siphash128(t->key, first.p, first.n, parts);
-        nexus__siphash128(t->key, second.p, second.n, parts + 2);
-        nexus__siphash128(t->key, parts, sizeof parts, out);
+        nexus__siphash128(key, first.p, first.n, parts);
+        nexus__siphash128(key, second.p, second.n, parts + 2);
+        nexus__siphash128(key, parts, sizeof parts, out);
     } else {
         if (first.n)
             memcpy(joined, first.p, first.n);
         joined[first.n] = '\0';
         if (second.n)
             memcpy(joined + first.n + 1, second.p, second.n);
-        nexus__siphash128(t->key, joined, n, out);
+        nexus__siphash128(key, joined, n, out);
     }
     return (nexus__key128){out[0] | !(out[0] | out[1]), out[1]};
+}
+
+nexus__key128 nexus__table_key(const nexus__table *t, nexus_slice first, nexus_slice second)
+{
+    return nexus__key128_of(t->key, first, second);
 }
 
 static bool is_free(const nexus__table_entry *e)
@@ -58,13 +63,13 @@ static bool grow_to(nexus__table *t, size_t cap)
 {
     nexus__table bigger = *t;
     bigger.cap = cap;
-    bigger.slots = nexus__calloc(t->alloc, bigger.cap, sizeof *bigger.slots);
+    bigger.slots = nexus__calloc_table(t->alloc, bigger.cap, sizeof *bigger.slots);
     if (!bigger.slots)
         return false;
     for (size_t i = 0; i < t->cap; i++)
         if (!is_free(&t->slots[i]))
             bigger.slots[probe(&bigger, t->slots[i].key)] = t->slots[i];
-    nexus__free(t->alloc, t->slots);
+    nexus__free_table(t->alloc, t->slots);
     *t = bigger;
     return true;
 }
@@ -87,22 +92,4 @@ bool nexus__table_reserve(nexus__table *t, size_t n)
     while (n > cap / 2)
         cap *= 2;
     return cap == t->cap || grow_to(t, cap);
-}
-
-void nexus__table_remove(nexus__table *t, nexus__key128 key)
-{
-    nexus__table_entry *found = nexus__table_get(t, key);
-    if (!found)
-        return;
-    size_t hole = (size_t)(found - t->slots), mask = t->cap - 1;
-    for (size_t i = (hole + 1) & mask; !is_free(&t->slots[i]); i = (i + 1) & mask) {
-        size_t home = t->slots[i].key.a & mask;
-        bool stays = hole <= i ? (home > hole && home <= i) : (home > hole || home <= i);
-        if (stays)
-            continue;
-        t->slots[hole] = t->slots[i];
-        hole = i;
-    }
-    t->slots[hole] = (nexus__table_entry){0};
-    t->count--;
 }

@@ -182,7 +182,7 @@ static void init(nexus__broker *b, const nexus_bus_opts *o)
     nexus__cond_init(&b->tick);
     nexus__cond_init(&b->grown);
     nexus__list_init(&b->watchers);
-    nexus__table_init(&b->ids, b->alloc);
+    nexus__window_init(&b->ids, b->alloc);
     nexus__table_init(&b->heads, b->alloc);
     nexus__map_init(&b->groups, b->alloc);
 }
@@ -287,9 +287,8 @@ void nexus__broker_close(nexus__broker *b)
     nexus__broker_drop_alerts(b);
     nexus__free(b->alloc, b->group_list);
     nexus__map_free(&b->groups);
-    nexus__table_free(&b->ids);
+    nexus__window_free(&b->ids);
     nexus__table_free(&b->heads);
-    nexus__free(b->alloc, b->ring);
     nexus__categories_free(&b->categories);
     nexus__delays_free(b);
     pthread_cond_destroy(&b->quiet_over);

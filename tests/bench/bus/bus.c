@@ -1,5 +1,6 @@
 /* The bus under the loads of bus.py, through the public API only. Every line printed is one result of load.h.
- *     bench-bus DIR publish BATCH SECONDS            in process, batches of BATCH; then everything is read back
+ *     bench-bus DIR publish BATCH SECONDS [AHEAD]    in process, batches of BATCH, up to AHEAD of them not yet acked
+ *                                                    (0: each waits for its ack); then everything is read back
  *     bench-bus DIR clients COUNT WINDOW SECONDS     processes over the socket, WINDOW events under way in each
  *     bench-bus DIR consume EVENTS                   a group of 4 members with 10,000 keys takes and acknowledges them
  *     bench-bus DIR open BYTES                       a log of that size, its owner killed: time to the first publish
@@ -146,6 +147,35 @@ static void run_publish(size_t size, double limit)
         latencies_add(&times, last - begun);
     }
     report(n, last - start, replay(bus), &times);
+    free(b);
+    nexus_bus_close(bus);
+}
+
+static void take_acks(nexus_bus *bus, unsigned *under_way, unsigned most)
+{
+    nexus_completion acks[64];
+    for (size_t got; *under_way > most; *under_way -= (unsigned)got) {
+        must(nexus_bus_completions(bus, acks, 64, 1000, &got), "completions");
+        for (size_t i = 0; i < got; i++)
+            must(acks[i].status, "publish_async");
+    }
+}
+
+static void run_ahead(size_t size, double limit, unsigned ahead)
+{
+    nexus_bus *bus = open_ready();
+    struct batch *b = malloc(sizeof *b);
+    unsigned under_way = 0;
+    uint64_t n = 0;
+    double start = now_s();
+    for (; now_s() - start < limit; n += size) {
+        make_batch(b, size, n, STREAMS);
+        must(nexus_bus_publish_async(bus, b->events, size, NULL, NULL, NULL), "publish_async");
+        under_way++;
+        take_acks(bus, &under_way, ahead);
+    }
+    take_acks(bus, &under_way, 0);
+    report(n, now_s() - start, 0, NULL);
     free(b);
     nexus_bus_close(bus);
 }
@@ -365,6 +395,8 @@ int main(int argc, char **argv)
     snprintf(url, sizeof url, "%s%s", strchr(place, ':') ? "" : "file:", place); /* a folder, or any URL */
     if (!strcmp(what, "publish") && argc == 5 && number >= 1 && number <= BATCH)
         run_publish((size_t)number, atof(argv[4]));
+    else if (!strcmp(what, "publish") && argc == 6 && number >= 1 && number <= BATCH)
+        run_ahead((size_t)number, atof(argv[4]), (unsigned)atoi(argv[5]));
     else if (!strcmp(what, "clients") && argc == 6)
         run_clients((int)number, (unsigned)atoi(argv[4]), atof(argv[5]));
     else if (!strcmp(what, "consume") && argc == 4)
@@ -376,7 +408,7 @@ int main(int argc, char **argv)
     else {
         fprintf(
             stderr,
-            "usage: bench-bus DIR publish BATCH SECONDS | clients COUNT WINDOW SECONDS | consume EVENTS | open BYTES |"
+            "usage: bench-bus DIR publish BATCH SECONDS [AHEAD] | clients COUNT WINDOW SECONDS | consume EVENTS | open BYTES |"
             " behind EVENTS SECONDS\n");
         return 2;
     }
