@@ -67,15 +67,17 @@ nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nex
     if (!good || in.bad || (n == 0 && !n_acks) ||
         n > in.rest.n / 8) /* each event has two lengths: no allocation beyond the frame's size */
         return nexus__fail(NEXUS_EPROTO, "a publish of %u events in %zu bytes", n, in.rest.n);
-    nexus__event_view *views = nexus__malloc(alloc, (n ? n : 1) * sizeof *views);
-    nexus_event *events = nexus__malloc(alloc, (n ? n : 1) * sizeof *events);
+    nexus__event_view one_view, *views = n <= 1 ? &one_view : nexus__malloc(alloc, n * sizeof *views);
+    nexus_event one_event, *events = n <= 1 ? &one_event : nexus__malloc(alloc, n * sizeof *events);
     nexus_status status = views && events ? read_events(&in, n, views, events) : nexus__nomem();
     if (status == NEXUS_OK && n_acks)
         status = nexus__broker_commit(b, acks, n_acks, events, n, &terms, done, user_data, result);
     else if (status == NEXUS_OK)
         status = nexus__broker_publish(b, events, n, &terms, done, user_data, result);
-    nexus__free(alloc, views);
-    nexus__free(alloc, events);
+    if (n > 1) {
+        nexus__free(alloc, views);
+        nexus__free(alloc, events);
+    }
     return status;
 }
 

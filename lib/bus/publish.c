@@ -10,6 +10,8 @@
 #include "bus/handle.h"
 #include "bus/publish.h"
 
+enum { USUAL_ATTRIBUTES = 400 }; /* bytes of an event besides its data, terms and lengths included */
+
 struct nexus__pub_op {
     nexus__pub_op *next;
     atomic_uint refs;
@@ -48,8 +50,8 @@ nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, 
 {
     if (events->size < sizeof *events)
         return nexus__fail(NEXUS_EINVAL, "event: size is %zu; begin with NEXUS_EVENT_INIT", events->size);
-    out->events = nexus__malloc(bus->alloc, n * sizeof *out->events);
-    out->ids = nexus__malloc(bus->alloc, n * sizeof *out->ids);
+    out->events = n == 1 ? &out->one : nexus__malloc(bus->alloc, n * sizeof *out->events);
+    out->ids = n == 1 ? &out->one_id : nexus__malloc(bus->alloc, n * sizeof *out->ids);
     nexus_status status = out->events && out->ids ? NEXUS_OK : nexus__nomem();
     int64_t now = nexus__real_ns();
     for (size_t i = 0; i < n && status == NEXUS_OK; i++) {
@@ -69,6 +71,8 @@ nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, 
 
 void nexus__completed_free(const nexus_bus *bus, nexus__completed *c)
 {
+    if (c->events == &c->one)
+        return;
     nexus__free(bus->alloc, c->events);
     nexus__free(bus->alloc, c->ids);
 }
@@ -104,8 +108,8 @@ static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_r
     op->status = status;
     op->result = *result;
     op->result.warnings = op->warnings;
-    snprintf(op->message, sizeof op->message, "%.*s", (int)(message.n < 255 ? message.n : 255),
-             message.n ? message.p : "");
+    if (message.n)
+        snprintf(op->message, sizeof op->message, "%.*s", (int)(message.n < 255 ? message.n : 255), message.p);
     nexus__publish_span_end(&op->span, bus, status, result);
     if (!op->async) {
         nexus__gate_open(&op->gate);
@@ -131,9 +135,17 @@ static void room_back(nexus_bus *bus, uint64_t bytes)
 {
     bus->inflight--;
     bus->inflight_bytes -= bytes;
-    pthread_cond_broadcast(&bus->room);
 }
 
+static void call_back(nexus__pub_op *op)
+{
+    if (op->status != NEXUS_OK)
+        (void)nexus__fail(op->status, "%s", op->message);
+    op->fn(op->status, &op->result, op->user_data);
+    op_unref(op);
+}
+
+/* A callback may publish again: there is room for what is done before it is told. */
 static void *done_main(void *arg)
 {
     nexus_bus *bus = arg;
@@ -141,18 +153,19 @@ static void *done_main(void *arg)
     for (;;) {
         while (!bus->finished && !bus->done_closing)
             pthread_cond_wait(&bus->done, &bus->lock);
-        nexus__pub_op *op = bus->finished;
-        if (!op)
+        nexus__pub_op *list = bus->finished;
+        if (!list)
             break;
-        bus->finished = op->next;
-        if (!bus->finished)
-            bus->finished_tail = &bus->finished;
-        room_back(bus, op->bytes);
+        bus->finished = NULL;
+        bus->finished_tail = &bus->finished;
+        for (const nexus__pub_op *op = list; op; op = op->next)
+            room_back(bus, op->bytes);
+        pthread_cond_broadcast(&bus->room);
         pthread_mutex_unlock(&bus->lock);
-        if (op->status != NEXUS_OK)
-            (void)nexus__fail(op->status, "%s", op->message);
-        op->fn(op->status, &op->result, op->user_data);
-        op_unref(op);
+        for (nexus__pub_op *op = list, *next; op; op = next) {
+            next = op->next;
+            call_back(op);
+        }
         pthread_mutex_lock(&bus->lock);
     }
     pthread_mutex_unlock(&bus->lock);
@@ -252,7 +265,8 @@ static void send_op(nexus__pub_op *op)
             return;
         }
         op->sent = true;
-        nexus_status status = nexus__remote_send(remote, WIRE_PUBLISH, nexus__buf_slice(&op->body), remote_done, op);
+        nexus_status status = (op->async ? nexus__remote_post : nexus__remote_send)(
+            remote, WIRE_PUBLISH, nexus__buf_slice(&op->body), remote_done, op);
         if (status == NEXUS_ECLOSED) { /* wait until the link thread has noticed, too */
             pthread_mutex_lock(&bus->lock);
             bool same = bus->remote == remote;
@@ -325,6 +339,11 @@ static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n
         return status;
     if (broker)
         return nexus__broker_publish(broker, events, n, &terms, local_done, op, result);
+    size_t most = 0;
+    for (size_t i = 0; i < n; i++)
+        most += nexus__event_at(events, i)->data.n + USUAL_ATTRIBUTES;
+    if (most < NEXUS__WIRE_BODY_MAX)
+        nexus__buf_reserve(&op->body, most);
     nexus__publish_body_encode(&op->body, events, n, &terms);
     if (op->body.status != NEXUS_OK || op->body.len > NEXUS__WIRE_BODY_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "a publish of %zu bytes; at most %u fit", op->body.len, NEXUS__WIRE_BODY_MAX);
@@ -479,6 +498,7 @@ nexus_status nexus_bus_publish_async(nexus_bus *bus, const nexus_event *events, 
     }
     pthread_mutex_lock(&bus->lock);
     room_back(bus, bytes);
+    pthread_cond_broadcast(&bus->room);
     pthread_mutex_unlock(&bus->lock);
     return status;
 }
@@ -501,6 +521,8 @@ nexus_status nexus_bus_completions(nexus_bus *bus, nexus_completion *out, size_t
         room_back(bus, op->bytes);
         op_unref(op);
     }
+    if (*got)
+        pthread_cond_broadcast(&bus->room);
     pthread_mutex_unlock(&bus->lock);
     return NEXUS_OK;
 }

@@ -28,11 +28,13 @@ void nexus__publish_span_end(const nexus__publish_span *span, nexus_bus *bus, ne
 typedef struct nexus__completed {
     nexus_event *events;
     char (*ids)[NEXUS__UUID_LEN + 1];
+    nexus_event one; /* a single event lies here */
+    char one_id[NEXUS__UUID_LEN + 1];
     uint32_t warnings; /* of contracts that warn */
     nexus__publish_span span;
 } nexus__completed;
 
-/* n > 0. Free it in any case. */
+/* n > 0. Free it in any case; it must not move. */
 nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, size_t n, const nexus_event *cause,
                                      nexus__completed *out);
 void nexus__completed_free(const nexus_bus *bus, nexus__completed *c);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -24,11 +25,13 @@ typedef struct pending {
 struct nexus__remote {
     const nexus_alloc *alloc;
     atomic_uint refs;
-    int fd;
+    int fd, wake_fd; /* wake_fd: frames are posted */
     uint64_t epoch;
     nexus__buf in; /* the running thread's */
     pthread_mutex_t send_lock;
     nexus__buf out; /* locked by send_lock */
+    pthread_mutex_t post_lock; /* taken within send_lock */
+    nexus__buf posted;         /* frames that the running thread will send, many at a time; locked by post_lock */
     pthread_mutex_t lock;
     pending *calls[BUCKETS]; /* locked */
     uint64_t next_id;
@@ -55,20 +58,77 @@ static bool send_all(nexus__remote *r, const char *p, size_t n)
     return true;
 }
 
+static void append_frame(nexus__buf *out, uint16_t op, uint64_t id, nexus_slice body)
+{
+    size_t begin = nexus__wire_begin(out, op, 0, id);
+    nexus__buf_slice_append(out, body);
+    nexus__wire_end(out, begin);
+}
+
+/* What was posted before goes first: calls of one thread arrive in their order. With send_lock held. */
+static void take_posted(nexus__remote *r)
+{
+    nexus__buf_clear(&r->out);
+    pthread_mutex_lock(&r->post_lock);
+    if (r->posted.len) {
+        nexus__buf empty = r->out;
+        r->out = r->posted;
+        r->posted = empty;
+    }
+    pthread_mutex_unlock(&r->post_lock);
+}
+
+static nexus_status ended(void)
+{
+    return nexus__fail(NEXUS_ECLOSED, "the connection to the bus owner ended");
+}
+
+static nexus_status send_out(nexus__remote *r)
+{
+    if (r->out.status != NEXUS_OK)
+        return r->out.status;
+    if (!r->out.len || send_all(r, r->out.p, r->out.len))
+        return NEXUS_OK;
+    shutdown(r->fd, SHUT_RDWR); /* half a frame may be out: the connection is of no more use */
+    return ended();
+}
+
 static nexus_status send_frame(nexus__remote *r, uint16_t op, uint64_t id, nexus_slice body)
 {
     pthread_mutex_lock(&r->send_lock);
-    nexus__buf_clear(&r->out);
-    size_t begin = nexus__wire_begin(&r->out, op, 0, id);
-    nexus__buf_slice_append(&r->out, body);
-    nexus__wire_end(&r->out, begin);
-    nexus_status status = r->out.status;
-    if (status == NEXUS_OK && !send_all(r, r->out.p, r->out.len)) {
-        shutdown(r->fd, SHUT_RDWR); /* half a frame may be out: the connection is of no more use */
-        status = NEXUS_ECLOSED;
-    }
+    take_posted(r);
+    append_frame(&r->out, op, id, body);
+    nexus_status status = send_out(r);
     pthread_mutex_unlock(&r->send_lock);
-    return status == NEXUS_ECLOSED ? nexus__fail(NEXUS_ECLOSED, "the connection to the bus owner ended") : status;
+    return status;
+}
+
+static void send_posted(nexus__remote *r)
+{
+    uint64_t times;
+    if (read(r->wake_fd, &times, sizeof times) < 0)
+        return;
+    pthread_mutex_lock(&r->send_lock);
+    take_posted(r);
+    (void)send_out(r); /* a failure ends the connection, and with it each call */
+    pthread_mutex_unlock(&r->send_lock);
+}
+
+static nexus_status post_frame(nexus__remote *r, uint16_t op, uint64_t id, nexus_slice body)
+{
+    pthread_mutex_lock(&r->post_lock);
+    size_t before = r->posted.len;
+    append_frame(&r->posted, op, id, body);
+    nexus_status status = r->posted.status;
+    if (status != NEXUS_OK) {
+        r->posted.len = before;
+        r->posted.status = NEXUS_OK;
+    }
+    pthread_mutex_unlock(&r->post_lock);
+    uint64_t one = 1;
+    if (status == NEXUS_OK && before == 0 && write(r->wake_fd, &one, sizeof one) < 0)
+        return NEXUS_OK; /* it is set already */
+    return status;
 }
 
 static pending *take_call(nexus__remote *r, uint64_t id)
@@ -85,7 +145,10 @@ static pending *take_call(nexus__remote *r, uint64_t id)
     return found;
 }
 
-nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body, nexus__remote_fn *fn, void *user_data)
+typedef nexus_status frame_fn(nexus__remote *r, uint16_t op, uint64_t id, nexus_slice body);
+
+static nexus_status call_with(nexus__remote *r, frame_fn *send, uint16_t op, nexus_slice body, nexus__remote_fn *fn,
+                              void *user_data)
 {
     if (body.n > NEXUS__WIRE_BODY_MAX)
         return nexus__fail(NEXUS_ETOOBIG, "a call of %zu bytes to the bus owner; at most %u fit", body.n,
@@ -102,9 +165,9 @@ nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body,
     pthread_mutex_unlock(&r->lock);
     if (down) {
         nexus__free(r->alloc, call);
-        return nexus__fail(NEXUS_ECLOSED, "the connection to the bus owner ended");
+        return ended();
     }
-    nexus_status status = send_frame(r, op, id, body);
+    nexus_status status = send(r, op, id, body);
     if (status == NEXUS_OK)
         return NEXUS_OK;
     call = take_call(r, id); /* gone: its function was called already, which is the answer */
@@ -112,6 +175,16 @@ nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body,
         return NEXUS_OK;
     nexus__free(r->alloc, call);
     return status;
+}
+
+nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body, nexus__remote_fn *fn, void *user_data)
+{
+    return call_with(r, send_frame, op, body, fn, user_data);
+}
+
+nexus_status nexus__remote_post(nexus__remote *r, uint16_t op, nexus_slice body, nexus__remote_fn *fn, void *user_data)
+{
+    return call_with(r, post_frame, op, body, fn, user_data);
 }
 
 /* --- receiving ---- */
@@ -156,8 +229,16 @@ static bool receive(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *u
 
 void nexus__remote_run(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *user_data)
 {
-    while (receive(r, on_wake, user_data))
-        ;
+    struct pollfd ready[] = {{.fd = r->fd, .events = POLLIN}, {.fd = r->wake_fd, .events = POLLIN}};
+    bool up = true;
+    while (up) {
+        if (poll(ready, 2, -1) < 0 && errno != EINTR)
+            break;
+        if (ready[1].revents)
+            send_posted(r);
+        if (ready[0].revents)
+            up = receive(r, on_wake, user_data);
+    }
     pthread_mutex_lock(&r->lock);
     r->down = true;
     pthread_mutex_unlock(&r->lock);
@@ -230,7 +311,7 @@ nexus_status nexus__remote_call(nexus__remote *r, uint16_t op, nexus_slice body,
     if (status == NEXUS_OK && out)
         nexus__buf_slice_append(out, nexus__buf_slice(&b->body));
     else if (status == NEXUS_ECLOSED)
-        (void)nexus__fail(status, "the connection to the bus owner ended");
+        (void)ended();
     else if (status != NEXUS_OK)
         (void)nexus__fail(status, "%.*s", (int)b->body.len, b->body.len ? b->body.p : "");
     blocked_unref(b);
@@ -298,12 +379,15 @@ nexus_status nexus__remote_open(nexus__remote **out, int fd, const nexus_alloc *
     r->alloc = alloc;
     r->epoch = epoch;
     r->fd = fd;
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     atomic_init(&r->refs, 1);
     nexus__buf_init(&r->in, alloc, NEXUS__WIRE_BODY_MAX + 131072);
     nexus__buf_init(&r->out, alloc, 0);
+    nexus__buf_init(&r->posted, alloc, 0);
     pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->post_lock, NULL);
     pthread_mutex_init(&r->send_lock, NULL);
-    nexus_status status = hello(r, caps);
+    nexus_status status = r->wake_fd >= 0 ? hello(r, caps) : nexus__fail_errno(errno, "make an eventfd");
     if (status != NEXUS_OK) {
         nexus__remote_unref(r);
         return status;
@@ -324,9 +408,13 @@ void nexus__remote_unref(nexus__remote *r)
         return;
     if (r->fd >= 0)
         close(r->fd);
+    if (r->wake_fd >= 0)
+        close(r->wake_fd);
     nexus__buf_free(&r->in);
     nexus__buf_free(&r->out);
+    nexus__buf_free(&r->posted);
     pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->post_lock);
     pthread_mutex_destroy(&r->send_lock);
     nexus__free(r->alloc, r);
 }

@@ -54,6 +54,8 @@ struct conn {
     bool greeted;
     nexus__buf in;
     waiting *waits;
+    atomic_bool hungry;   /* waits is not empty */
+    atomic_bool answered; /* publishes of the run that the log reports now */
     joined *groups[GROUPS_MAX];
     uint32_t group_count;
     nexus__watch_group grown;
@@ -88,10 +90,6 @@ static void poke(int fd)
         return; /* already set: somebody else woke it */
 }
 
-static void wake(void *user_data)
-{
-    poke(((conn *)user_data)->wake_fd);
-}
 
 static void group_wake(void *user_data)
 {
@@ -113,6 +111,41 @@ static void reply_end(conn *c, size_t begin)
     c->woken = true;
     pthread_mutex_unlock(&c->lock);
     if (first)
+        poke(c->wake_fd);
+}
+
+/* Sends what it can; false when the peer is gone or reads nothing. */
+static bool send_some(conn *c, bool *left)
+{
+    bool good = true;
+    pthread_mutex_lock(&c->lock);
+    c->woken = false;
+    while (c->out.len) {
+        ssize_t n = send(c->fd, c->out.p, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            good = errno == EAGAIN && c->out.len < OUT_MAX;
+            break;
+        }
+        nexus__buf_consume(&c->out, (size_t)n);
+    }
+    *left = c->out.len > 0;
+    good = good && c->out.status == NEXUS_OK;
+    pthread_mutex_unlock(&c->lock);
+    return good;
+}
+
+/* The log has grown, on its flush thread, after everything in this run has been answered: the answers leave from here, all
+ * of a connection's at once, since waking its thread for them would cost more. Whoever begins to wait for events looks
+ * once more after saying so. */
+static void grown(void *user_data)
+{
+    conn *c = user_data;
+    bool left = false, good = true;
+    if (atomic_exchange(&c->answered, false))
+        good = send_some(c, &left);
+    if (left || !good || atomic_load(&c->hungry))
         poke(c->wake_fd);
 }
 
@@ -165,12 +198,25 @@ static void reply_result(conn *c, uint16_t op, nexus_status status, uint64_t id,
     reply_end(c, begin);
 }
 
+/* What was stored is answered when the run is done (grown). */
+static void answer_later(conn *c, const publishing *p, const nexus_publish_result *result)
+{
+    size_t begin;
+    reply_begin(c, p->op, NEXUS_OK, p->id, &begin);
+    append_result(&c->out, result);
+    nexus__wire_end(&c->out, begin);
+    pthread_mutex_unlock(&c->lock);
+    atomic_store(&c->answered, true);
+}
+
 static void publish_done(nexus_status status, const nexus_publish_result *result, void *user_data)
 {
     publishing *p = user_data;
-    if (!atomic_load(&p->conn->over))
-        reply_result(p->conn, p->op, status, p->id, result);
     conn *c = p->conn;
+    if (!atomic_load(&c->over) && status == NEXUS_OK)
+        answer_later(c, p, result);
+    else if (!atomic_load(&c->over))
+        reply_result(c, p->op, status, p->id, result);
     nexus__free(c->server->alloc, p);
     conn_unref(c);
 }
@@ -372,6 +418,7 @@ static void wait_for(conn *c, uint64_t id, uint32_t group, uint32_t max, int64_t
     nexus__buf_slice_append(&w->read, read);
     w->next = c->waits;
     c->waits = w;
+    atomic_store(&c->hungry, true);
 }
 
 static int64_t retry_waits(conn *c)
@@ -392,6 +439,8 @@ static int64_t retry_waits(conn *c)
         nexus__buf_free(&w->read);
         nexus__free(c->server->alloc, w);
     }
+    if (!c->waits)
+        atomic_store(&c->hungry, false);
     return due;
 }
 
@@ -608,28 +657,6 @@ static void push_wakes(conn *c)
     }
 }
 
-/* Sends what it can; false when the peer is gone or reads nothing. */
-static bool send_some(conn *c, bool *left)
-{
-    bool good = true;
-    pthread_mutex_lock(&c->lock);
-    c->woken = false;
-    while (c->out.len) {
-        ssize_t n = send(c->fd, c->out.p, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            good = errno == EAGAIN && c->out.len < OUT_MAX;
-            break;
-        }
-        nexus__buf_consume(&c->out, (size_t)n);
-    }
-    *left = c->out.len > 0;
-    good = good && c->out.status == NEXUS_OK;
-    pthread_mutex_unlock(&c->lock);
-    return good;
-}
-
 static int until_ms(int64_t due_ns)
 {
     if (due_ns == INT64_MAX)
@@ -724,7 +751,7 @@ static void welcome(nexus__bus_server *s, int fd)
     pthread_mutex_init(&c->lock, NULL);
     nexus__buf_init(&c->in, s->alloc, IN_MAX + 65536);
     nexus__buf_init(&c->out, s->alloc, 0);
-    c->grown.fn = wake;
+    c->grown.fn = grown;
     c->grown.user_data = c;
     nexus__list_init(&c->grown.node);
     pthread_mutex_lock(&s->lock);
