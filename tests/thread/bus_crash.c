@@ -181,14 +181,20 @@ static void deliver(nexus_bus *bus, int left)
     if (nexus_group_open(&g, bus, "checker", NULL) != NEXUS_OK)
         fail("group");
     while (left > 0) {
+        history_call fetch, ack;
+        history_begin(state.history, &fetch);
         if (nexus_group_fetch(g, all, 64, 2000, &got) != NEXUS_OK || !got)
             return; /* the judge says what is missing */
+        history_end(state.history, &fetch);
         for (size_t i = 0; i < got; i++, left--) {
             const nexus_event *e = nexus_delivery_event(all[i]);
-            history_delivered(state.history, key_of(e), number_of(e), nexus_delivery_attempt(all[i]));
+            history_delivered(state.history, key_of(e), number_of(e), nexus_delivery_attempt(all[i]), 0, &fetch);
+            history_acking(state.history, key_of(e), number_of(e));
+            history_begin(state.history, &ack);
             if (nexus_delivery_ack(all[i]) != NEXUS_OK)
                 fail("ack");
-            history_acked(state.history, key_of(e), number_of(e));
+            history_end(state.history, &ack);
+            history_acked(state.history, key_of(e), number_of(e), false, &fetch, &ack);
             nexus_delivery_free(all[i]);
         }
     }
@@ -211,7 +217,7 @@ int main(int argc, char **argv)
         fail("set up");
     state.from_fd = pipe_fds[0];
     state.to_fd = pipe_fds[1];
-    state.history = history_new(WORKERS, PER_KEY);
+    state.history = history_new(WORKERS, PER_KEY, 30000);
     for (int w = 0; w < WORKERS; w++) {
         trying(w, 1);
         spawn(dir, w);
