@@ -171,6 +171,15 @@ void nexus__projector_rest(nexus__projector *w, uint32_t ms)
 
 /* --- the live thread ---- */
 
+/* The place is another process's doing; somebody may be waiting for it. */
+static void show_place(nexus_projection *p, uint64_t pos)
+{
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->live.pos, pos);
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* Which generation is live, and whether it is of this version: then *runs. */
 static nexus_status look_at_live(nexus_projection *p, bool *runs)
 {
@@ -188,12 +197,12 @@ static nexus_status look_at_live(nexus_projection *p, bool *runs)
         nexus_reader_close(p->live.reader);
         p->live.reader = NULL;
         p->live.generation = generation;
-        atomic_store(&p->live.pos, pos);
+        show_place(p, pos);
     }
     *runs = version == p->opts.version;
     if (!*runs) {
         if (pos > atomic_load(&p->live.pos)) /* another process runs it */
-            atomic_store(&p->live.pos, pos);
+            show_place(p, pos);
         pthread_mutex_lock(&p->lock);
         p->wants_rebuild =
             p->wants_rebuild || version < p->opts.version; /* an older one never takes a newer one's place */

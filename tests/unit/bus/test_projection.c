@@ -268,6 +268,25 @@ Test(projection, several_processes_share_one)
     scratch_remove(dir);
 }
 
+/* A process of an older version only watches: its wait ends when the newer one has moved on, not when its time is up. */
+Test(projection, a_wait_ends_when_another_process_has_moved_it)
+{
+    char *dir = scratch_dir();
+    nexus_bus *owner = bus_open(dir), *client = bus_open(dir);
+    counter newer = {.step = 1}, older = {.step = 1};
+    nexus_projection *p = start(owner, &newer, 2);
+    cr_assert(nexus_projection_wait(p, fill(owner, 25), 60000) == NEXUS_OK);
+    nexus_projection *q = start(client, &older, 1);
+    for (int i = 0; i < 3; i++)
+        cr_assert(nexus_projection_wait(q, fill(owner, 25), UINT32_MAX) == NEXUS_OK);
+    all_at(q, 20);
+    nexus_projection_close(p);
+    nexus_projection_close(q);
+    nexus_bus_close(client);
+    nexus_bus_close(owner);
+    scratch_remove(dir);
+}
+
 /* --- in the caller's tables ---- */
 
 static int32_t into_table(nexus_projection_tx *tx, const nexus_event *e, void *user_data)
