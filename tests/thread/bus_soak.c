@@ -131,8 +131,9 @@ static void *publish(void *arg)
         nexus_publish_opts opts = NEXUS_PUBLISH_OPTS_INIT;
         opts.timeout_ms = 200;
         nexus_status status;
-        while ((status = nexus_bus_publish(p->bus, events, n, &opts, NULL)) == NEXUS_EUNKNOWN)
-            ; /* safe: the same ids */
+        do
+            status = nexus_bus_publish(p->bus, events, n, &opts, NULL);
+        while (status == NEXUS_EUNKNOWN || status == NEXUS_ETIMEDOUT); /* safe: the same ids */
         CHECK(status == NEXUS_OK);
         promised(AT_STORED);
         pthread_mutex_lock(&lock);
