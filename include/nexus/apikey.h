@@ -36,7 +36,7 @@ typedef struct nexus_apikeys_opts {
     size_t size;
     const nexus_alloc *alloc;           /**< NULL = the C library's */
     const char *key_dir;                /**< directory of the key file that seals the pepper; required; copied */
-    const nexus_rbac *policy;           /**< judges scopes; borrowed until close; NULL = nexus_rbac_new_default */
+    const nexus_rbac *policy;           /**< judges scopes, see nexus_apikeys_set_policy; NULL = nexus_rbac_new_default */
     uint32_t cache_keys;                /**< remembered at most; 0 = 8192 */
     nexus_auth_event_fn *event_fn;      /**< told of apikey.created, .rotated, .revoked and .expiring in the transaction
                                              that makes it true; may be NULL */
@@ -51,6 +51,8 @@ NEXUS_API void nexus_apikeys_opts_init(nexus_apikeys_opts *opts);
 NEXUS_API nexus_status nexus_apikeys_open(nexus_apikeys **out, struct nexus_db *db,
                                           const nexus_apikeys_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_apikeys_close(nexus_apikeys *keys); /**< NULL is fine */
+/** From now on scopes of new keys are judged by this policy, which is shared (nexus_rbac_ref). */
+NEXUS_API void nexus_apikeys_set_policy(nexus_apikeys *keys, const nexus_rbac *policy);
 
 /* --- keys --------------------------------------------------------------------------------------------------------- */
 

@@ -24,8 +24,8 @@ typedef struct nexus_auth nexus_auth;
 
 /**
  * Told of user.registered, user.login, user.logout, user.password_reset, user.verification, user.changed (by an
- * administrator) and auth.revoked inside the transaction that makes it true, so that an outbox record can be written
- * with it; data is a JSON object. auth.revoked says which access tokens are void, {"kind":"subject"|"session",
+ * administrator), role.changed and auth.revoked inside the transaction that makes it true, so that an outbox record can be
+ * written with it; data is a JSON object. auth.revoked says which access tokens are void, {"kind":"subject"|"session",
  * "id","issued_before"}, to whoever verifies them. A status other than NEXUS_OK rolls back and is the call's result.
  */
 typedef nexus_status nexus_auth_event_fn(struct nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data,
@@ -118,8 +118,8 @@ NEXUS_API nexus_status nexus_auth_verify(nexus_auth *auth, nexus_slice token) NE
 NEXUS_API nexus_status nexus_auth_user(nexus_auth *auth, nexus_slice id, nexus_user **out) NEXUS_MUST_CHECK;
 NEXUS_API nexus_status nexus_auth_user_by_email(nexus_auth *auth, nexus_slice email, nexus_user **out) NEXUS_MUST_CHECK;
 
-/** Gives or takes a role: customer, operator, admin. NEXUS_EINVAL: no such role; NEXUS_ENOTFOUND: no such
- * user. */
+/** Gives or takes a role of all tenants: customer, operator, admin, or one of one's own (roles.h). NEXUS_EINVAL: no such role;
+ * NEXUS_ENOTFOUND: no such user. */
 NEXUS_API nexus_status nexus_auth_set_role(nexus_auth *auth, nexus_slice user_id, const char *role,
                                            bool held) NEXUS_MUST_CHECK;
 /** A disabled user gets no token, and what he has is void: nexus_auth_change_user with "disable" or "enable". */

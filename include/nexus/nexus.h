@@ -33,6 +33,7 @@
 #include <nexus/projection.h>
 #include <nexus/rbac.h>
 #include <nexus/replay.h>
+#include <nexus/roles.h>
 #include <nexus/router.h>
 #include <nexus/runtime.h>
 #include <nexus/saga.h>

@@ -91,7 +91,18 @@ NEXUS_API bool nexus_rbac_explain(const nexus_rbac *rbac, const nexus_rbac_query
 NEXUS_API bool nexus_rbac_covers(const nexus_rbac *rbac, const nexus_slice *roles, size_t role_count,
                                  nexus_slice pattern, bool own);
 
+/**
+ * Of the roles that a token carries those that count in a tenant, written to out (room for count) and counted: one for all
+ * tenants is carried by its name ("operator"), one held in a tenant only as TENANT/NAME ("acme/editor"). With an empty tenant
+ * only the former count. A role held in a tenant may be the tenant's own, which the policy knows as TENANT/NAME, or one of
+ * all, which it knows by its name. What out holds is borrowed from carried.
+ */
+NEXUS_API size_t nexus_rbac_roles_in(const nexus_rbac *rbac, const nexus_slice *carried, size_t count,
+                                     nexus_slice tenant, nexus_slice *out);
+
 NEXUS_API bool nexus_rbac_has_role(const nexus_rbac *rbac, const char *role);
+/** One more owner of a compiled policy; each ends with nexus_rbac_free. */
+NEXUS_API nexus_rbac *nexus_rbac_ref(const nexus_rbac *rbac);
 NEXUS_API void nexus_rbac_free(nexus_rbac *rbac); /**< NULL is fine */
 
 #ifdef __cplusplus

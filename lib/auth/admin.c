@@ -28,14 +28,17 @@ nexus_status nexus__subject_revoke(nexus_auth *a, nexus_db *tx, const nexus_user
 
 /* --- states --------------------------------------------------------------------------------------------------------------- */
 
-static nexus_status tell(nexus_auth *a, nexus_db *tx, const nexus_user *user, const char *name, const char *word)
+static nexus_status tell(nexus_auth *a, nexus_db *tx, const nexus_user *user, const char *name, nexus_slice word,
+                         nexus_slice tenant)
 {
     nexus__buf data;
     nexus__buf_init(&data, NULL, 0);
     nexus__json_writer w = nexus__json_writer_on(&data);
     nexus__json_open(&w, '{');
     nexus__json_put_text_c(&w, "user_id", user->id);
-    nexus__json_put_text_c(&w, name, word);
+    nexus__json_put_text(&w, name, word);
+    if (tenant.n)
+        nexus__json_put_text(&w, "tenant", tenant);
     nexus__json_close(&w, '}');
     nexus_status status = nexus__auth_event(a, tx, "user.changed", user->id, &data);
     nexus__buf_free(&data);
@@ -61,7 +64,7 @@ static nexus_status forget_attempts(nexus_auth *a, nexus_db *tx, const nexus_use
 static nexus_status forget_person(nexus_auth *a, nexus_db *tx, const nexus_user *user)
 {
     static const char *const ends[] = {
-        "DELETE FROM auth_roles WHERE user_id = $1", "DELETE FROM auth_totp WHERE user_id = $1",
+        "DELETE FROM auth_grants WHERE user_id = $1", "DELETE FROM auth_totp WHERE user_id = $1",
         "DELETE FROM auth_recovery WHERE user_id = $1", "DELETE FROM auth_devices WHERE user_id = $1",
         "DELETE FROM auth_resets WHERE user_id = $1"};
     nexus_status status = forget_attempts(a, tx, user);
@@ -118,7 +121,7 @@ static nexus_status apply(nexus_auth *a, nexus_db *tx, const nexus_user *user, c
         status = nexus_db_exec(tx, change->sql, (nexus_value[]){NEXUS_TEXT_C(user->id)}, 1, NULL);
     if (status == NEXUS_OK && change->more)
         status = change->more(a, tx, user);
-    return status == NEXUS_OK ? tell(a, tx, user, "change", change->name) : status;
+    return status == NEXUS_OK ? tell(a, tx, user, "change", nexus__slice_c(change->name), NEXUS_S("")) : status;
 }
 
 nexus_status nexus_auth_change_user(nexus_auth *a, nexus_slice user_id, const char *name)
@@ -149,42 +152,37 @@ nexus_status nexus_auth_set_disabled(nexus_auth *a, nexus_slice user_id, bool di
 
 /* --- roles ----------------------------------------------------------------------------------------------------------------- */
 
-static const char *const known_roles[] = {"customer", "operator", "admin"};
+static nexus_status count_roles(nexus_db *tx, const nexus_user *user)
+{
+    nexus_rows *rows;
+    nexus_status status = nexus__user_roles(&rows, tx, user->id);
+    if (status != NEXUS_OK)
+        return status;
+    bool fits = nexus_rows_count(rows) <= NEXUS__USER_ROLES;
+    nexus_rows_free(rows);
+    return fits ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "role: a user has at most %d", NEXUS__USER_ROLES);
+}
+
+static nexus_status take_role(nexus_db *tx, const nexus_user *user, nexus_slice role, nexus_slice tenant)
+{
+    return nexus_db_exec(tx, "DELETE FROM auth_grants WHERE user_id = $1 AND role = $2 AND tenant = $3",
+                         (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT(role), NEXUS_TEXT(tenant)}, 3, NULL);
+}
 
 /* Sessions carry on with the new roles, under new ids; tokens that say he still has a role he lost do not. */
-static nexus_status change_role(nexus_auth *a, nexus_db *tx, const nexus_user *user, const char *role, bool held)
+nexus_status nexus__change_role(nexus_auth *a, nexus_db *tx, const nexus_user *user, nexus_slice role,
+                                nexus_slice tenant, bool held)
 {
-    nexus_status status = held ? nexus__add_role(a, tx, user->id, role)
-                               : nexus_db_exec(tx, "DELETE FROM auth_roles WHERE user_id = $1 AND role = $2",
-                                               (nexus_value[]){NEXUS_TEXT_C(user->id), NEXUS_TEXT_C(role)}, 2, NULL);
+    nexus_status status =
+        held ? nexus__add_role(a, tx, user->id, role, tenant) : take_role(tx, user, role, tenant);
+    if (status == NEXUS_OK && held)
+        status = count_roles(tx, user);
     if (status == NEXUS_OK)
         status = nexus_db_exec(tx, "UPDATE auth_sessions SET rotation_due = 1 WHERE user_id = $1",
                                (nexus_value[]){NEXUS_TEXT_C(user->id)}, 1, NULL);
     if (status == NEXUS_OK && !held)
         status = void_access_tokens(a, tx, user);
-    return status == NEXUS_OK ? tell(a, tx, user, held ? "role_given" : "role_taken", role) : status;
-}
-
-nexus_status nexus_auth_set_role(nexus_auth *a, nexus_slice user_id, const char *role, bool held)
-{
-    bool known = false;
-    for (size_t i = 0; i < sizeof known_roles / sizeof known_roles[0]; i++)
-        known = known || strcmp(role, known_roles[i]) == 0;
-    if (!known)
-        return nexus__fail(NEXUS_EINVAL, "role: must be customer, operator or admin");
-    nexus_user *user;
-    nexus_db *tx;
-    nexus_status status = nexus_auth_user(a, user_id, &user);
-    if (status != NEXUS_OK)
-        return status;
-    if (user->deleted)
-        status = nexus__fail(NEXUS_ENOTFOUND, "no such user");
-    if (status == NEXUS_OK)
-        status = nexus_db_begin(&tx, a->db);
-    if (status == NEXUS_OK)
-        status = nexus__finish(tx, change_role(a, tx, user, role, held));
-    nexus_user_free(user);
-    return status;
+    return status == NEXUS_OK ? tell(a, tx, user, held ? "role_given" : "role_taken", role, tenant) : status;
 }
 
 /* --- lists ----------------------------------------------------------------------------------------------------------------- */

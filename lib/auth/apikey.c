@@ -107,14 +107,17 @@ static nexus_status open_parts(nexus_apikeys *k, const char *key_dir)
     char path[4096];
     snprintf(path, sizeof path, "%s/secrets.key", key_dir);
     nexus_status status = nexus_secrets_open(&k->secrets, path, k->alloc);
-    if (status == NEXUS_OK && !k->opts.policy) {
-        status = nexus_rbac_new_default(&k->own_policy, k->alloc);
-        k->opts.policy = k->own_policy;
-    }
+    if (status == NEXUS_OK && k->opts.policy)
+        k->locked.policy = nexus_rbac_ref(k->opts.policy);
+    else if (status == NEXUS_OK)
+        status = nexus_rbac_new_default(&k->locked.policy, k->alloc);
+    k->opts.policy = NULL;
     if (status == NEXUS_OK)
         status = nexus__apikey_cache_new(&k->cache, k->alloc, k->opts.cache_keys ? k->opts.cache_keys : 8192);
     if (status == NEXUS_OK)
         status = nexus_db_migrate(k->db, "auth", nexus__auth_migrations, nexus__auth_migration_count);
+    if (status == NEXUS_OK)
+        status = nexus_db_migrate(k->db, "roles", nexus__role_migrations, nexus__role_migration_count);
     if (status == NEXUS_OK)
         status = nexus_db_migrate(k->db, "apikeys", nexus__apikey_migrations, nexus__apikey_migration_count);
     if (status == NEXUS_OK && (status = load_pepper(k)) == NEXUS_ENOTFOUND) {
@@ -161,10 +164,19 @@ void nexus_apikeys_close(nexus_apikeys *k)
     nexus__apikey_cache_free(k->cache);
     nexus__hmac_free(k->pepper);
     nexus_secrets_close(k->secrets);
-    nexus_rbac_free(k->own_policy);
+    nexus_rbac_free(k->locked.policy);
     free_used(k, &k->locked.used);
     pthread_mutex_destroy(&k->lock);
     nexus__free(k->alloc, k);
+}
+
+void nexus_apikeys_set_policy(nexus_apikeys *k, const nexus_rbac *policy)
+{
+    pthread_mutex_lock(&k->lock);
+    nexus_rbac *old = k->locked.policy;
+    k->locked.policy = nexus_rbac_ref(policy);
+    pthread_mutex_unlock(&k->lock);
+    nexus_rbac_free(old);
 }
 
 /* --- checking ------------------------------------------------------------------------------------------------------ */

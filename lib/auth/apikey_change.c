@@ -174,13 +174,28 @@ nexus_status nexus_apikeys_list(nexus_apikeys *k, nexus_slice owner, nexus_slice
 
 /* --- making -------------------------------------------------------------------------------------------------------- */
 
-/* One space between words, none around; every word judged. */
-static nexus_status take_scopes(nexus_apikeys *k, const nexus_user *owner, nexus_slice words, nexus__buf *out)
-{
+/* What somebody holds in a tenant, by the policy of now. */
+typedef struct owned {
+    nexus_rbac *policy;
     nexus_slice roles[NEXUS__USER_ROLES];
-    size_t count = 0;
+    size_t count;
+} owned;
+
+static void owned_begin(owned *o, nexus_apikeys *k, const nexus_user *owner, nexus_slice tenant)
+{
+    nexus_slice carried[NEXUS__USER_ROLES];
+    pthread_mutex_lock(&k->lock);
+    o->policy = nexus_rbac_ref(k->locked.policy);
+    pthread_mutex_unlock(&k->lock);
     for (size_t i = 0; i < owner->role_count; i++)
-        roles[i] = nexus__slice_c(owner->roles[i]);
+        carried[i] = nexus__slice_c(owner->roles[i]);
+    o->count = nexus_rbac_roles_in(o->policy, carried, owner->role_count, tenant, o->roles);
+}
+
+/* One space between words, none around; every word judged. */
+static nexus_status judge_scopes(const owned *o, nexus_slice words, nexus__buf *out)
+{
+    size_t count = 0;
     while (words.n) {
         nexus_slice word = nexus__slice_cut(&words, ' ');
         if (word.n == 0)
@@ -189,7 +204,7 @@ static nexus_status take_scopes(nexus_apikeys *k, const nexus_user *owner, nexus
         int shown = word.n > 100 ? 100 : (int)word.n;
         if (why)
             return nexus__fail(NEXUS_EINVAL, "scopes: \"%.*s\" %s", shown, word.p, why);
-        if (!nexus_rbac_covers(k->opts.policy, roles, owner->role_count, word, true))
+        if (!nexus_rbac_covers(o->policy, o->roles, o->count, word, true))
             return nexus__fail(NEXUS_EPERM, "scopes: the owner does not hold \"%.*s\"", shown, word.p);
         if (++count > SCOPES_MAX)
             break;
@@ -200,6 +215,15 @@ static nexus_status take_scopes(nexus_apikeys *k, const nexus_user *owner, nexus
     if (count == 0 || count > SCOPES_MAX)
         return nexus__fail(NEXUS_EINVAL, "scopes: name 1 to %d permissions such as orders:read", SCOPES_MAX);
     return out->status;
+}
+
+static nexus_status take_scopes(nexus_apikeys *k, const nexus_user *owner, const nexus_apikey_spec *spec, nexus__buf *out)
+{
+    owned o;
+    owned_begin(&o, k, owner, spec->tenant);
+    nexus_status status = judge_scopes(&o, spec->scopes, out);
+    nexus_rbac_free(o.policy);
+    return status;
 }
 
 static nexus_status take_cidrs(nexus_slice words, nexus__buf *out)
@@ -311,7 +335,7 @@ static nexus_status make(nexus_apikeys *k, const nexus_apikey_spec *s, const nex
     nexus_db *tx;
     nexus_status status = nexus__subject_gate(owner);
     if (status == NEXUS_OK)
-        status = take_scopes(k, owner, s->scopes, &m->scopes);
+        status = take_scopes(k, owner, s, &m->scopes);
     if (status == NEXUS_OK)
         status = take_cidrs(s->cidrs, &m->cidrs);
     nexus__apikey_make(NULL, m->text);

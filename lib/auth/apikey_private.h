@@ -11,13 +11,13 @@ struct nexus_apikeys {
     const nexus_alloc *alloc;
     nexus_db *db;
     nexus_apikeys_opts opts;
-    nexus_rbac *own_policy; /* when none was given */
     nexus_secrets *secrets;
     nexus__hmac *pepper;
     nexus__apikey_cache *cache;
     pthread_mutex_t lock;
     struct {
-        nexus__map used; /* id to struct used; since it was written down last */
+        nexus__map used;    /* id to struct used; since it was written down last */
+        nexus_rbac *policy; /* judges scopes */
     } locked;
 };
 

@@ -81,6 +81,8 @@ static nexus_status open_parts(nexus_auth *a, const char *key_dir)
     if (status == NEXUS_OK)
         status = nexus_db_migrate(a->db, "auth", nexus__auth_migrations, nexus__auth_migration_count);
     if (status == NEXUS_OK)
+        status = nexus_db_migrate(a->db, "roles", nexus__role_migrations, nexus__role_migration_count);
+    if (status == NEXUS_OK)
         status = nexus_db_migrate(a->db, "oauth", nexus__oauth_migrations, nexus__oauth_migration_count);
     if (status == NEXUS_OK)
         status = nexus_db_migrate(a->db, "apikeys", nexus__apikey_migrations, nexus__apikey_migration_count);

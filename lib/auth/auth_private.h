@@ -21,7 +21,7 @@
 #include "crypto/hmac.h"
 #include "crypto/password.h"
 
-#define NEXUS__USER_ROLES 8
+#define NEXUS__USER_ROLES 32 /* as many as a token may carry */
 #define NEXUS__TOKEN_TEXT 44 /* 32 random bytes as base64url, and a NUL */
 #define NEXUS__HASH_TEXT 44  /* a SHA-256 the same way */
 
@@ -66,7 +66,9 @@ nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column
 nexus_status nexus__user_insert(nexus_user **out, nexus_auth *auth, nexus_db *tx, nexus_slice email, nexus_slice name,
                                 const char *password_hash, const char *role);
 nexus_status nexus__tell_registered(nexus_auth *auth, nexus_db *tx, const nexus_user *user);
-nexus_status nexus__add_role(nexus_auth *auth, nexus_db *db, const char *user_id, const char *role);
+nexus_status nexus__add_role(nexus_auth *auth, nexus_db *db, const char *user_id, nexus_slice role, nexus_slice tenant);
+/* Rows of tenant and role. */
+nexus_status nexus__user_roles(nexus_rows **out, nexus_db *db, const char *user_id);
 
 /* gate.c: the one place that decides what a subject may get; every grant asks it at redemption. */
 nexus_status nexus__subject_gate(const nexus_user *user); /* a token or a session */
@@ -75,6 +77,10 @@ nexus_status nexus__verify_gate(const nexus_user *user);  /* a confirmed address
 
 /* admin.c: voids what the user has, all of it, from now on; reason is a word for the records. */
 nexus_status nexus__subject_revoke(nexus_auth *auth, nexus_db *tx, const nexus_user *user, const char *reason);
+
+/* The role is one that there is, and whoever asks may give it. */
+nexus_status nexus__change_role(nexus_auth *auth, nexus_db *tx, const nexus_user *user, nexus_slice role,
+                                nexus_slice tenant, bool held);
 
 /* ASCII lower case: the unique form of an address. */
 void nexus__email_key(nexus_slice email, char out[static 256]);
@@ -198,6 +204,8 @@ extern const size_t nexus__auth_migration_count;
 /* The pepper is one of the sealed columns that reseal.c walks: its table is made with the others. */
 extern const nexus_migration nexus__apikey_migrations[];
 extern const size_t nexus__apikey_migration_count;
+extern const nexus_migration nexus__role_migrations[]; /* they come after auth's own */
+extern const size_t nexus__role_migration_count;
 extern const nexus_migration nexus__oauth_migrations[];
 extern const size_t nexus__oauth_migration_count;
 

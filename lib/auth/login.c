@@ -133,8 +133,7 @@ static nexus_status after_password(const entry *e, const char *rehash, nexus_log
 static nexus_status read_nobodys_roles(nexus_auth *a)
 {
     nexus_rows *rows;
-    nexus_status status = nexus_db_query(&rows, a->db, "SELECT role FROM auth_roles WHERE user_id = $1 ORDER BY role",
-                                         (nexus_value[]){NEXUS_TEXT_C("nobody")}, 1);
+    nexus_status status = nexus__user_roles(&rows, a->db, "nobody");
     if (status == NEXUS_OK)
         nexus_rows_free(rows);
     return status;

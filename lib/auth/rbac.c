@@ -15,6 +15,7 @@ nexus_status nexus_rbac_new(nexus_rbac **out, const nexus_alloc *alloc)
     if (!r)
         return nexus__nomem();
     r->alloc = alloc;
+    atomic_init(&r->refs, 1);
     nexus__arena_init(&r->arena, alloc, 0);
     nexus__map_init(&r->roles, alloc);
     nexus__map_init(&r->permissions, alloc);
@@ -78,33 +79,33 @@ static nexus_status find_role(nexus_rbac *r, const char *name, nexus__rbac_role 
     return *out ? still_open(r) : nexus__fail(NEXUS_ENOTFOUND, "role \"%s\" does not exist", name);
 }
 
-/* Levels from role upwards, itself counted; more than the limit when there is a cycle. */
-static int levels_above(const nexus__rbac_role *role, int limit)
-{
-    int deepest = 0;
-    for (const nexus__rbac_parent *p = role->parents; p && limit > 0 && deepest < limit; p = p->next) {
-        int above = levels_above(p->role, limit - 1);
-        deepest = above > deepest ? above : deepest;
-    }
-    return deepest + 1;
-}
-
-static bool reaches(const nexus__rbac_role *from, const nexus__rbac_role *to, int limit)
+/*
+ * Roles form a graph, and one is reached on many ways: a walk marks where it was, so that it comes by each role once. Its
+ * depth is bounded, since no link is made that would let a chain grow over the limit.
+ */
+static bool reaches(nexus__rbac_role *from, const nexus__rbac_role *to, unsigned mark)
 {
     if (from == to)
         return true;
-    for (const nexus__rbac_parent *p = from->parents; p && limit > 0; p = p->next)
-        if (reaches(p->role, to, limit - 1))
+    from->mark = mark;
+    for (const nexus__rbac_link *p = from->parents; p; p = p->next)
+        if (p->role->mark != mark && reaches(p->role, to, mark))
             return true;
     return false;
 }
 
-static bool too_deep(const nexus_rbac *r)
+/* Levels of the longest chain from a role, itself counted, upwards or downwards. */
+static int longest(nexus__rbac_role *role, bool upwards, unsigned mark)
 {
-    for (const nexus__rbac_role *role = r->first_role; role; role = role->next)
-        if (levels_above(role, NEXUS__RBAC_LEVELS) > NEXUS__RBAC_LEVELS)
-            return true;
-    return false;
+    int most = 0;
+    if (role->mark == mark)
+        return role->chain;
+    for (const nexus__rbac_link *l = upwards ? role->parents : role->children; l; l = l->next) {
+        int chain = longest(l->role, upwards, mark);
+        most = chain > most ? chain : most;
+    }
+    role->mark = mark;
+    return role->chain = most + 1;
 }
 
 nexus_status nexus_rbac_inherit(nexus_rbac *r, const char *role, const char *parent)
@@ -115,17 +116,19 @@ nexus_status nexus_rbac_inherit(nexus_rbac *r, const char *role, const char *par
         status = find_role(r, parent, &above);
     if (status != NEXUS_OK)
         return status;
-    if (reaches(above, child, NEXUS__RBAC_LEVELS))
+    if (reaches(above, child, ++r->mark))
         return nexus__fail(NEXUS_ECONFLICT, "role \"%s\" would inherit from itself through \"%s\"", role, parent);
-    nexus__rbac_parent *link = take(r, sizeof *link);
-    if (!link)
+    int below = longest(child, false, ++r->mark);
+    if (below + longest(above, true, ++r->mark) > NEXUS__RBAC_LEVELS)
+        return nexus__fail(NEXUS_ECONFLICT, "roles inherit over more than %d levels", NEXUS__RBAC_LEVELS);
+    nexus__rbac_link *links = take(r, 2 * sizeof *links);
+    if (!links)
         return nexus__nomem();
-    *link = (nexus__rbac_parent){above, child->parents};
-    child->parents = link;
-    if (!too_deep(r))
-        return NEXUS_OK;
-    child->parents = link->next;
-    return nexus__fail(NEXUS_ECONFLICT, "roles inherit over more than %d levels", NEXUS__RBAC_LEVELS);
+    links[0] = (nexus__rbac_link){above, child->parents};
+    links[1] = (nexus__rbac_link){child, above->children};
+    child->parents = &links[0];
+    above->children = &links[1];
+    return NEXUS_OK;
 }
 
 nexus_status nexus_rbac_rule(nexus_rbac *r, const char *role, int32_t effect, const char *pattern)
@@ -160,39 +163,78 @@ static void set_own_bits(const nexus_rbac *r, nexus__rbac_role *role)
     for (const nexus__rbac_rule *rule = role->rules; rule; rule = rule->next)
         for (const nexus__rbac_permission *p = r->first_permission; p; p = p->next)
             if (nexus__permission_matches(rule->pattern, p->name))
-                role->bits[rule->effect][p->id / 64] |= (uint64_t)1 << (p->id % 64);
+                role->own_bits[rule->effect][p->id / 64] |= (uint64_t)1 << (p->id % 64);
 }
 
-/* Parents first; bits are there once a role is done. */
-static nexus_status compile_role(nexus_rbac *r, nexus__rbac_role *role)
+/* Level by level, so that the way to each role is a shortest one. room is for all roles there are. */
+static size_t walk(nexus__rbac_held *room, nexus__rbac_role *role, unsigned mark)
 {
-    if (role->bits[0])
-        return NEXUS_OK;
-    for (const nexus__rbac_parent *p = role->parents; p; p = p->next) {
-        nexus_status status = compile_role(r, p->role);
-        if (status != NEXUS_OK)
-            return status;
-    }
+    size_t n = 0;
+    room[n++] = (nexus__rbac_held){role, 0};
+    role->mark = mark;
+    for (size_t at = 0; at < n; at++)
+        for (const nexus__rbac_link *p = room[at].role->parents; p; p = p->next)
+            if (p->role->mark != mark) {
+                p->role->mark = mark;
+                room[n++] = (nexus__rbac_held){p->role, at};
+            }
+    return n;
+}
+
+static nexus_status keep_held(nexus_rbac *r, nexus__rbac_role *role, nexus__rbac_held *room)
+{
+    role->held_count = walk(room, role, ++r->mark);
+    role->held = take(r, role->held_count * sizeof *role->held);
+    if (!role->held)
+        return nexus__nomem();
+    memcpy(role->held, room, role->held_count * sizeof *room);
+    return NEXUS_OK;
+}
+
+static nexus_status own_bits(nexus_rbac *r, nexus__rbac_role *role)
+{
     size_t n = words(r) + 1;
-    uint64_t *block = take(r, NEXUS__RBAC_EFFECTS * n * sizeof *block);
+    uint64_t *block = take(r, NEXUS__RBAC_EFFECTS * 2 * n * sizeof *block);
     if (!block)
         return nexus__nomem();
-    for (size_t e = 0; e < NEXUS__RBAC_EFFECTS; e++)
+    for (size_t e = 0; e < NEXUS__RBAC_EFFECTS; e++) {
         role->bits[e] = block + e * n;
+        role->own_bits[e] = block + (NEXUS__RBAC_EFFECTS + e) * n;
+    }
     set_own_bits(r, role);
-    for (const nexus__rbac_parent *p = role->parents; p; p = p->next)
-        for (size_t e = 0; e < NEXUS__RBAC_EFFECTS; e++)
-            for (size_t i = 0; i < n; i++)
-                role->bits[e][i] |= p->role->bits[e][i];
     return NEXUS_OK;
+}
+
+static void merge_bits(const nexus_rbac *r, nexus__rbac_role *role)
+{
+    for (size_t h = 0; h < role->held_count; h++)
+        for (size_t e = 0; e < NEXUS__RBAC_EFFECTS; e++)
+            for (size_t i = 0; i < words(r); i++)
+                role->bits[e][i] |= role->held[h].role->own_bits[e][i];
+}
+
+static nexus_status compile_roles(nexus_rbac *r, nexus__rbac_held *room)
+{
+    nexus_status status = NEXUS_OK;
+    for (nexus__rbac_role *role = r->first_role; role && status == NEXUS_OK; role = role->next) {
+        status = keep_held(r, role, room);
+        if (status == NEXUS_OK)
+            status = own_bits(r, role);
+    }
+    for (nexus__rbac_role *role = r->first_role; role && status == NEXUS_OK; role = role->next)
+        merge_bits(r, role);
+    return status;
 }
 
 nexus_status nexus_rbac_compile(nexus_rbac *r)
 {
     nexus_status status = still_open(r);
-    for (nexus__rbac_role *role = r->first_role; role && status == NEXUS_OK; role = role->next)
-        status = compile_role(r, role);
-    r->compiled = r->compiled || status == NEXUS_OK;
+    if (status != NEXUS_OK)
+        return status;
+    nexus__rbac_held *room = nexus__calloc(r->alloc, r->roles.count + 1, sizeof *room);
+    status = room ? compile_roles(r, room) : nexus__nomem();
+    nexus__free(r->alloc, room);
+    r->compiled = status == NEXUS_OK;
     return status;
 }
 
@@ -201,71 +243,19 @@ bool nexus_rbac_has_role(const nexus_rbac *r, const char *role)
     return nexus__map_get(&r->roles, nexus__slice_c(role)) != NULL;
 }
 
+nexus_rbac *nexus_rbac_ref(const nexus_rbac *rbac)
+{
+    nexus_rbac *r = (nexus_rbac *)(uintptr_t)rbac;
+    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+    return r;
+}
+
 void nexus_rbac_free(nexus_rbac *r)
 {
-    if (!r)
+    if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
         return;
     nexus__map_free(&r->roles);
     nexus__map_free(&r->permissions);
     nexus__arena_free(&r->arena);
     nexus__free(r->alloc, r);
-}
-
-/* --- the policy of the reference servers ---------------------------------------------------------------------------- */
-
-static const struct {
-    const char *role;
-    int32_t effect;
-    const char *pattern;
-} defaults[] = {
-    {"customer", NEXUS_RBAC_ALLOW_OWN, "users:read"},
-    {"customer", NEXUS_RBAC_ALLOW, "orders:create"},
-    {"customer", NEXUS_RBAC_ALLOW_OWN, "orders:read"},
-    {"customer", NEXUS_RBAC_ALLOW_OWN, "notifications:read"},
-    {"customer", NEXUS_RBAC_ALLOW, "notifications:endpoint"},
-    {"operator", NEXUS_RBAC_ALLOW, "orders:read"},
-    {"operator", NEXUS_RBAC_ALLOW, "users:read"},
-    {"operator", NEXUS_RBAC_ALLOW, "analytics:*"},
-    {"operator", NEXUS_RBAC_ALLOW, "notifications:*"},
-    {"operator", NEXUS_RBAC_ALLOW, "copilot:chat"},
-    {"operator", NEXUS_RBAC_ALLOW, "audit:read"},
-    {"admin", NEXUS_RBAC_ALLOW, "*:**"},
-};
-static const char *const default_permissions[] = {
-    "users:read",     "users:write",     "orders:create",      "orders:read",
-    "analytics:read", "analytics:query", "notifications:read", "notifications:endpoint",
-    "copilot:chat",   "audit:read",      "notifications:send", "keys:rotate",
-    "roles:grant",    "loglevel:write",
-};
-
-static nexus_status fill_default(nexus_rbac *r)
-{
-    nexus_status status = nexus_rbac_role(r, "customer");
-    if (status == NEXUS_OK)
-        status = nexus_rbac_role(r, "operator");
-    if (status == NEXUS_OK)
-        status = nexus_rbac_role(r, "admin");
-    if (status == NEXUS_OK)
-        status = nexus_rbac_inherit(r, "operator", "customer");
-    if (status == NEXUS_OK)
-        status = nexus_rbac_inherit(r, "admin", "operator");
-    for (size_t i = 0; i < sizeof default_permissions / sizeof default_permissions[0] && status == NEXUS_OK; i++)
-        status = nexus_rbac_permission(r, default_permissions[i]);
-    for (size_t i = 0; i < sizeof defaults / sizeof defaults[0] && status == NEXUS_OK; i++)
-        status = nexus_rbac_rule(r, defaults[i].role, defaults[i].effect, defaults[i].pattern);
-    return status == NEXUS_OK ? nexus_rbac_compile(r) : status;
-}
-
-nexus_status nexus_rbac_new_default(nexus_rbac **out, const nexus_alloc *alloc)
-{
-    nexus_rbac *r;
-    nexus_status status = nexus_rbac_new(&r, alloc);
-    if (status != NEXUS_OK)
-        return status;
-    status = fill_default(r);
-    if (status == NEXUS_OK)
-        *out = r;
-    else
-        nexus_rbac_free(r);
-    return status;
 }

@@ -23,11 +23,10 @@ static effects of_bits(const nexus__rbac_role *role, size_t id)
 static effects of_patterns(const nexus__rbac_role *role, nexus_slice permission)
 {
     effects found = 0;
-    for (const nexus__rbac_rule *rule = role->rules; rule; rule = rule->next)
-        if (nexus__permission_matches(rule->pattern, permission))
-            found |= 1u << rule->effect;
-    for (const nexus__rbac_parent *p = role->parents; p; p = p->next)
-        found |= of_patterns(p->role, permission);
+    for (size_t h = 0; h < role->held_count; h++)
+        for (const nexus__rbac_rule *rule = role->held[h].role->rules; rule; rule = rule->next)
+            if (nexus__permission_matches(rule->pattern, permission))
+                found |= 1u << rule->effect;
     return found;
 }
 
@@ -65,12 +64,11 @@ bool nexus_rbac_check(const nexus_rbac *r, const nexus_rbac_query *q)
 static effects of_whole(const nexus__rbac_role *role, nexus_slice pattern)
 {
     effects found = 0;
-    for (const nexus__rbac_rule *rule = role->rules; rule; rule = rule->next)
-        if (rule->effect == NEXUS_RBAC_DENY ? nexus__pattern_meets(rule->pattern, pattern)
-                                            : nexus__pattern_covers(rule->pattern, pattern))
-            found |= 1u << rule->effect;
-    for (const nexus__rbac_parent *p = role->parents; p; p = p->next)
-        found |= of_whole(p->role, pattern);
+    for (size_t h = 0; h < role->held_count; h++)
+        for (const nexus__rbac_rule *rule = role->held[h].role->rules; rule; rule = rule->next)
+            if (rule->effect == NEXUS_RBAC_DENY ? nexus__pattern_meets(rule->pattern, pattern)
+                                                : nexus__pattern_covers(rule->pattern, pattern))
+                found |= 1u << rule->effect;
     return found;
 }
 
@@ -88,24 +86,33 @@ bool nexus_rbac_covers(const nexus_rbac *r, const nexus_slice *roles, size_t rol
            (HAS(found, NEXUS_RBAC_ALLOW) || (own && HAS(found, NEXUS_RBAC_ALLOW_OWN)));
 }
 
-/* --- why ------------------------------------------------------------------------------------------------------------ */
-
-/* Writes "role > parent: pattern" of the first rule with that effect, depth first. */
-static bool trace(const nexus__rbac_role *role, int32_t effect, nexus_slice permission, const char *path, char *text,
-                  size_t size)
+bool nexus__rbac_covers_role(const nexus_rbac *r, const nexus_slice *roles, size_t role_count, nexus_slice name,
+                             bool denies)
 {
-    char here[600];
-    snprintf(here, sizeof here, "%s%s%.*s", path, *path ? " > " : "", (int)role->name.n, role->name.p);
-    for (const nexus__rbac_rule *rule = role->rules; rule; rule = rule->next)
-        if (rule->effect == effect && nexus__permission_matches(rule->pattern, permission)) {
-            snprintf(text, size, "%s: %.*s", here, (int)rule->pattern.n, rule->pattern.p);
-            return true;
-        }
-    for (const nexus__rbac_parent *p = role->parents; p; p = p->next)
-        if (trace(p->role, effect, permission, here, text, size))
-            return true;
-    return false;
+    const nexus__rbac_role *role = nexus__map_get(&r->roles, name);
+    for (size_t h = 0; role && h < role->held_count; h++)
+        for (const nexus__rbac_rule *rule = role->held[h].role->rules; rule; rule = rule->next)
+            if ((denies || rule->effect != NEXUS_RBAC_DENY) &&
+                !nexus_rbac_covers(r, roles, role_count, rule->pattern, rule->effect == NEXUS_RBAC_ALLOW_OWN))
+                return false;
+    return true;
 }
+
+size_t nexus_rbac_roles_in(const nexus_rbac *r, const nexus_slice *carried, size_t count, nexus_slice tenant,
+                           nexus_slice *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t slash = nexus__slice_find(carried[i], '/');
+        if (slash == carried[i].n)
+            out[n++] = carried[i];
+        else if (tenant.n && nexus__slice_eq(nexus__slice(carried[i].p, slash), tenant))
+            out[n++] = nexus__map_get(&r->roles, carried[i]) ? carried[i] : nexus__slice_from(carried[i], slash + 1);
+    }
+    return n;
+}
+
+/* --- why ------------------------------------------------------------------------------------------------------------ */
 
 static const struct {
     const char *word;
@@ -120,18 +127,55 @@ static const struct {
     [NEXUS_RBAC_BAD_REQUEST] = {"deny: not a concrete permission", -1},
 };
 
-bool nexus_rbac_explain(const nexus_rbac *r, const nexus_rbac_query *q, int32_t *reason, char *text, size_t text_size)
+const char *nexus__rbac_reason_text(int32_t reason)
 {
-    int32_t why = judge(r, q);
-    char rule[700] = "";
-    for (size_t i = 0; i < q->role_count && reasons[why].effect >= 0 && !*rule; i++) {
+    return reasons[reason].word;
+}
+
+/* The nearest rule with that effect, and the way to it. */
+static bool find_rule(const nexus__rbac_role *role, nexus_slice permission, nexus__rbac_trace *t)
+{
+    for (size_t h = 0; h < role->held_count; h++)
+        for (const nexus__rbac_rule *rule = role->held[h].role->rules; rule; rule = rule->next) {
+            if (rule->effect != t->effect || !nexus__permission_matches(rule->pattern, permission))
+                continue;
+            size_t steps = 1;
+            for (size_t at = h; at; at = role->held[at].via)
+                steps++;
+            t->pattern = rule->pattern;
+            t->path_count = steps;
+            for (size_t at = h; steps; at = role->held[at].via)
+                t->path[--steps] = role->held[at].role->name;
+            return true;
+        }
+    return false;
+}
+
+bool nexus__rbac_explain(const nexus_rbac *r, const nexus_rbac_query *q, nexus__rbac_trace *t)
+{
+    *t = (nexus__rbac_trace){.reason = judge(r, q)};
+    t->effect = reasons[t->reason].effect;
+    for (size_t i = 0; i < q->role_count && t->effect >= 0 && !t->path_count; i++) {
         const nexus__rbac_role *role = nexus__map_get(&r->roles, q->roles[i]);
         if (role)
-            trace(role, reasons[why].effect, q->permission, "", rule, sizeof rule);
+            find_rule(role, q->permission, t);
     }
+    return t->reason == NEXUS_RBAC_BY_ALLOW || t->reason == NEXUS_RBAC_BY_OWNER;
+}
+
+bool nexus_rbac_explain(const nexus_rbac *r, const nexus_rbac_query *q, int32_t *reason, char *text, size_t text_size)
+{
+    nexus__rbac_trace t;
+    char rule[700] = "";
+    size_t n = 0;
+    bool may = nexus__rbac_explain(r, q, &t);
+    for (size_t i = 0; i < t.path_count && n < sizeof rule; i++)
+        n += (size_t)snprintf(rule + n, sizeof rule - n, "%s%.*s", i ? " > " : ": ", (int)t.path[i].n, t.path[i].p);
+    if (t.path_count && n < sizeof rule)
+        snprintf(rule + n, sizeof rule - n, ": %.*s", (int)t.pattern.n, t.pattern.p);
     if (text && text_size)
-        snprintf(text, text_size, "%s%s%s", reasons[why].word, *rule ? ": " : "", rule);
+        snprintf(text, text_size, "%s%s", reasons[t.reason].word, rule);
     if (reason)
-        *reason = why;
-    return why == NEXUS_RBAC_BY_ALLOW || why == NEXUS_RBAC_BY_OWNER;
+        *reason = t.reason;
+    return may;
 }

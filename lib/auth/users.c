@@ -1,5 +1,6 @@
 /* Users and their roles. */
 #include "auth/auth_private.h"
+#include "auth/role_set.h"
 #include "crypto/wipe.h"
 #include "json/write.h"
 
@@ -13,23 +14,32 @@ void nexus__email_key(nexus_slice email, char out[static 256])
 
 /* --- loading ------------------------------------------------------------------------------------------------------- */
 
+/* "operator", or "acme/operator" when he has it in one tenant only: as tokens carry it. */
 static nexus_status load_roles(nexus_user *u, nexus_db *db)
 {
     nexus_rows *rows;
-    nexus_status status = nexus_db_query(&rows, db, "SELECT role FROM auth_roles WHERE user_id = $1 ORDER BY role",
-                                         (nexus_value[]){NEXUS_TEXT_C(u->id)}, 1);
+    nexus_status status = nexus__user_roles(&rows, db, u->id);
     if (status != NEXUS_OK)
         return status;
     while (nexus_rows_next(rows) && u->role_count < NEXUS__USER_ROLES && status == NEXUS_OK) {
-        nexus_slice role;
-        nexus_rows_text(rows, 0, &role);
-        if ((u->roles[u->role_count] = nexus__strndup(NULL, role)))
+        char key[NEXUS__ROLE_KEY_MAX];
+        nexus_slice tenant, role;
+        nexus_rows_text(rows, 0, &tenant);
+        nexus_rows_text(rows, 1, &role);
+        nexus_slice carried = nexus__slice(key, nexus__role_key(key, tenant, role));
+        if ((u->roles[u->role_count] = nexus__strndup(NULL, carried)))
             u->role_count++;
         else
             status = nexus__nomem();
     }
     nexus_rows_free(rows);
     return status;
+}
+
+nexus_status nexus__user_roles(nexus_rows **out, nexus_db *db, const char *user_id)
+{
+    return nexus_db_query(out, db, "SELECT tenant, role FROM auth_grants WHERE user_id = $1 ORDER BY tenant, role",
+                          (nexus_value[]){NEXUS_TEXT_C(user_id)}, 1);
 }
 
 static char *cell(nexus_rows *rows, size_t column)
@@ -129,13 +139,16 @@ void nexus_user_free(nexus_user *u)
 
 /* --- making -------------------------------------------------------------------------------------------------------- */
 
-nexus_status nexus__add_role(nexus_auth *a, nexus_db *db, const char *user_id, const char *role)
+nexus_status nexus__add_role(nexus_auth *a, nexus_db *db, const char *user_id, nexus_slice role, nexus_slice tenant)
 {
+    char id[NEXUS__UUID_LEN + 1];
+    nexus__uuid7(id);
     return nexus_db_exec(db,
-                         "INSERT INTO auth_roles (user_id, role, granted_at) VALUES ($1, $2, $3)"
-                         " ON CONFLICT (user_id, role) DO NOTHING",
-                         (nexus_value[]){NEXUS_TEXT_C(user_id), NEXUS_TEXT_C(role), NEXUS_INT(nexus__auth_now_ns(a))},
-                         3, NULL);
+                         "INSERT INTO auth_grants (id, user_id, tenant, role, granted_at) VALUES ($1, $2, $3, $4, $5)"
+                         " ON CONFLICT (user_id, tenant, role) DO NOTHING",
+                         (nexus_value[]){NEXUS_TEXT_C(id), NEXUS_TEXT_C(user_id), NEXUS_TEXT(tenant), NEXUS_TEXT(role),
+                                         NEXUS_INT(nexus__auth_now_ns(a))},
+                         5, NULL);
 }
 
 nexus_status nexus__tell_registered(nexus_auth *a, nexus_db *tx, const nexus_user *user)
@@ -172,7 +185,7 @@ nexus_status nexus__user_insert(nexus_user **out, nexus_auth *a, nexus_db *tx, n
     if (status == NEXUS_ECONFLICT)
         return nexus__fail(status, "email: the address is taken");
     if (status == NEXUS_OK)
-        status = nexus__add_role(a, tx, id, role ? role : "customer");
+        status = nexus__add_role(a, tx, id, nexus__slice_c(role ? role : "customer"), NEXUS_S(""));
     if (status == NEXUS_OK)
         status = nexus__user_load(&user, tx, "id", nexus__slice_c(id));
     if (status == NEXUS_OK && role)
@@ -213,8 +226,8 @@ nexus_status nexus_auth_has_admin(nexus_auth *a, bool *out)
 {
     nexus_rows *rows;
     nexus_status status = nexus_db_query_one(&rows, a->db,
-                                             "SELECT count(*) FROM auth_roles r JOIN auth_users u ON u.id = r.user_id"
-                                             " WHERE r.role = 'admin' AND u.disabled = 0 AND u.deleted_at IS NULL",
+                                             "SELECT count(*) FROM auth_grants r JOIN auth_users u ON u.id = r.user_id"
+                                             " WHERE r.role = 'admin' AND r.tenant = '' AND u.disabled = 0 AND u.deleted_at IS NULL",
                                              NULL, 0);
     if (status != NEXUS_OK)
         return status;

@@ -18,7 +18,7 @@ ROOMS = {  # room: (floor, public headers)
     "http": (3, ["http"]),
     "store": (3, ["db", "cache"]),
     "openapi": (4, ["openapi"]),
-    "auth": (4, ["auth", "jwt", "verifier", "rbac", "apikey", "oauth", "oidc", "introspector", "audit", "secret"]),
+    "auth": (4, ["auth", "jwt", "verifier", "rbac", "apikey", "oauth", "oidc", "introspector", "audit", "secret", "roles"]),
     "bus": (4, ["event", "bus", "stream", "contract", "replay", "aggregate", "projection"]),
     "saga": (5, ["saga"]),
     "gateway": (5, ["gateway", "middleware"]),

@@ -126,3 +126,34 @@ Test(rbac, hierarchies_have_no_cycle_and_eight_levels)
     cr_expect_eq(nexus_rbac_compile(r), NEXUS_OK);
     nexus_rbac_free(r);
 }
+
+/* 8 levels of 24 roles, each of which inherits from all of the next: 24^7 ways from the top to the bottom. */
+Test(rbac, many_ways_to_a_role_are_walked_once)
+{
+    nexus_rbac *r;
+    char a[16], b[16];
+    cr_assert_eq(nexus_rbac_new(&r, NULL), NEXUS_OK);
+    for (int level = 7; level >= 0; level--)
+        for (int i = 0; i < 24; i++) {
+            snprintf(a, sizeof a, "l%d-%d", level, i);
+            cr_assert_eq(nexus_rbac_role(r, a), NEXUS_OK);
+            for (int k = 0; level < 7 && k < 24; k++) {
+                snprintf(b, sizeof b, "l%d-%d", level + 1, k);
+                cr_assert_eq(nexus_rbac_inherit(r, a, b), NEXUS_OK, "%s", nexus_error_message());
+            }
+        }
+    cr_assert_eq(nexus_rbac_rule(r, "l7-23", NEXUS_RBAC_ALLOW, "a:**"), NEXUS_OK);
+    cr_assert_eq(nexus_rbac_compile(r), NEXUS_OK);
+    cr_expect(ask(r, "l0-0", "a:b", "", ""));
+    cr_expect_not(ask(r, "l0-0", "b:b", "", ""));
+    char text[200];
+    nexus_slice roles[] = {NEXUS_S("l0-0")};
+    nexus_rbac_query q = NEXUS_RBAC_QUERY_INIT;
+    q.roles = roles;
+    q.role_count = 1;
+    q.permission = NEXUS_S("a:b:c");
+    cr_expect(nexus_rbac_explain(r, &q, NULL, text, sizeof text));
+    cr_expect(strstr(text, "allow: l0-0 > l1-") && strstr(text, " > l7-23: a:**"), "%s", text);
+    cr_expect(nexus_rbac_covers(r, roles, 1, NEXUS_S("a:*"), false));
+    nexus_rbac_free(r);
+}
