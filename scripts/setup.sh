@@ -11,7 +11,7 @@ build_packages=(
   tzdata libsqlite3-dev libpq-dev libhiredis-dev librdkafka-dev libnats-dev python3 jq)
 test_packages=(
   g++ cmake libcriterion-dev nghttp2-client python3-pytest python3-pytest-xdist python3-aiosmtpd openssl
-  postgresql-15 redis-server prometheus chromium nodejs shellcheck)
+  postgresql-15 redis-server nats-server prometheus chromium nodejs shellcheck)
 
 say() { printf 'setup: %s\n' "$*"; }
 

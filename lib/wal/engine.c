@@ -46,6 +46,8 @@ void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user
 {
     wal->on_lost = fn;
     wal->on_lost_data = user_data;
+    if (wal->engine && wal->engine->ops->on_lost)
+        wal->engine->ops->on_lost(wal->engine, fn, user_data);
 }
 
 bool nexus__wal_has_engine(const nexus__wal *wal)

@@ -79,6 +79,10 @@ nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, ui
     r->want = pos;
     nexus__buf_init(&r->page, wal->alloc, 0);
     uint64_t first = wal->engine ? nexus__wal_first(wal) : 1;
+    if (wal->engine) { /* what is not there of what was asked for is said, too */
+        r->next_seq = UINT64_MAX;
+        r->pos = (pos > first ? pos : first) - 1;
+    }
     if (wal->engine) {
         nexus_status status = pos > 1 ? wal->engine->ops->find(wal->engine, pos, &r->offset) : NEXUS_OK;
         if (status != NEXUS_OK) {

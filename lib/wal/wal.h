@@ -134,7 +134,7 @@ nexus_status nexus__wal_condition(nexus__wal *wal);
 /* Called on the flush thread after every write; set it before the first append. */
 void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
 
-/* Called on the flush thread of a log in an engine when it takes no more writes: open it again. */
+/* Called on a thread of a log in an engine when it takes no more writes: open it again. */
 void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
 
 typedef struct nexus__wal_reader nexus__wal_reader; /* one thread at a time */
@@ -251,6 +251,8 @@ typedef struct nexus__wal_engine_ops {
     nexus_status (*drop_below)(nexus__wal_engine *e, uint64_t pos, uint64_t *first_pos, uint64_t *begin);
     nexus_status (*put_blob)(nexus__wal_engine *e, const char *name, nexus_slice blob);
     nexus_status (*get_blob)(nexus__wal_engine *e, const char *name, nexus__buf *out); /* NEXUS_ENOTFOUND */
+    /* NULL, or: fn is called, on any thread, when the engine learns between two appends that another process writes. */
+    void (*on_lost)(nexus__wal_engine *e, void (*fn)(void *user_data), void *user_data);
     void (*close)(nexus__wal_engine *e);
 } nexus__wal_engine_ops;
 

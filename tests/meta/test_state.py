@@ -13,6 +13,9 @@ FORBIDDEN_CALLS = {
     "json_object_seed", "event_set_mem_functions", "sqlite3_config", "CRYPTO_set_mem_functions", "usleep", "sleep",
 }
 
+# One call where it undoes what a dependency does to the host: libnats sets SIGPIPE when it starts.
+ALLOWED_CALLS = {("lib/bus/engines/nats.c", "sigaction")}
+
 
 def archive():
     return Path(os.environ.get("NEXUS_BUILD", ROOT / "build")) / "lib/libnexus-internal.a"
@@ -44,7 +47,8 @@ def test_no_forbidden_call():
     for path in sorted((ROOT / "lib").rglob("*.c")):
         text = re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', lambda m: re.sub(r"[^\n]", " ", m[0]), path.read_text(), flags=re.S)
         for number, line in enumerate(text.splitlines(), 1):
-            if match := call.search(line):
+            match = call.search(line)
+            if match and (str(path.relative_to(ROOT)), match[1]) not in ALLOWED_CALLS:
                 wrong.append(f"{path.relative_to(ROOT)}:{number}: {match[1]}")
     assert not wrong, "\n".join(wrong)
 

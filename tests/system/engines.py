@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis servers for tests, in a temporary folder on a free port."""
+"""Real PostgreSQL, Redis and NATS servers for tests, in a temporary folder on a free port."""
 import glob
 import os
 import shutil
@@ -75,6 +75,35 @@ class Redis:
                 return False
         wait_for(answers, 10, "Redis")
         return f"redis://127.0.0.1:{port}"
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(10)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Nats:
+    """`with Nats() as url:` gives nats://127.0.0.1:PORT of an empty server with JetStream."""
+
+    def __init__(self):
+        if not shutil.which("nats-server"):
+            pytest.skip("nats-server is not installed (apt-get install nats-server)")
+        self.process = None
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp(prefix="nexus-nats-")
+        port = free_port()
+        self.process = subprocess.Popen(["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", self.folder,
+                                         "-l", f"{self.folder}/log"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def answers():
+            try:
+                with socket.create_connection(("127.0.0.1", port), 1) as s:
+                    return s.recv(16).startswith(b"INFO")
+            except OSError:
+                return False
+        wait_for(answers, 10, "NATS")
+        return f"nats://127.0.0.1:{port}"
 
     def __exit__(self, *_):
         self.process.terminate()

@@ -2,7 +2,7 @@
 import contextlib
 
 import pytest
-from engines import Postgres, Redis
+from engines import Nats, Postgres, Redis
 from harness import Topology, wait_for
 
 ORDER = {"items": [{"sku": "book-1", "quantity": 1, "unit_price": {"amount": 700, "currency": "EUR"}}],
@@ -20,10 +20,13 @@ def confirm_an_order(topology, token):
     wait_for(lambda: status_of(topology, token, placed.json["id"]) == "confirmed", 20, "the order confirmed")
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+SERVERS = {"postgresql": Postgres, "nats": Nats}
+
+
+@pytest.mark.parametrize("engine", ["sqlite", *SERVERS])
 def test_the_saga_of_an_order_runs_on_another_bus_engine_and_goes_on_with_another_owner(tmp_path, engine):
-    with (Postgres() if engine == "postgresql" else contextlib.nullcontext()) as database:
-        url = database or f"sqlite:{tmp_path}/bus.db"
+    with SERVERS.get(engine, contextlib.nullcontext)() as server:
+        url = server or f"sqlite:{tmp_path}/bus.db"
         with Topology(tmp_path, ["gateway", "backend", "notification"], env={"NEXUS_BUS_URL": url}) as topology:
             topology.bootstrap_admin()
             token = topology.register("ada@example.com")

@@ -24,14 +24,24 @@ static const nexus__bus_engine engines[] = {
     POSTGRES("postgresql://"),
     POSTGRES("postgres://"),
 #else
-    {.scheme = "postgresql://", .left_out = true},
-    {.scheme = "postgres://", .left_out = true},
+    {.scheme = "postgresql://", .left_out = "libpq-dev"},
+    {.scheme = "postgres://", .left_out = "libpq-dev"},
+#endif
+#if NEXUS_HAVE_NATS
+    {.scheme = "nats://",
+     .caps = BROKER_CAPS | NEXUS_CAP_PROCESSES | NEXUS_CAP_MACHINES,
+     .open_log = nexus__nats_log_open,
+     .serve = nexus__nats_serve,
+     .dial = nexus__nats_dial,
+     .close_porter = nexus__nats_porter_close},
+#else
+    {.scheme = "nats://", .left_out = "libnats-dev"},
 #endif
 };
 
 nexus_status nexus__bus_engine_find(const char *url, const nexus__bus_engine **out)
 {
-    static const char *const later[] = {"redis:", "rediss:", "nats:", "kafka:"};
+    static const char *const later[] = {"redis:", "rediss:", "kafka:"};
     nexus_slice text = nexus__slice_c(url);
     for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
         const nexus__bus_engine *e = &engines[i];
@@ -39,12 +49,13 @@ nexus_status nexus__bus_engine_find(const char *url, const nexus__bus_engine **o
         if (!nexus__slice_starts(text, scheme) || (text.n == scheme.n) != (i == 0))
             continue;
         if (e->left_out)
-            return nexus__fail(NEXUS_ENOTSUP, "this build has no bus engine for %s: build it with its library", e->scheme);
+            return nexus__fail(NEXUS_ENOTSUP, "this build has no bus engine for %s: build it with %s", e->scheme,
+                               e->left_out);
         *out = e;
         return NEXUS_OK;
     }
     for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) /* not the whole URL: it may hold a password */
         if (nexus__slice_starts(text, nexus__slice_c(later[i])))
             return nexus__fail(NEXUS_ENOTSUP, "bus URL %s: this engine is not built", later[i]);
-    return nexus__fail(NEXUS_EINVAL, "not a bus URL: use file:DIR, sqlite:PATH, postgresql://… or memory:");
+    return nexus__fail(NEXUS_EINVAL, "not a bus URL: use file:DIR, sqlite:PATH, postgresql://…, nats://… or memory:");
 }

@@ -17,7 +17,7 @@ typedef struct nexus__bus_engine {
     const char *scheme; /* what URLs begin with */
     uint64_t caps;      /* NEXUS_CAP_DURABLE is the log's to say */
     const char *suffix; /* not NULL: what follows the scheme, and this, is a directory for the lock and the socket */
-    bool left_out;      /* its library was not there at build time */
+    const char *left_out; /* its library was not there at build time: the package of it */
     /* The log; NULL: files, or memory. */
     nexus_status (*open_log)(nexus__wal_engine **out, const char *url, const nexus_alloc *alloc);
     /* The owner lets others in; server is borrowed until the porter is closed. NULL: a socket in the directory, or nobody. */
@@ -43,5 +43,14 @@ nexus_status nexus__sql_serve(nexus__bus_porter **out, const char *url, nexus__b
                               const nexus_alloc *alloc);
 nexus_status nexus__sql_dial(nexus__bus_porter **out, int *fd, const char *url, const nexus_alloc *alloc);
 void nexus__sql_porter_close(nexus__bus_porter *p);
+
+/* nats_log.c */
+nexus_status nexus__nats_log_open(nexus__wal_engine **out, const char *url, const nexus_alloc *alloc);
+
+/* nats_porter.c: connections carried in messages */
+nexus_status nexus__nats_serve(nexus__bus_porter **out, const char *url, nexus__bus_server *server,
+                               const nexus_alloc *alloc);
+nexus_status nexus__nats_dial(nexus__bus_porter **out, int *fd, const char *url, const nexus_alloc *alloc);
+void nexus__nats_porter_close(nexus__bus_porter *p);
 
 #endif

@@ -275,3 +275,8 @@ Test(bus_differential, postgresql_behaves_as_memory_and_files_do)
 {
     differential("postgresql");
 }
+
+Test(bus_differential, nats_behaves_as_memory_and_files_do)
+{
+    differential("nats");
+}

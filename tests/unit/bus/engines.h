@@ -9,7 +9,7 @@
 
 #include <unistd.h>
 
-static const char *const engine_names[] = {"memory", "file", "sqlite", "postgresql"};
+static const char *const engine_names[] = {"memory", "file", "sqlite", "postgresql", "nats"};
 enum { ENGINE_COUNT = sizeof engine_names / sizeof engine_names[0] };
 
 /* False: no such server here. The bus is new; dir is a scratch directory. */
@@ -23,7 +23,9 @@ static inline bool engine_url(char out[static 400], const char *engine, const ch
         snprintf(out, 400, "file:%s/bus%d", dir, number++);
     else if (strcmp(engine, "sqlite") == 0)
         snprintf(out, 400, "sqlite:%s/bus%d.db", dir, number++);
-    else if ((server = getenv("NEXUS_TEST_POSTGRES_URL")) != NULL)
+    else if (strcmp(engine, "postgresql") == 0 && (server = getenv("NEXUS_TEST_POSTGRES_URL")) != NULL)
+        snprintf(out, 400, "%s#bus_%d_%d", server, (int)getpid(), number++);
+    else if (strcmp(engine, "nats") == 0 && (server = getenv("NEXUS_TEST_NATS_URL")) != NULL)
         snprintf(out, 400, "%s#bus_%d_%d", server, (int)getpid(), number++);
     else
         return false;

@@ -19,7 +19,8 @@ static void on(const char *engine, conformance_fn *check)
     Test(bus_engines, check##_in_memory) { on("memory", check); }                                                      \
     Test(bus_engines, check##_in_files) { on("file", check); }                                                         \
     Test(bus_engines, check##_in_sqlite) { on("sqlite", check); }                                                      \
-    Test(bus_engines, check##_in_postgresql) { on("postgresql", check); }
+    Test(bus_engines, check##_in_postgresql) { on("postgresql", check); }                                              \
+    Test(bus_engines, check##_in_nats) { on("nats", check); }
 
 static bool lasts(const char *url) /* beyond its handle */
 {

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Runs a test program with a real PostgreSQL and a real Redis of its own, in a temporary folder on free ports.
+"""Runs a test program with a real PostgreSQL, Redis and NATS of its own, in a temporary folder on free ports.
 
-    with_servers.py [--postgres] [--redis] PROGRAM [ARGUMENT…]
+    with_servers.py [--postgres] [--redis] [--nats] PROGRAM [ARGUMENT…]
 
-The program finds them as NEXUS_TEST_POSTGRES_URL and NEXUS_TEST_REDIS_URL. A server whose binary is not on this
+The program finds them as NEXUS_TEST_POSTGRES_URL, NEXUS_TEST_REDIS_URL and NEXUS_TEST_NATS_URL. A server whose binary is not on this
 machine is left out with a line that says so; the program skips what needs it. PostgreSQL refuses root: as root it
 runs as the user postgres.
 """
@@ -86,7 +86,18 @@ def start_redis(folder):
     return f"redis://127.0.0.1:{port}", process
 
 
-SERVERS = {"--postgres": ("NEXUS_TEST_POSTGRES_URL", start_postgres), "--redis": ("NEXUS_TEST_REDIS_URL", start_redis)}
+def start_nats(folder):
+    if not shutil.which("nats-server"):
+        return None
+    port = free_port()
+    process = subprocess.Popen(["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder, "-l", folder + "/log"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent)
+    wait_for_port(port, process, "NATS")
+    return f"nats://127.0.0.1:{port}", process
+
+
+SERVERS = {"--postgres": ("NEXUS_TEST_POSTGRES_URL", start_postgres), "--redis": ("NEXUS_TEST_REDIS_URL", start_redis),
+           "--nats": ("NEXUS_TEST_NATS_URL", start_nats)}
 
 
 def main(argv):
