@@ -340,7 +340,7 @@ NEXUS_API uint32_t nexus_delivery_attempt(const nexus_delivery *delivery); /**< 
 /** Settles it as done. Kept in memory and written within 5 ms: a crash in between means one more delivery.
  * NEXUS_ESTALE: the lease is over and the event may be another member's; nothing was done. */
 NEXUS_API nexus_status nexus_delivery_ack(nexus_delivery *delivery);
-/** The same, durable on return. */
+/** The same, durable on return. NEXUS_ENOSPC, NEXUS_EROFS: settled, and not on the disk; it is offered to the disk again. */
 NEXUS_API nexus_status nexus_delivery_ack_sync(nexus_delivery *delivery);
 /** Settles it as failed: again after delay_ms (UINT32_MAX = the group's backoff). reason: copied, may be NULL. */
 NEXUS_API nexus_status nexus_delivery_nak(nexus_delivery *delivery, uint32_t delay_ms, const char *reason);

@@ -291,10 +291,10 @@ static void note(nexus__bgroup *g, uint32_t what, const nexus__dead_report *repo
         nexus__bgroup_note(g, what, report->last, nexus__slice(detail, (size_t)n));
 }
 
-/* What was appended before is durable when this returns. */
+/* What was appended before is durable when this returns NEXUS_OK: the note stands behind it. */
 static nexus_status settle_log(nexus__bgroup *g, nexus_status status)
 {
-    nexus_status durable = nexus__wal_append(g->broker->wal, NULL, 0, NULL);
+    nexus_status durable = nexus__bgroup_sync(g);
     return status != NEXUS_OK ? status : durable;
 }
 
@@ -324,7 +324,6 @@ nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q,
     if (!report->done)
         return status;
     nexus__bgroup_wake(g);
-    nexus__broker_tick(g->broker, false, nexus__mono_ns()); /* the notes */
     return settle_log(g, status);
 }
 

@@ -99,6 +99,7 @@ nexus_status nexus__bgroup_new(nexus__broker *b, nexus_slice name, nexus_slice c
     nexus__buf_init(&g->gone, b->alloc, 0);
     nexus__buf_init(&g->acks, b->alloc, 0);
     nexus__buf_init(&g->audits, b->alloc, 0);
+    nexus__buf_init(&g->letters, b->alloc, 0);
     nexus__buf_init(&g->leases, b->alloc, 0);
     g->next_token = nexus__random_u64() >> 1; /* tokens of an earlier owner never fit */
     g->name = nexus__strndup(b->alloc, name);
@@ -148,6 +149,7 @@ void nexus__bgroup_free(nexus__bgroup *g)
     nexus__wal_reader_close(g->counter);
     nexus__buf_free(&g->acks);
     nexus__buf_free(&g->audits);
+    nexus__buf_free(&g->letters);
     nexus__buf_free(&g->leases);
     nexus__buf_free(&g->gone);
     nexus__free(alloc, g->timers);

@@ -128,7 +128,8 @@ struct nexus__bgroup {
     nexus__map dead_by_pos;
     uint64_t dead_count; /* without those that are back */
     nexus__buf acks, leases, gone, audits; /* not yet written */
-    uint64_t written_floor;
+    nexus__buf letters;                    /* of dead letters, that could not be written when they came */
+    uint64_t seeks, put_back; /* how often it was moved; how often a batch with something of it was not written */
     nexus__list audit; /* the last ones, oldest first */
     size_t audit_count;
     int64_t audit_until; /* a checkpoint held it up to here */
@@ -223,8 +224,10 @@ void nexus__bgroup_lag_reset(nexus__bgroup *g);
 /* group_log.c */
 known *nexus__bgroup_know(nexus__bgroup *g, uint64_t pos);
 void nexus__bgroup_forget(nexus__bgroup *g); /* what is known at or below the floor */
-/* Moves what is to be written into batch; false when there is nothing. Takes the lock itself. */
-bool nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch);
+/* Moves what is to be written into batch, and into list, to be ended when its fate is known. Both take the lock themselves. */
+typedef struct nexus__drained nexus__drained;
+void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list);
+void nexus__drained_end(nexus__drained *list, bool written);
 
 /* group_take.c. Both take locks themselves. */
 int64_t nexus__bgroup_expire(nexus__bgroup *g, int64_t now_ns); /* next due, INT64_MAX none */

@@ -184,6 +184,7 @@ void nexus__bgroup_unload(nexus__bgroup *g, uint64_t floor)
     g->resumed = 0;
     nexus__buf_clear(&g->acks);
     nexus__buf_clear(&g->leases);
+    g->seeks++;
     size_t cursor = 0;
     for (nexus__map_entry *e; (e = nexus__map_next(&g->known, &cursor));)
         nexus__free(g->broker->alloc, e->value);

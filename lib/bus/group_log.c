@@ -1,58 +1,216 @@
 /* What a group writes into the log, and what the log tells a new owner. */
+#include <stdio.h>
+
 #include "base/status.h"
+#include "base/thread.h"
 #include "bus/internal.h"
 
-static void add_record(nexus__bgroup *g, nexus__wal_batch *batch, uint16_t kind, nexus__buf *bytes)
+/* What one group gave to one batch. It is taken back when that is not written: a told ack is lost in a crash at most. */
+struct nexus__drained {
+    nexus__drained *next;
+    nexus__bgroup *group;
+    uint64_t seeks; /* of the group, when it was taken: what was settled before a seek says nothing after it */
+    nexus__buf acks, leases, letters, gone, audits;
+};
+
+/* --- into a batch ---- */
+
+static nexus_status add_record(nexus__bgroup *g, nexus__wal_batch *batch, uint16_t kind, nexus_slice bytes)
 {
     nexus__wal_record r = {
-        .kind = kind, .flags = NEXUS__WAL_INTERNAL, .meta = nexus__slice_c(g->name), .payload = nexus__buf_slice(bytes)};
-    if (nexus__wal_batch_add(batch, &r) == NEXUS_OK)
-        nexus__buf_clear(bytes);
+        .kind = kind, .flags = NEXUS__WAL_INTERNAL, .meta = nexus__slice_c(g->name), .payload = bytes};
+    return nexus__wal_batch_add(batch, &r);
 }
 
-bool nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch)
+static void move(nexus__buf *to, nexus__buf *from)
+{
+    *to = *from;
+    nexus__buf_init(from, to->alloc, 0);
+}
+
+static void drain_one(nexus__bgroup *g, nexus__wal_batch *batch, uint16_t kind, nexus__buf *from, nexus__buf *to)
+{
+    if (from->len && add_record(g, batch, kind, nexus__buf_slice(from)) == NEXUS_OK)
+        move(to, from);
+}
+
+/* The floor, and what is settled above it. */
+static void drain_acks(nexus__bgroup *g, nexus__wal_batch *batch, nexus__buf *to)
+{
+    nexus__buf all;
+    nexus__buf_init(&all, g->broker->alloc, 0);
+    nexus__buf_append(&all, &g->floor, sizeof g->floor);
+    for (size_t at = 0; at < g->acks.len; at += sizeof(uint64_t)) {
+        uint64_t pos;
+        memcpy(&pos, g->acks.p + at, sizeof pos);
+        if (pos > g->floor)
+            nexus__buf_append(&all, &pos, sizeof pos);
+    }
+    if (g->acks.len && all.status == NEXUS_OK && add_record(g, batch, KIND_ACK, nexus__buf_slice(&all)) == NEXUS_OK)
+        move(to, &g->acks);
+    nexus__buf_free(&all);
+}
+
+/* A record each: their length in front. */
+static void drain_letters(nexus__bgroup *g, nexus__wal_batch *batch, nexus__buf *to)
+{
+    uint32_t n;
+    for (size_t at = 0; at < g->letters.len; at += sizeof n + n) {
+        memcpy(&n, g->letters.p + at, sizeof n);
+        if (add_record(g, batch, KIND_DEAD, nexus__slice(g->letters.p + at + sizeof n, n)) != NEXUS_OK)
+            return; /* once more with the next batch, which is harmless */
+    }
+    move(to, &g->letters);
+}
+
+static nexus__drained *drained_new(nexus__bgroup *g)
+{
+    nexus__drained *d = nexus__calloc(g->broker->alloc, 1, sizeof *d);
+    if (!d)
+        return NULL;
+    d->group = g;
+    d->seeks = g->seeks;
+    nexus__buf *const all[] = {&d->acks, &d->leases, &d->letters, &d->gone, &d->audits};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        nexus__buf_init(all[i], g->broker->alloc, 0);
+    return d;
+}
+
+void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list)
 {
     pthread_mutex_lock(&g->lock);
-    bool acks = g->acks.len > 0, leases = g->leases.len > 0;
-    if (leases)
-        add_record(g, batch, KIND_LEASE, &g->leases);
-    if (acks) {
-        nexus__buf all;
-        nexus__buf_init(&all, g->broker->alloc, 0);
-        nexus__buf_append(&all, &g->floor, sizeof g->floor);
-        for (size_t at = 0; at < g->acks.len; at += sizeof(uint64_t)) {
-            uint64_t pos;
-            memcpy(&pos, g->acks.p + at, sizeof pos);
-            if (pos > g->floor)
-                nexus__buf_append(&all, &pos, sizeof pos);
-        }
-        if (all.status == NEXUS_OK) {
-            add_record(g, batch, KIND_ACK, &all);
-            nexus__buf_clear(&g->acks);
-            g->written_floor = g->floor;
-        }
-        nexus__buf_free(&all);
+    bool any = g->leases.len || g->letters.len || g->acks.len || g->gone.len || g->audits.len;
+    nexus__drained *d = any ? drained_new(g) : NULL; /* without memory: the next time */
+    if (d) {
+        drain_one(g, batch, KIND_LEASE, &g->leases, &d->leases);
+        drain_letters(g, batch, &d->letters); /* before the acks, which let their events go */
+        drain_acks(g, batch, &d->acks);
+        drain_one(g, batch, KIND_GONE, &g->gone, &d->gone);
+        drain_one(g, batch, KIND_AUDIT, &g->audits, &d->audits);
+        d->next = *list;
+        *list = d;
     }
-    bool gone = g->gone.len > 0, audits = g->audits.len > 0;
-    if (gone)
-        add_record(g, batch, KIND_GONE, &g->gone);
-    if (audits)
-        add_record(g, batch, KIND_AUDIT, &g->audits);
     pthread_mutex_unlock(&g->lock);
-    return acks || leases || gone || audits;
 }
 
-nexus_status nexus__bgroup_sync(nexus__bgroup *g)
+/* --- and back ---- */
+
+/* In front of what has come since. */
+static void put_back(nexus__buf *into, nexus__buf *older)
 {
+    nexus__buf_slice_append(older, nexus__buf_slice(into));
+    if (older->status != NEXUS_OK)
+        return; /* no memory: events come again */
+    nexus__buf_free(into);
+    move(into, older);
+}
+
+/* Frames of `size` bytes that begin with a position: those at or below the floor go, but for the last one. */
+static void thin(const nexus__bgroup *g, nexus__buf *frames, size_t size)
+{
+    size_t kept = 0;
+    for (size_t at = 0; at < frames->len; at += size) {
+        uint64_t pos;
+        memcpy(&pos, frames->p + at, sizeof pos);
+        if (pos <= g->floor && at + size < frames->len)
+            continue;
+        memmove(frames->p + kept, frames->p + at, size);
+        kept += size;
+    }
+    frames->len = kept;
+}
+
+static void take_back(nexus__drained *d)
+{
+    nexus__bgroup *g = d->group;
+    pthread_mutex_lock(&g->lock);
+    g->put_back++;
+    if (d->seeks == g->seeks) {
+        thin(g, &d->acks, sizeof(uint64_t));
+        thin(g, &d->leases, sizeof(lease_record));
+        put_back(&g->acks, &d->acks);
+        put_back(&g->leases, &d->leases);
+    }
+    put_back(&g->letters, &d->letters);
+    put_back(&g->gone, &d->gone);
+    put_back(&g->audits, &d->audits);
+    pthread_mutex_unlock(&g->lock);
+}
+
+void nexus__drained_end(nexus__drained *list, bool written)
+{
+    while (list) {
+        nexus__drained *d = list;
+        list = d->next;
+        if (!written)
+            take_back(d);
+        nexus__buf *const all[] = {&d->acks, &d->leases, &d->letters, &d->gone, &d->audits};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            nexus__buf_free(all[i]);
+        nexus__free(d->group->broker->alloc, d);
+    }
+}
+
+/* --- durable before it returns ---- */
+
+typedef struct flushed {
+    nexus__gate gate;
+    nexus__drained *list;
+    nexus_status status;
+    char message[256];
+} flushed;
+
+static void flush_done(nexus_status status, uint64_t first_pos, void *user_data)
+{
+    flushed *f = user_data;
+    (void)first_pos;
+    f->status = status;
+    snprintf(f->message, sizeof f->message, "%s", status == NEXUS_OK ? "" : nexus_error_message());
+    nexus__drained_end(f->list, status == NEXUS_OK);
+    nexus__gate_open(&f->gate);
+}
+
+static nexus_status flush(nexus__bgroup *g)
+{
+    flushed f = {0};
     nexus__wal_batch *batch;
     nexus_status status = nexus__wal_batch_new(&batch, g->broker->wal, 256);
     if (status != NEXUS_OK)
         return status;
     pthread_mutex_lock(&g->broker->drain_lock);
-    nexus__bgroup_drain(g, batch);
-    status = nexus__wal_submit(g->broker->wal, batch, NULL, NULL, NULL, NULL);
+    nexus__bgroup_drain(g, batch, &f.list);
+    status = nexus__wal_submit(g->broker->wal, batch, flush_done, &f, NULL, NULL);
+    if (status != NEXUS_OK)
+        nexus__drained_end(f.list, false);
     pthread_mutex_unlock(&g->broker->drain_lock);
-    return status == NEXUS_OK ? nexus__wal_append(g->broker->wal, NULL, 0, NULL) : status;
+    if (status != NEXUS_OK)
+        return status;
+    nexus__gate_wait(&f.gate, INT64_MAX);
+    return f.status == NEXUS_OK ? NEXUS_OK : nexus__fail(f.status, "%s", f.message);
+}
+
+static uint64_t times_put_back(nexus__bgroup *g)
+{
+    pthread_mutex_lock(&g->lock);
+    uint64_t n = g->put_back;
+    pthread_mutex_unlock(&g->lock);
+    return n;
+}
+
+/* The log is written in order, so what was drained by others before is stored too, unless it came back meanwhile. */
+nexus_status nexus__bgroup_sync(nexus__bgroup *g)
+{
+    for (;;) {
+        uint64_t before = times_put_back(g);
+        nexus_status status = flush(g);
+        if (status == NEXUS_EAGAIN) { /* a full queue is waited out */
+            status = nexus__wal_append(g->broker->wal, NULL, 0, NULL);
+            if (status == NEXUS_OK)
+                continue;
+        }
+        if (status != NEXUS_OK || times_put_back(g) == before)
+            return status;
+    }
 }
 
 /* --- what is known from before ---- */

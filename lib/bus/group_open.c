@@ -57,7 +57,7 @@ static nexus_status make(nexus__broker *b, nexus_slice name, nexus__group_config
         pthread_mutex_lock(&b->groups_lock);
         status = nexus__bgroup_new(b, name, nexus__buf_slice(&bytes), out);
         if (status == NEXUS_OK)
-            (*out)->floor = (*out)->loaded = (*out)->written_floor = config->start_pos - 1;
+            (*out)->floor = (*out)->loaded = config->start_pos - 1;
         pthread_mutex_unlock(&b->groups_lock);
     }
     nexus__buf_free(&bytes);

@@ -59,6 +59,28 @@ void nexus__bgroup_done(nexus__bgroup *g, entry *e)
 
 /* --- given up ----------------------------------------------------------------------------------------------------- */
 
+typedef struct letter {
+    nexus__bgroup *group;
+    nexus__buf body;
+} letter;
+
+/* Not written: the event has left the window, so its copy goes with the ack that says so. On the flush thread. */
+static void letter_done(nexus_status status, uint64_t first_pos, void *user_data)
+{
+    letter *l = user_data;
+    nexus__bgroup *g = l->group;
+    (void)first_pos;
+    if (status != NEXUS_OK) {
+        uint32_t n = (uint32_t)l->body.len;
+        pthread_mutex_lock(&g->lock);
+        nexus__buf_append(&g->letters, &n, sizeof n);
+        nexus__buf_slice_append(&g->letters, nexus__buf_slice(&l->body));
+        pthread_mutex_unlock(&g->lock);
+    }
+    nexus__buf_free(&l->body);
+    nexus__free(g->broker->alloc, l);
+}
+
 static nexus_status write_dead(nexus__bgroup *g, const dead_record *d, nexus_slice reason, const nexus__stored *s)
 {
     nexus__buf body;
@@ -71,10 +93,16 @@ static nexus_status write_dead(nexus__bgroup *g, const dead_record *d, nexus_sli
                            .flags = NEXUS__WAL_INTERNAL,
                            .meta = nexus__slice_c(g->name),
                            .payload = nexus__buf_slice(&body)};
-    nexus_status status = body.status;
+    letter *l = nexus__malloc(g->broker->alloc, sizeof *l);
+    nexus_status status = l ? body.status : nexus__nomem();
+    if (status == NEXUS_OK) {
+        *l = (letter){g, body};
+        status = nexus__wal_append_async(g->broker->wal, &r, 1, letter_done, l);
+    }
     if (status == NEXUS_OK)
-        status = nexus__wal_append_async(g->broker->wal, &r, 1, NULL, NULL);
+        return NEXUS_OK;
     nexus__buf_free(&body);
+    nexus__free(g->broker->alloc, l);
     return status;
 }
 

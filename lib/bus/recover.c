@@ -28,7 +28,7 @@ static nexus_status on_group(nexus__broker *b, const nexus__wal_record *r)
     if (!g) {
         nexus_status status = nexus__bgroup_new(b, r->meta, r->payload, &made);
         if (status == NEXUS_OK)
-            made->floor = made->loaded = made->written_floor = made->config.start_pos - 1;
+            made->floor = made->loaded = made->config.start_pos - 1;
         return status;
     }
     char *bytes = nexus__strndup(b->alloc, r->payload);
@@ -48,7 +48,7 @@ static nexus_status on_acks(nexus__bgroup *g, nexus_slice bytes)
     for (size_t at = 0; at + sizeof pos <= bytes.n; at += sizeof pos) {
         memcpy(&pos, bytes.p + at, sizeof pos);
         if (at == 0) {
-            g->floor = g->loaded = g->written_floor = pos > g->floor ? pos : g->floor;
+            g->floor = g->loaded = pos > g->floor ? pos : g->floor;
         } else if (pos > g->floor) {
             known *k = nexus__bgroup_know(g, pos);
             if (!k)
@@ -136,7 +136,6 @@ static nexus_status on_seek(nexus__bgroup *g, nexus_slice bytes)
     nexus__bgroup_unload(g, floor);
     if (bytes.n >= 2 * sizeof floor)
         memcpy(&g->replay_until, bytes.p + sizeof floor, sizeof floor);
-    g->written_floor = floor;
     return NEXUS_OK;
 }
 

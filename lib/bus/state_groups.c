@@ -133,7 +133,7 @@ static nexus_status read_group(nexus__broker *b, nexus_slice frame)
     nexus_status status = nexus__bgroup_new(b, name, config, &g);
     if (status != NEXUS_OK)
         return status;
-    g->floor = g->loaded = g->written_floor = head.floor;
+    g->floor = g->loaded = head.floor;
     g->resumed = head.looked;
     g->replay_until = head.replay_until;
     g->matched = head.bits & GROUP_MATCHED;

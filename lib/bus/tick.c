@@ -4,7 +4,8 @@
 #include "bus/internal.h"
 #include "bus/state.h"
 
-#define LAZY_NS (5 * NEXUS__NS_PER_MS) /* acks and attempts are written at most this much later */
+#define LAZY_NS (5 * NEXUS__NS_PER_MS)    /* acks and attempts are written at most this much later */
+#define RETRY_NS (250 * NEXUS__NS_PER_MS) /* and those that were refused are offered again */
 
 /* --- who waits for new events ---- */
 
@@ -63,10 +64,20 @@ void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns)
     pthread_mutex_unlock(&b->tick_lock);
 }
 
+typedef struct states {
+    nexus__broker *broker;
+    nexus__drained *list;
+} states;
+
 static void written(nexus_status status, uint64_t first_pos, void *user_data)
 {
-    (void)status, (void)first_pos; /* lost acks mean redelivery; the log itself says why it takes no more */
-    nexus__broker *b = user_data;
+    (void)first_pos; /* the log itself says why it takes no more */
+    states *s = user_data;
+    nexus__broker *b = s->broker;
+    nexus__drained_end(s->list, status == NEXUS_OK);
+    nexus__free(b->alloc, s);
+    if (status != NEXUS_OK)
+        nexus__broker_tick(b, false, nexus__mono_ns() + RETRY_NS);
     pthread_mutex_lock(&b->tick_lock);
     b->writing = false;
     if (b->tick_soon)
@@ -78,19 +89,23 @@ static void written(nexus_status status, uint64_t first_pos, void *user_data)
 static void write_states(nexus__broker *b, nexus__bgroup **groups, size_t n)
 {
     nexus__wal_batch *batch;
-    if (nexus__wal_batch_new(&batch, b->wal, 4096) != NEXUS_OK)
+    states *s = nexus__malloc(b->alloc, sizeof *s);
+    if (!s || nexus__wal_batch_new(&batch, b->wal, 4096) != NEXUS_OK) {
+        nexus__free(b->alloc, s);
         return;
-    bool any = false;
+    }
+    *s = (states){b, NULL};
     pthread_mutex_lock(&b->drain_lock);
     for (size_t i = 0; i < n; i++)
-        any |= nexus__bgroup_drain(groups[i], batch);
-    if (any) {
+        nexus__bgroup_drain(groups[i], batch, &s->list);
+    if (s->list) {
         pthread_mutex_lock(&b->tick_lock);
         b->writing = true;
         pthread_mutex_unlock(&b->tick_lock);
-        if (nexus__wal_submit(b->wal, batch, written, b, NULL, NULL) != NEXUS_OK)
-            written(NEXUS_EIO, 0, b);
+        if (nexus__wal_submit(b->wal, batch, written, s, NULL, NULL) != NEXUS_OK)
+            written(NEXUS_EIO, 0, s);
     } else {
+        nexus__free(b->alloc, s);
         nexus__wal_batch_free(batch);
     }
     pthread_mutex_unlock(&b->drain_lock);

@@ -4,9 +4,10 @@
  * word of its own. So while one write is on its way to the device, the next group gathers: commits per second are
  * bound by the device, events per commit by the callers.
  *
- * Failures: no space is definite (nothing stored, positions are taken back, later publishes may succeed). Any other
- * failed write poisons the log, since after a failed sync nobody knows what the device holds: what was on its way is
- * reported as unknown, nothing is written any more, and opening again verifies the tail.
+ * Failures: no space is definite (nothing stored, positions are taken back, later publishes may succeed), and so is a file
+ * system that turned read-only before it took anything. Any other failed write poisons the log, since after a failed sync
+ * nobody knows what the device holds: what was on its way is reported as unknown, nothing is written any more, and opening
+ * again verifies the tail.
  */
 #include "wal/wal.h"
 
@@ -283,6 +284,21 @@ static nexus_status undo(nexus__wal *wal, size_t n)
     return NEXUS_OK;
 }
 
+/* A file system that turned read-only refuses before it takes anything, or after: the beginning of the write tells. */
+static bool untouched(const nexus__wal *wal, nexus_slice bytes)
+{
+    char found[BATCH_HEAD_BYTES];
+    return pread(wal->active->fd, found, sizeof found, (off_t)wal->write_at) == sizeof found &&
+           memcmp(found, bytes.p, sizeof found) != 0;
+}
+
+/* Whether the files are as if the write had never been asked for. */
+static bool not_done(nexus__wal *wal, nexus_status status, nexus_slice bytes)
+{
+    return (status == NEXUS_ENOSPC && undo(wal, bytes.n) == NEXUS_OK) ||
+           (status == NEXUS_EROFS && untouched(wal, bytes));
+}
+
 /* What an engine says when nothing was stored. */
 static bool is_definite(nexus_status status)
 {
@@ -311,7 +327,7 @@ static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__w
     wal->next_seq = seq;
     char why[300];
     snprintf(why, sizeof why, "%s", nexus_error_message());
-    if (wal->engine ? is_definite(status) : status == NEXUS_ENOSPC && undo(wal, bytes.n) == NEXUS_OK)
+    if (wal->engine ? is_definite(status) : not_done(wal, status, bytes))
         return nexus__fail(status, "%s", why);
     nexus__wal_poison(wal, why);
     return nexus__fail(NEXUS_EUNKNOWN, "%s", why);
