@@ -162,7 +162,7 @@ static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, co
         }
         nexus__wal_record r = {.kind = KIND_EVENT,
                                .version = -1,
-                               .stream = name.n ? nexus__siphash((nexus__hash_key){1, 2}, name.p, name.n) : 0,
+                               .stream = name.n ? nexus__stream_hash(name) : 0,
                                .meta = nexus__buf_slice(&meta),
                                .payload = e->data};
         status = nexus__wal_batch_add(batch, &r);

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/hash.h"
 
 #define NEXUS__EVENT_EXT_MAX 32
 #define NEXUS__EVENT_ATTR_MAX 65535u /* bytes of one attribute */
@@ -46,6 +47,13 @@ bool nexus__event_attr_is_ours(nexus_slice name);
 nexus_status nexus__event_ext_name(nexus_slice name);
 nexus_status nexus__event_attr_check(const char *name, enum nexus__attr_kind kind, nexus_slice value);
 bool nexus__event_is_json(nexus_slice datacontenttype); /* the empty one is */
+
+/* What the log knows a stream by; never 0. */
+static inline uint64_t nexus__stream_hash(nexus_slice name)
+{
+    uint64_t hash = nexus__siphash((nexus__hash_key){1, 2}, name.p, name.n);
+    return hash ? hash : 1;
+}
 
 /* Stored form: every attribute but data, pos, version and recv_ns. */
 void nexus__event_encode(nexus__buf *out, const nexus_event *e, nexus_slice stream);

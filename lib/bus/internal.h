@@ -80,8 +80,10 @@ struct nexus__broker {
         pthread_mutex_t lock;
         pthread_cond_t wake;
         /* locked */
-        bool stop, asked;
+        bool stop, asked, unindexed; /* unindexed: a file was finished */
         pthread_mutex_t work; /* held by the keeper at work, and by whoever does of that by hand */
+        /* flush thread */
+        uint64_t finished;
         /* at work */
         unsigned older;               /* of the two generations: written next */
         nexus__wal_cursor cursors[2]; /* of each; seq 0 = none */
@@ -116,6 +118,9 @@ void nexus__broker_drop_alerts(nexus__broker *b);
 
 /* group_open.c: what a start means now, as a position. */
 nexus_status nexus__broker_start_pos(nexus__broker *b, uint32_t start, int64_t start_time_ns, uint64_t *pos);
+
+/* page.c: of an event; empty of other records. */
+nexus_slice nexus__record_type(const nexus__wal_record *r);
 
 /* condition.c: the first event after `after` and up to *upto that matches; 0 = none. *upto: in, where it was looked up to
  * before; out, the last durable position. No lock is held. */

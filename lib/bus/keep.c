@@ -16,8 +16,20 @@ static uint64_t interval(const nexus__broker *b)
     return big > bytes ? big : bytes;
 }
 
+static void file_finished(nexus__broker *b, uint64_t finished)
+{
+    b->keep.finished = finished;
+    pthread_mutex_lock(&b->keep.lock);
+    b->keep.unindexed = true;
+    pthread_cond_signal(&b->keep.wake);
+    pthread_mutex_unlock(&b->keep.lock);
+}
+
 void nexus__keeper_grew(nexus__broker *b)
 {
+    uint64_t finished = nexus__wal_finished(b->wal);
+    if (finished != b->keep.finished)
+        file_finished(b, finished);
     if (nexus__wal_written(b->wal) < atomic_load_explicit(&b->keep.due_written, memory_order_relaxed))
         return;
     atomic_store(&b->keep.due_written, UINT64_MAX); /* asked once; the keeper says when again */
@@ -105,24 +117,42 @@ static void look(nexus__broker *b, bool by_time)
     atomic_store(&b->keep.due_written, nexus__wal_written(b->wal) + step(b));
 }
 
+/* One file, then a rest of ten times as long: publishers have the processor. When to go on; INT64_MAX: when something
+ * has been written. */
+static int64_t index_one(nexus__broker *b)
+{
+    int64_t begun = nexus__mono_ns();
+    if (b->read_only || !nexus__wal_index_one(b->wal, nexus__record_type))
+        return INT64_MAX;
+    int64_t now = nexus__mono_ns();
+    return now + 10 * (now - begun);
+}
+
 static void *keeper_main(void *arg)
 {
     nexus__broker *b = arg;
+    int64_t index_due = 0, look_due = nexus__mono_ns() + (atomic_load(&b->disk_low) ? LOW_NS : LOOK_NS);
     pthread_mutex_lock(&b->keep.lock);
     while (!b->keep.stop) {
-        bool low = atomic_load(&b->disk_low);
-        int64_t until = nexus__mono_ns() + (low ? LOW_NS : LOOK_NS);
-        while (!b->keep.stop && !b->keep.asked && nexus__cond_wait_until(&b->keep.wake, &b->keep.lock, until))
+        int64_t until = index_due < look_due ? index_due : look_due;
+        while (!b->keep.stop && !b->keep.asked && !(b->keep.unindexed && index_due == INT64_MAX) &&
+               nexus__cond_wait_until(&b->keep.wake, &b->keep.lock, until))
             ;
-        bool by_time = !b->keep.asked;
-        b->keep.asked = false;
+        bool asked = b->keep.asked, by_time = !asked && nexus__mono_ns() >= look_due;
+        b->keep.asked = b->keep.unindexed = false;
         if (b->keep.stop)
             break;
         pthread_mutex_unlock(&b->keep.lock);
         pthread_mutex_lock(&b->keep.work);
-        watch_disk(b);
-        if (!low || !by_time)
-            look(b, by_time);
+        bool low = atomic_load(&b->disk_low);
+        if (asked || by_time) {
+            watch_disk(b);
+            if (!low || !by_time)
+                look(b, by_time);
+            look_due = nexus__mono_ns() + (atomic_load(&b->disk_low) ? LOW_NS : LOOK_NS);
+        }
+        if (!low && (index_due == INT64_MAX || nexus__mono_ns() >= index_due))
+            index_due = index_one(b);
         pthread_mutex_unlock(&b->keep.work);
         pthread_mutex_lock(&b->keep.lock);
     }

@@ -1,5 +1,6 @@
 /* What the owner does for a client's publish and read, apart from sockets. */
 #include "base/status.h"
+#include "bus/internal.h"
 #include "bus/server.h"
 #include "bus/wire.h"
 
@@ -96,6 +97,28 @@ bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *re
     return true;
 }
 
+nexus_slice nexus__record_type(const nexus__wal_record *r)
+{
+    nexus__event_view view;
+    bool readable = r->kind == KIND_EVENT && nexus__event_decode(&view, r->meta, r->payload) == NEXUS_OK;
+    return readable ? view.event.type : NEXUS_S("");
+}
+
+static bool wants_type(nexus_slice type, void *user_data)
+{
+    return nexus__types_match(*(const nexus_slice *)user_data, type);
+}
+
+void nexus__read_select(const nexus__read_request *r, nexus__wal_reader *reader)
+{
+    const nexus__filter *f = &r->filter;
+    nexus__wal_select select = {.stream = f->stream.n ? nexus__stream_hash(f->stream) : 0,
+                                .wants_type = f->types.n ? wants_type : NULL,
+                                .user_data = (void *)(uintptr_t)&f->types,
+                                .type_of = nexus__record_type};
+    nexus__wal_reader_select(reader, &select);
+}
+
 /* Where a read of one stream may begin and end. */
 typedef struct span {
     uint64_t from;
@@ -134,12 +157,15 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
         *next = nexus__wal_first(nexus__broker_wal(b)); /* told once, then it goes on with what is left */
     if (status != NEXUS_OK || !any)
         return status;
+    nexus__read_select(r, reader);
     for (uint32_t looked = 0; looked < SCAN_MAX && out->len < PAGE_BYTES && *count < (r->max ? r->max : UINT32_MAX);
          looked++) {
         nexus__wal_record record;
         nexus__event_view view;
         status = nexus__wal_reader_next(reader, &record);
         if (status != NEXUS_OK) {
+            if (status == NEXUS_EDONE && nexus__wal_reader_pos(reader) >= *next)
+                *next = nexus__wal_reader_pos(reader) + 1; /* the end was passed over, not read */
             if (status == NEXUS_EDONE || *count)
                 status = NEXUS_OK; /* what was found first; the trouble comes with the next page */
             else if (status == NEXUS_ECORRUPT)

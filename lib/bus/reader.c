@@ -239,10 +239,13 @@ static nexus_status scan(nexus_reader *r, nexus__wal *wal)
             q->from = nexus__wal_first(wal);
         if (status != NEXUS_OK)
             return status;
+        nexus__read_select(q, r->direct);
     }
     for (;;) {
         nexus__wal_record record = {0};
         nexus_status status = nexus__wal_reader_next(r->direct, &record);
+        if (status == NEXUS_EDONE && nexus__wal_reader_pos(r->direct) >= q->from)
+            q->from = nexus__wal_reader_pos(r->direct) + 1;
         if (status == NEXUS_ECORRUPT && record.pos >= q->from)
             q->from = record.pos + 1;
         if (status != NEXUS_OK)

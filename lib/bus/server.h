@@ -26,6 +26,9 @@ nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nex
 /* Whether a reader wants the record; then view is filled, with slices into the record. */
 bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view);
 
+/* Tells a reader of the log what the request is after, which must live as long as it. */
+void nexus__read_select(const nexus__read_request *r, nexus__wal_reader *reader);
+
 /* One page of events for a reader: appends {event} to out, counts them, and says where to go on. */
 nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc, const nexus__read_request *r,
                                      nexus__buf *out, uint32_t *count, uint64_t *next) NEXUS_MUST_CHECK;

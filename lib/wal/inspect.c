@@ -252,6 +252,9 @@ static nexus_status replace(inspector *i, file *f)
     if (status == NEXUS_OK)
         status = nexus__wal_io_sync(wal, fd);
     close(fd);
+    segment named;
+    memcpy(named.name, f->name->name, sizeof named.name);
+    nexus__wal_index_forget(wal, &named);
     if (status == NEXUS_OK && renameat(wal->dir_fd, COPY_NAME, wal->dir_fd, f->name->name) != 0)
         status = nexus__fail_errno(errno, "rename the repaired %s", f->name->name);
     i->out->repaired += status == NEXUS_OK;

@@ -18,6 +18,8 @@ typedef struct segment_mark {
  * One file. The list runs from old to new; the last one is written to. A sealed file of an earlier life has end 0:
  * where its batches end shows only by reading. A reader holds a reference, so that dropping never pulls a file away.
  */
+struct nexus__wal_index;
+
 typedef struct segment {
     struct segment *next; /* locked by wal->lock */
     const nexus_alloc *alloc;
@@ -29,6 +31,8 @@ typedef struct segment {
     atomic_bool sealed;
     segment_mark *marks; /* locked by wal->lock, as are the two below */
     size_t mark_count, mark_cap;
+    struct nexus__wal_index *index; /* index.h; locked, as are the two below */
+    bool index_looked, index_done;  /* for one on the disk; for one to be made */
     char name[SEGMENT_NAME_MAX];
 } segment;
 
@@ -86,12 +90,14 @@ struct nexus__wal {
     } unsynced;
     char (*pool)[SEGMENT_NAME_MAX]; /* dropped files that wait for reuse */
     size_t pool_count;
+    pthread_mutex_t recent_lock;
+    struct nexus__wal_index_pass *recent; /* index_recent.c; locked by recent_lock */
     uint32_t ahead; /* so many files are to wait there */
     /* flush thread */
     uint64_t write_at, next_seq, next_generation;
     nexus__buf gather;
     /* atomic */
-    _Atomic uint64_t durable, written;
+    _Atomic uint64_t durable, written, finished;
     atomic_bool seal_wanted;
     _Atomic nexus_status condition; /* of the last write */
 
@@ -117,6 +123,12 @@ void *nexus__wal_sync_main(void *wal);
 /* Whether no write may be acknowledged before one made at oldest_ns (0 = there is none) is on the disk. */
 bool nexus__wal_sync_is_due(int64_t oldest_ns, int64_t now_ns, int64_t interval_ns);
 void nexus__wal_poison(nexus__wal *wal, const char *why); /* wal.c: nothing is appended any more */
+
+/* index.c */
+typedef struct nexus__wal_index nexus__wal_index;
+void nexus__wal_index_unref(nexus__wal_index *x);
+void nexus__wal_recent_forget(nexus__wal *wal); /* index_recent.c */
+void nexus__wal_index_forget(nexus__wal *wal, const segment *s); /* on the disk; before the file changes or goes */
 
 /* segment.c */
 segment *nexus__wal_segment_ref(segment *s);

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "wal/internal.h"
+#include "wal/index.h"
 
 #define WINDOW (256u << 10)
 #define FIRST_WINDOW (16u << 10) /* of a reader: many want one record and no more */
@@ -28,6 +28,13 @@ struct nexus__wal_reader {
     /* with an engine: offset is the place of the next run, page holds the last ones read */
     nexus__buf page;
     size_t page_at;
+    /* what it is after, and the stretches of the present file where that may be */
+    nexus__wal_select select;
+    bool selecting, has_plan;
+    const segment *planned;
+    nexus__buf plan; /* nexus__wal_range */
+    size_t plan_at;
+    uint64_t plan_end_seq, plan_end_pos;
     /* present batch */
     nexus__wal_batch_head head;
     const char *body;
@@ -78,6 +85,7 @@ nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, ui
     r->wal = wal;
     r->want = pos;
     nexus__buf_init(&r->page, wal->alloc, 0);
+    nexus__buf_init(&r->plan, wal->alloc, 0);
     uint64_t first = wal->engine ? nexus__wal_first(wal) : 1;
     if (wal->engine) { /* what is not there of what was asked for is said, too */
         r->next_seq = UINT64_MAX;
@@ -133,6 +141,7 @@ nexus_status nexus__wal_reader_open_at(nexus__wal_reader **out, nexus__wal *wal,
     r->wal = wal;
     r->want_seq = c->seq;
     nexus__buf_init(&r->page, wal->alloc, 0);
+    nexus__buf_init(&r->plan, wal->alloc, 0);
     pthread_mutex_lock(&wal->lock);
     segment *s = file_of(wal, c);
     bool early = c->seq > wal->durable_seq || c->pos > atomic_load(&wal->durable) + 1;
@@ -165,8 +174,63 @@ void nexus__wal_reader_close(nexus__wal_reader *r)
         return;
     nexus__wal_segment_unref(r->at);
     nexus__free(r->wal->alloc, r->bytes);
+    nexus__buf_free(&r->plan);
     nexus__buf_free(&r->page);
     nexus__free(r->wal->alloc, r);
+}
+
+void nexus__wal_reader_select(nexus__wal_reader *r, const nexus__wal_select *select)
+{
+    r->select = *select;
+    r->selecting = !r->wal->engine && (select->stream || select->wants_type);
+}
+
+uint64_t nexus__wal_reader_pos(const nexus__wal_reader *r)
+{
+    return r->pos;
+}
+
+static const nexus__wal_range *next_range(const nexus__wal_reader *r)
+{
+    const nexus__wal_range *all = (const nexus__wal_range *)(const void *)r->plan.p;
+    return r->has_plan && r->plan_at < r->plan.len / sizeof *all ? &all[r->plan_at] : NULL;
+}
+
+static void make_plan(nexus__wal_reader *r)
+{
+    r->planned = r->at;
+    r->plan_at = 0;
+    nexus__buf_clear(&r->plan);
+    nexus__wal_index *x = nexus__wal_index_of(r->wal, r->at);
+    nexus__wal_index_head head = {0};
+    if (x)
+        head = x->head;
+    r->has_plan = x ? nexus__wal_index_find(x, &r->select, &r->plan) == NEXUS_OK
+                    : nexus__wal_recent_find(r->wal, r->at, r->offset, &r->select, &r->plan, &head);
+    r->plan_end_seq = head.end_seq;
+    r->plan_end_pos = head.end_pos;
+    nexus__wal_index_unref(x);
+}
+
+/* Moves on to where something may be; true: the rest of the file is of no interest. */
+static bool pass_over(nexus__wal_reader *r)
+{
+    if (r->planned != r->at)
+        make_plan(r);
+    const nexus__wal_range *range;
+    while ((range = next_range(r)) != NULL && range->end <= r->offset)
+        r->plan_at++;
+    if (range && r->offset < range->at) {
+        bool open = range->end == UINT64_MAX; /* behind what the plan knows */
+        r->offset = range->at;
+        r->next_seq = open ? r->plan_end_seq : 0;
+        r->pos = open ? r->plan_end_pos - 1 : r->pos;
+    }
+    if (range || !r->has_plan)
+        return false;
+    r->next_seq = r->plan_end_seq;
+    r->pos = r->plan_end_pos - 1;
+    return true;
 }
 
 /* n bytes at offset in memory; NEXUS_EDONE when the file has fewer. */
@@ -180,7 +244,9 @@ static nexus_status window(nexus__wal_reader *r, uint64_t offset, size_t n, cons
     if (offset + n > limit)
         return NEXUS_EDONE;
     size_t most = r->cap ? WINDOW : FIRST_WINDOW;
-    size_t read_n = limit - offset < most ? (size_t)(limit - offset) : most;
+    const nexus__wal_range *range = next_range(r);
+    uint64_t useful = range && range->end > offset && range->end < limit ? range->end : limit;
+    size_t read_n = useful - offset < most ? (size_t)(useful - offset) : most;
     if (read_n < n)
         read_n = n;
     if (read_n > r->cap) {
@@ -221,6 +287,8 @@ static nexus_status advance(nexus__wal_reader *r)
     uint64_t expected = r->next_seq, pos = r->pos;
     nexus__wal_segment_unref(r->at);
     r->at = next;
+    r->planned = NULL;
+    r->has_plan = false;
     r->offset = SEGMENT_HEAD_BYTES;
     r->from = r->have = 0;
     r->next_seq = next->first_seq;
@@ -275,6 +343,8 @@ static void remember(const nexus__wal_reader *r)
 
 static nexus_status load_batch(nexus__wal_reader *r)
 {
+    if (r->selecting && pass_over(r))
+        return advance(r);
     r->end = atomic_load(&r->at->end);
     if (r->end && r->offset >= r->end)
         return atomic_load(&r->at->sealed) && r->offset >= atomic_load(&r->at->end) ? advance(r) : NEXUS_EDONE;

@@ -143,6 +143,8 @@ static nexus_status take_its_place(copy *c)
     segment *old = NULL;
     pthread_mutex_lock(&wal->lock);
     segment **at = place_of(wal, c->from);
+    if (at)
+        nexus__wal_index_forget(wal, c->from);
     if (!at)
         status = nexus__fail(NEXUS_EMISSING, "%s was dropped meanwhile", c->from->name);
     else if (wal->dir && renameat(wal->dir_fd, COPY_NAME, wal->dir_fd, made->name) != 0)

@@ -25,6 +25,7 @@ void nexus__wal_segment_unref(segment *s)
     if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
         return;
     close(s->fd);
+    nexus__wal_index_unref(s->index);
     nexus__free(s->alloc, s->marks);
     nexus__free(s->alloc, s);
 }
@@ -304,6 +305,7 @@ nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need)
     pthread_mutex_lock(&wal->lock);
     if (wal->active) {
         atomic_store(&wal->active->sealed, true);
+        atomic_fetch_add(&wal->finished, 1);
         wal->active->next = s;
     } else {
         wal->first = s;
@@ -341,6 +343,7 @@ static void drop_first(nexus__wal *wal)
 {
     segment *old = wal->first;
     wal->first = old->next;
+    nexus__wal_index_forget(wal, old);
     if (wal->dir)
         to_pool(wal, old);
     nexus__wal_segment_unref(old);

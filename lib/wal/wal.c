@@ -554,6 +554,7 @@ static void take_opts(nexus__wal *wal, const nexus__wal_opts *o)
     pthread_cond_init(&wal->work, NULL);
     pthread_cond_init(&wal->room, NULL);
     nexus__cond_init(&wal->prepare);
+    pthread_mutex_init(&wal->recent_lock, NULL);
     nexus__wal_durability_init(wal, o);
 }
 
@@ -671,6 +672,8 @@ void nexus__wal_close(nexus__wal *wal)
     if (!wal)
         return;
     nexus__wal_stop(wal);
+    nexus__wal_recent_forget(wal);
+    pthread_mutex_destroy(&wal->recent_lock);
     while (wal->first) {
         segment *s = wal->first;
         wal->first = s->next;
@@ -708,6 +711,11 @@ nexus_status nexus__wal_condition(nexus__wal *wal)
 uint64_t nexus__wal_written(const nexus__wal *wal)
 {
     return atomic_load(&wal->written);
+}
+
+uint64_t nexus__wal_finished(const nexus__wal *wal)
+{
+    return atomic_load_explicit(&wal->finished, memory_order_relaxed);
 }
 
 void nexus__wal_cursor_now(nexus__wal *wal, nexus__wal_cursor *out)

@@ -139,6 +139,20 @@ void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user
 
 typedef struct nexus__wal_reader nexus__wal_reader; /* one thread at a time */
 
+/* The type of a record that is indexed, a slice of it; empty = it has none. */
+typedef nexus_slice nexus__wal_type_fn(const nexus__wal_record *record);
+
+/* What a reader is after. Finished files that have an index are read only where it may be. */
+typedef struct nexus__wal_select {
+    uint64_t stream;                                          /* of records; 0 = any */
+    bool (*wants_type)(nexus_slice type, void *user_data);    /* NULL = any */
+    void *user_data;
+    nexus__wal_type_fn *type_of; /* NULL: the file that is written to is read through */
+} nexus__wal_select;
+
+/* Makes the index of one finished file that has none or a broken one; false: there was nothing to do. One at a time. */
+bool nexus__wal_index_one(nexus__wal *wal, nexus__wal_type_fn *type_of);
+
 /* Starts at the first data record with position >= pos, and the internal records after the one before it; 0 or 1 =
  * the very beginning, internal records included. NEXUS_EMISSING: pos was dropped. */
 nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, uint64_t pos) NEXUS_MUST_CHECK;
@@ -147,6 +161,10 @@ nexus_status nexus__wal_reader_open(nexus__wal_reader **out, nexus__wal *wal, ui
  * records before the next readable one are gone; the next call goes on with it. */
 nexus_status nexus__wal_reader_next(nexus__wal_reader *reader, nexus__wal_record *record) NEXUS_MUST_CHECK;
 void nexus__wal_reader_close(nexus__wal_reader *reader);
+/* Before the first read. Records that are not wanted come, too, and damage among those passed over is not told. */
+void nexus__wal_reader_select(nexus__wal_reader *reader, const nexus__wal_select *select);
+/* The last position it has come past, read or passed over; 0 = it has read nothing yet. */
+uint64_t nexus__wal_reader_pos(const nexus__wal_reader *reader);
 
 /* A place between two batches, where the next one goes or went. */
 typedef struct nexus__wal_cursor {
@@ -160,8 +178,9 @@ void nexus__wal_cursor_now(nexus__wal *wal, nexus__wal_cursor *out);
  * before it, so it is of another life of the log. */
 nexus_status nexus__wal_reader_open_at(nexus__wal_reader **out, nexus__wal *wal,
                                        const nexus__wal_cursor *cursor) NEXUS_MUST_CHECK;
-/* Bytes of batches written since it was opened. */
+/* Bytes of batches written, and files finished, since it was opened. */
 uint64_t nexus__wal_written(const nexus__wal *wal);
+uint64_t nexus__wal_finished(const nexus__wal *wal);
 
 /* Forgets whole files all of whose records stand below pos (never the one written to); their space is reused. */
 nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos) NEXUS_MUST_CHECK;
