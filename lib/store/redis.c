@@ -234,10 +234,51 @@ nexus_status nexus__redis_receive(nexus__redis *redis, int64_t deadline_ns, nexu
     }
 }
 
+nexus_status nexus__redis_poll(nexus__redis *redis, nexus__redis_reply *reply)
+{
+    for (;;) {
+        void *native = NULL;
+        nexus_status status = NEXUS_OK;
+        if (redisReaderGetReply(redis->reader, &native) != REDIS_OK)
+            status = nexus__fail(NEXUS_EPROTO, "redis: %s", redis->reader->errstr);
+        if (native) {
+            describe(reply, native);
+            return NEXUS_OK;
+        }
+        if (status == NEXUS_OK && !wait_ready(redis->fd, POLLIN, 0))
+            return NEXUS_EDONE;
+        if (status == NEXUS_OK)
+            status = feed(redis, 0);
+        if (status != NEXUS_OK) {
+            redis->broken = true;
+            return status;
+        }
+    }
+}
+
+int nexus__redis_fd(const nexus__redis *redis)
+{
+    return redis->fd;
+}
+
 void nexus__redis_reply_free(nexus__redis_reply *reply)
 {
     freeReplyObject(reply->native);
     reply->native = NULL;
+}
+
+size_t nexus__redis_reply_count(const nexus__redis_reply *reply)
+{
+    const redisReply *r = reply->native;
+    return r && r->type == REDIS_REPLY_ARRAY ? r->elements : 0;
+}
+
+nexus__redis_reply nexus__redis_reply_at(const nexus__redis_reply *reply, size_t i)
+{
+    nexus__redis_reply part;
+    const redisReply *r = reply->native;
+    describe(&part, r->element[i]);
+    return part;
 }
 
 /* --- words ----------------------------------------------------------------------------------- */

@@ -41,8 +41,31 @@ typedef struct nexus__redis_reply {
     void *native; /* the redisReply */
 } nexus__redis_reply;
 nexus_status nexus__redis_receive(nexus__redis *redis, int64_t deadline_ns, nexus__redis_reply *reply) NEXUS_MUST_CHECK;
+/* What has come by now, without a wait; NEXUS_EDONE: no whole answer yet. For a loop that polls nexus__redis_fd. */
+nexus_status nexus__redis_poll(nexus__redis *redis, nexus__redis_reply *reply) NEXUS_MUST_CHECK;
+int nexus__redis_fd(const nexus__redis *redis);
 void nexus__redis_reply_free(nexus__redis_reply *reply);
+/* The parts of an array (which is OTHER), borrowed from it; 0 of anything else. */
+size_t nexus__redis_reply_count(const nexus__redis_reply *reply);
+nexus__redis_reply nexus__redis_reply_at(const nexus__redis_reply *reply, size_t i);
 /* The status that an error reply stands for, with its text as message. */
 nexus_status nexus__redis_fail(nexus_slice error);
+
+/* --- calls (redis_call.c) ---- */
+
+/* One command and its answer, which is freed by the caller on NEXUS_OK; an error is a failure, as of nexus__redis_fail. */
+nexus_status nexus__redis_ask(nexus__redis *redis, const nexus_slice *words, size_t n, int64_t deadline_ns,
+                              nexus__redis_reply *reply) NEXUS_MUST_CHECK;
+/* The same with a script: EVALSHA, and EVAL where the server has not seen it. keys come before the other words. */
+enum { NEXUS__REDIS_WORDS_MAX = 20 };
+struct nexus_cache_script;
+nexus_status nexus__redis_run(nexus__redis *redis, const struct nexus_cache_script *script, const nexus_slice *words,
+                              size_t keys, size_t n, int64_t deadline_ns, nexus__redis_reply *reply) NEXUS_MUST_CHECK;
+
+/* A live connection of a pool, or a new one; give it back whatever became of it. */
+struct nexus__pool;
+nexus_status nexus__redis_take(struct nexus__pool *pool, const nexus__redis_config *config,
+                               nexus__redis **out) NEXUS_MUST_CHECK;
+void nexus__redis_give(struct nexus__pool *pool, nexus__redis *redis);
 
 #endif

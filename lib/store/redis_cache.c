@@ -183,48 +183,18 @@ static void exchange(nexus__redis *link, const nexus_alloc *alloc, nexus__cache_
 
 /* --- blocking calls -------------------------------------------------------------------------- */
 
-static nexus_status take(redis_cache *r, nexus__redis **out)
-{
-    void *link = NULL;
-    nexus_status status = nexus__pool_take(&r->pool, r->config.timeout_ms, &link);
-    if (status != NEXUS_OK)
-        return status;
-    nexus__redis *redis = link;
-    if (redis && !nexus__redis_alive(redis)) {
-        nexus__redis_close(redis);
-        redis = NULL;
-    }
-    if (!redis)
-        status = nexus__redis_open(&redis, &r->config);
-    if (status != NEXUS_OK) {
-        nexus__pool_give(&r->pool, NULL);
-        return status;
-    }
-    *out = redis;
-    return NEXUS_OK;
-}
-
-static void give(redis_cache *r, nexus__redis *redis)
-{
-    if (!nexus__redis_alive(redis)) {
-        nexus__redis_close(redis);
-        redis = NULL;
-    }
-    nexus__pool_give(&r->pool, redis);
-}
-
 static void redis_run(void *driver, nexus__cache_call *call)
 {
     redis_cache *r = driver;
     nexus__redis *redis = NULL;
     int64_t deadline = nexus__mono_ns() + (int64_t)r->config.timeout_ms * NEXUS__NS_PER_MS;
-    nexus_status status = take(r, &redis);
+    nexus_status status = nexus__redis_take(&r->pool, &r->config, &redis);
     if (status != NEXUS_OK) {
         nexus__cache_set_status(call, status);
         return;
     }
     exchange(redis, r->config.alloc, call, deadline);
-    give(r, redis);
+    nexus__redis_give(&r->pool, redis);
 }
 
 /* --- the thread of the _async form ------------------------------------------------------------ */
@@ -387,10 +357,10 @@ static nexus_status redis_open(void **driver, const char *address, const nexus_c
     if (status == NEXUS_OK)
         status = nexus__pool_init(&r->pool, opts->alloc, opts->connections);
     if (status == NEXUS_OK && !opts->lazy)
-        status = take(r, &first);
+        status = nexus__redis_take(&r->pool, &r->config, &first);
     if (status == NEXUS_OK) {
         if (first)
-            give(r, first);
+            nexus__redis_give(&r->pool, first);
         status = opts->loop ? start_thread(r) : NEXUS_OK;
     }
     if (status != NEXUS_OK) {

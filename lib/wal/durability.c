@@ -48,8 +48,11 @@ uint64_t nexus__wal_write_start(const nexus__wal *wal)
 
 uint32_t nexus__wal_durability(const nexus__wal *wal, uint32_t *sync_ms)
 {
-    *sync_ms = wal->durability == NEXUS__WAL_INTERVAL ? (uint32_t)(wal->sync_ns / NEXUS__NS_PER_MS) : 0;
-    return nexus__wal_is_durable(wal) ? wal->durability : NEXUS__WAL_NOWHERE;
+    uint32_t mode = wal->durability;
+    if (!nexus__wal_is_durable(wal))
+        mode = wal->engine && wal->engine_weaker ? wal->engine_weaker : NEXUS__WAL_NOWHERE;
+    *sync_ms = mode == NEXUS__WAL_INTERVAL ? (uint32_t)(wal->sync_ns / NEXUS__NS_PER_MS) : 0;
+    return mode;
 }
 
 /* Syncs the file up to end, which has been written; one at a time. */

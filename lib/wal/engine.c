@@ -2,7 +2,7 @@
 #include "base/status.h"
 #include "wal/internal.h"
 
-nexus_status nexus__wal_engine_start(nexus__wal *wal)
+nexus_status nexus__wal_engine_start(nexus__wal *wal, nexus__wal_report *report)
 {
     nexus__wal_tail tail = {0};
     nexus_status status = wal->engine->ops->own(wal->engine, &tail);
@@ -10,6 +10,9 @@ nexus_status nexus__wal_engine_start(nexus__wal *wal)
         return status;
     memcpy(wal->uuid, tail.uuid, sizeof wal->uuid);
     wal->engine_durable = tail.durable;
+    wal->engine_weaker = tail.weaker;
+    wal->sync_ns = tail.sync_ms * NEXUS__NS_PER_MS;
+    memcpy(report->lost, tail.lost, sizeof report->lost);
     wal->next_seq = tail.next_seq;
     wal->next_pos = tail.next_pos;
     wal->last_recv_ns = tail.last_recv_ns;

@@ -60,6 +60,7 @@ struct nexus__wal {
     int64_t sync_ns; /* of INTERVAL */
     nexus__wal_engine *engine;      /* NULL: files */
     bool engine_durable;
+    uint32_t engine_weaker;         /* NEXUS__WAL_INTERVAL or OS; 0 = never synced */
     uint64_t engine_place;          /* the flush thread's: behind the last run */
     _Atomic uint64_t engine_end;    /* the same, once its batches are durable for all */
     _Atomic uint64_t engine_begin, engine_first_pos;
@@ -160,7 +161,7 @@ nexus_status nexus__wal_look(nexus__wal *wal);
 uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, uint64_t generation, uint32_t seed);
 
 /* engine.c: the same steps where batches are not in files */
-nexus_status nexus__wal_engine_start(nexus__wal *wal);
+nexus_status nexus__wal_engine_start(nexus__wal *wal, nexus__wal_report *report);
 nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end,
                                       nexus_slice bytes);
 nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos);

@@ -302,7 +302,8 @@ static bool not_done(nexus__wal *wal, nexus_status status, nexus_slice bytes)
 /* What an engine says when nothing was stored. */
 static bool is_definite(nexus_status status)
 {
-    return status == NEXUS_ENOSPC || status == NEXUS_EAGAIN || status == NEXUS_ETIMEDOUT || status == NEXUS_EUNREACH;
+    return status == NEXUS_ENOSPC || status == NEXUS_EROFS || status == NEXUS_EAGAIN || status == NEXUS_ETIMEDOUT ||
+           status == NEXUS_EUNREACH;
 }
 
 static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end)
@@ -569,7 +570,7 @@ static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__w
             status = nexus__wal_recover(wal, found);
     }
     if (status == NEXUS_OK && wal->engine)
-        status = nexus__wal_engine_start(wal);
+        status = nexus__wal_engine_start(wal, found);
     if (status != NEXUS_OK)
         return status;
     wal->seed = nexus__wal_seed(wal->uuid);
@@ -735,6 +736,11 @@ void nexus__wal_cursor_now(nexus__wal *wal, nexus__wal_cursor *out)
 bool nexus__wal_is_durable(const nexus__wal *wal)
 {
     return wal->engine ? wal->engine_durable : wal->dir != NULL;
+}
+
+bool nexus__wal_lasts(const nexus__wal *wal)
+{
+    return wal->engine || wal->dir;
 }
 
 uint64_t nexus__wal_first(nexus__wal *wal)

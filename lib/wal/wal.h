@@ -57,6 +57,7 @@ typedef struct nexus__wal_report {
     uint32_t segments;
     bool read_only;   /* damaged in the middle: appends fail with NEXUS_ECORRUPT, reads go on */
     char damage[256]; /* "FILE at OFFSET: why", when read_only */
+    char lost[200];   /* what an engine's server lost of what had been acknowledged; empty = nothing */
 } nexus__wal_report;
 
 /* Opens dir (made when absent, mode 0700); NULL dir keeps it in memory, with the same behaviour but no durability.
@@ -125,6 +126,7 @@ uint64_t nexus__wal_durable(const nexus__wal *wal); /* last durable position; 0 
 uint64_t nexus__wal_first(nexus__wal *wal);         /* first position still kept; durable + 1 when none */
 bool nexus__wal_has_engine(const nexus__wal *wal);  /* its batches are not in files */
 bool nexus__wal_is_durable(const nexus__wal *wal);  /* false in memory */
+bool nexus__wal_lasts(const nexus__wal *wal);       /* beyond its handle, if not through a power cut */
 uint32_t nexus__wal_durability(const nexus__wal *wal, uint32_t *sync_ms); /* NEXUS__WAL_…; sync_ms 0: no INTERVAL */
 /* What is acknowledged is on the disk when this returns, in the weaker modes too. */
 nexus_status nexus__wal_sync(nexus__wal *wal) NEXUS_MUST_CHECK;
@@ -244,6 +246,8 @@ typedef struct nexus__wal_tail {
     uint64_t first_pos;             /* first position kept */
     int64_t last_recv_ns;
     bool durable;                   /* what append has stored survives a power cut */
+    uint32_t weaker, sync_ms;       /* not durable, but synced later: NEXUS__WAL_INTERVAL (within sync_ms) or OS; 0 = never */
+    char lost[200];                 /* what the server lost of it since the last owner, in words; empty = nothing */
 } nexus__wal_tail;
 
 typedef struct nexus__wal_run {
@@ -258,8 +262,8 @@ typedef struct nexus__wal_engine_ops {
     const char *name;
     /* Becomes the writer and says where the log ends. NEXUS_ECONFLICT: another process is the writer. */
     nexus_status (*own)(nexus__wal_engine *e, nexus__wal_tail *tail);
-    /* Stores the run, whole or not at all; *end is the place behind it. NEXUS_ENOSPC, NEXUS_EAGAIN, NEXUS_ETIMEDOUT and
-     * NEXUS_EUNREACH: nothing was stored, the next one may be. Whatever else it says, the log takes no more writes. */
+    /* Stores the run, whole or not at all; *end is the place behind it. NEXUS_ENOSPC, NEXUS_EROFS, NEXUS_EAGAIN,
+     * NEXUS_ETIMEDOUT and NEXUS_EUNREACH: nothing was stored, the next one may be. Whatever else it says, the log takes no more writes. */
     nexus_status (*append)(nexus__wal_engine *e, const nexus__wal_run *run, uint64_t *end);
     /* Appends whole runs to out, about 1 MiB of them, the first one at `place` or the next one there is; *next is the
      * place behind them. Nothing in out: there are none. Any thread. */

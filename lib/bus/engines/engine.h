@@ -53,4 +53,7 @@ nexus_status nexus__nats_serve(nexus__bus_porter **out, const char *url, nexus__
 nexus_status nexus__nats_dial(nexus__bus_porter **out, int *fd, const char *url, const nexus_alloc *alloc);
 void nexus__nats_porter_close(nexus__bus_porter *p);
 
+/* redis.c */
+nexus_status nexus__redis_log_open(nexus__wal_engine **out, const char *url, const nexus_alloc *alloc);
+
 #endif

@@ -280,3 +280,8 @@ Test(bus_differential, nats_behaves_as_memory_and_files_do)
 {
     differential("nats");
 }
+
+Test(bus_differential, redis_behaves_as_memory_and_files_do)
+{
+    differential("redis");
+}

@@ -9,7 +9,7 @@
 
 #include <unistd.h>
 
-static const char *const engine_names[] = {"memory", "file", "sqlite", "postgresql", "nats"};
+static const char *const engine_names[] = {"memory", "file", "sqlite", "postgresql", "nats", "redis"};
 enum { ENGINE_COUNT = sizeof engine_names / sizeof engine_names[0] };
 
 /* False: no such server here. The bus is new; dir is a scratch directory. */
@@ -26,6 +26,8 @@ static inline bool engine_url(char out[static 400], const char *engine, const ch
     else if (strcmp(engine, "postgresql") == 0 && (server = getenv("NEXUS_TEST_POSTGRES_URL")) != NULL)
         snprintf(out, 400, "%s#bus_%d_%d", server, (int)getpid(), number++);
     else if (strcmp(engine, "nats") == 0 && (server = getenv("NEXUS_TEST_NATS_URL")) != NULL)
+        snprintf(out, 400, "%s#bus_%d_%d", server, (int)getpid(), number++);
+    else if (strcmp(engine, "redis") == 0 && (server = getenv("NEXUS_TEST_REDIS_URL")) != NULL)
         snprintf(out, 400, "%s#bus_%d_%d", server, (int)getpid(), number++);
     else
         return false;

@@ -20,7 +20,8 @@ static void on(const char *engine, conformance_fn *check)
     Test(bus_engines, check##_in_files) { on("file", check); }                                                         \
     Test(bus_engines, check##_in_sqlite) { on("sqlite", check); }                                                      \
     Test(bus_engines, check##_in_postgresql) { on("postgresql", check); }                                              \
-    Test(bus_engines, check##_in_nats) { on("nats", check); }
+    Test(bus_engines, check##_in_nats) { on("nats", check); }                                                          \
+    Test(bus_engines, check##_in_redis) { on("redis", check); }
 
 static bool lasts(const char *url) /* beyond its handle */
 {
