@@ -56,12 +56,17 @@ void nexus__stored_unref(const nexus_alloc *alloc, nexus__stored *s)
 
 /* --- the window of ids ---- */
 
+/* The data comes first: its CRC goes into the record as well. */
+static uint32_t content_crc(const nexus_event *e, uint32_t data_crc)
+{
+    uint32_t crc = nexus__crc32c(data_crc, e->type.p, e->type.n);
+    crc = nexus__crc32c(crc, e->subject.p, e->subject.n);
+    return crc ? crc : 1;
+}
+
 uint32_t nexus__broker_content_crc(const nexus_event *e)
 {
-    uint32_t crc = nexus__crc32c(0, e->type.p, e->type.n);
-    crc = nexus__crc32c(crc, e->subject.p, e->subject.n);
-    crc = nexus__crc32c(crc, e->data.p, e->data.n);
-    return crc ? crc : 1;
+    return content_crc(e, nexus__crc32c(0, e->data.p, e->data.n));
 }
 
 static bool oldest_is_over(const nexus__broker *b, uint32_t second)
@@ -82,7 +87,7 @@ void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, u
 
 typedef struct pub_event {
     nexus__key128 id, stream;
-    uint32_t crc;
+    uint32_t crc, data_crc;
     bool dup, has_stream;
     uint64_t pos;
     int64_t version;
@@ -136,9 +141,22 @@ static nexus_slice stream_of(const nexus_event *e, nexus_slice stream)
     return stream.n ? stream : e->subject;
 }
 
-static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, const pub *p,
-                                 const nexus__publish_terms *terms, nexus__wal_batch **out)
+/* What the event is known by. */
+static void identify(const nexus__broker *b, const nexus_event *e, nexus_slice name, pub_event *out)
 {
+    out->id = nexus__window_key(&b->ids, e->source, e->id);
+    out->data_crc = nexus__crc32c(0, e->data.p, e->data.n);
+    out->crc = content_crc(e, out->data_crc);
+    out->version = -1;
+    out->has_stream = name.n > 0;
+    if (name.n)
+        out->stream = nexus__table_key(&b->heads, name, NEXUS_S(""));
+}
+
+/* All events the first time, and each is identified while it is at hand; those that are no duplicates when encoded again. */
+static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, pub *p, bool again, nexus__wal_batch **out)
+{
+    const nexus__publish_terms *terms = p->terms;
     nexus__buf meta;
     nexus__buf_init(&meta, b->alloc, 0);
     size_t hint = 64;
@@ -153,6 +171,8 @@ static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, co
         if (p->events[i].dup)
             continue;
         nexus_slice name = stream_of(e, terms->stream);
+        if (!again)
+            identify(b, e, name, &p->events[i]);
         nexus__buf_clear(&meta);
         nexus__event_encode(&meta, e, name);
         if (meta.status != NEXUS_OK || meta.len + e->data.n > b->event_max) {
@@ -164,7 +184,8 @@ static nexus_status encode_batch(nexus__broker *b, const nexus_event *events, co
                                .version = -1,
                                .stream = name.n ? nexus__stream_hash(name) : 0,
                                .meta = nexus__buf_slice(&meta),
-                               .payload = e->data};
+                               .payload = e->data,
+                               .payload_crc = &p->events[i].data_crc};
         status = nexus__wal_batch_add(batch, &r);
     }
     for (size_t i = 0; i < terms->with_count && status == NEXUS_OK; i++)
@@ -208,9 +229,9 @@ static nexus_status find_twins(const nexus_event *events, const pub *p)
     size_t cap = 4;
     while (cap < p->n * 2)
         cap *= 2;
-    uint32_t *seen = p->n > 1 ? nexus__calloc(p->broker->alloc, cap, sizeof *seen) : NULL;
+    uint32_t *seen = nexus__calloc(p->broker->alloc, cap, sizeof *seen);
     if (!seen)
-        return p->n > 1 ? nexus__nomem() : NEXUS_OK;
+        return nexus__nomem();
     nexus_status status = NEXUS_OK;
     for (size_t i = 0; i < p->n && status == NEXUS_OK; i++) {
         const nexus__key128 *key = &p->events[i].id;
@@ -371,7 +392,7 @@ static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, 
     if (status == NEXUS_OK && p->fresh < p->n) { /* rare: encode again without the duplicates; empty = barrier */
         nexus__wal_batch_free(batch);
         batch = NULL;
-        status = encode_batch(b, events, p, terms, &batch);
+        status = encode_batch(b, events, p, true, &batch);
     }
     if (status == NEXUS_OK)
         status = number(b, p, batch);
@@ -395,16 +416,6 @@ static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, const
     p->n = n;
     p->given = events;
     p->terms = terms;
-    for (size_t i = 0; i < n; i++) {
-        const nexus_event *e = nexus__event_at(events, i);
-        nexus_slice name = stream_of(e, terms->stream);
-        p->events[i].id = nexus__window_key(&b->ids, e->source, e->id);
-        p->events[i].crc = nexus__broker_content_crc(e);
-        p->events[i].version = -1;
-        p->events[i].has_stream = name.n > 0;
-        if (name.n)
-            p->events[i].stream = nexus__table_key(&b->heads, name, NEXUS_S(""));
-    }
     return p;
 }
 
@@ -477,9 +488,9 @@ nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, 
     p->looked = terms->fail_after;
     nexus__wal_batch *batch;
     bool settled;
-    nexus_status status = find_twins(events, p);
-    if (status == NEXUS_OK)
-        status = encode_batch(b, events, p, terms, &batch);
+    nexus_status status = encode_batch(b, events, p, false, &batch);
+    if (status == NEXUS_OK && n > 1 && (status = find_twins(events, p)) != NEXUS_OK)
+        nexus__wal_batch_free(batch);
     if (status == NEXUS_OK)
         status = has_condition(terms) ? publish_if(b, events, p, batch, result)
                                       : attempt(b, events, p, batch, false, result, &settled);

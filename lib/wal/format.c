@@ -41,7 +41,8 @@ void nexus__wal_record_encode(nexus__buf *out, const nexus__wal_record *record)
         .stream = record->stream,
         .version = record->version,
         .meta_crc = nexus__crc32c(0, record->meta.p, record->meta.n),
-        .payload_crc = nexus__crc32c(0, record->payload.p, record->payload.n),
+        .payload_crc =
+            record->payload_crc ? *record->payload_crc : nexus__crc32c(0, record->payload.p, record->payload.n),
     };
     size_t n = sizeof head + nexus__wal_pad(record->meta.n) + nexus__wal_pad(record->payload.n);
     char *at = nexus__buf_reserve(out, n);
@@ -87,6 +88,7 @@ bool nexus__wal_record_at(const char *body, size_t n, size_t at, nexus__wal_reco
     out->version = head->version;
     out->meta = nexus__slice(meta, head->meta_bytes);
     out->payload = nexus__slice(meta + nexus__wal_pad(head->meta_bytes), head->payload_bytes);
+    out->payload_crc = NULL; /* it may be changed and written again */
     return true;
 }
 

@@ -89,6 +89,7 @@ typedef struct nexus__wal_record {
     uint64_t stream;
     int64_t version;
     nexus_slice meta, payload; /* each with a CRC of its own */
+    const uint32_t *payload_crc; /* append: that of the payload when it is known already, else NULL */
 } nexus__wal_record;
 
 /* --- appending ---- */
