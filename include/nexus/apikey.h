@@ -23,6 +23,7 @@ extern "C" {
 
 struct nexus_client;
 struct nexus_runtime;
+struct nexus_secrets;
 
 /** Bytes of a key's text, and of its id. */
 enum { NEXUS_APIKEY_LEN = 73, NEXUS_APIKEY_ID_LEN = 12 };
@@ -35,7 +36,9 @@ typedef struct nexus_apikeys nexus_apikeys;
 typedef struct nexus_apikeys_opts {
     size_t size;
     const nexus_alloc *alloc;           /**< NULL = the C library's */
-    const char *key_dir;                /**< directory of the key file that seals the pepper; required; copied */
+    const char *key_dir;                /**< directory of the key file that seals the pepper; required without secrets;
+                                             copied */
+    struct nexus_secrets *secrets;      /**< seals it instead; borrowed until close; NULL = key_dir/secrets.key */
     const nexus_rbac *policy;           /**< judges scopes, see nexus_apikeys_set_policy; NULL = nexus_rbac_new_default */
     uint32_t cache_keys;                /**< remembered at most; 0 = 8192 */
     nexus_auth_event_fn *event_fn;      /**< told of apikey.created, .rotated, .revoked and .expiring in the transaction

@@ -36,7 +36,9 @@ typedef struct nexus_auth_opts {
     const nexus_alloc *alloc;           /**< NULL = the C library's */
     const char *issuer;                 /**< required; copied */
     const char *audience;               /**< NULL = "nexus"; copied */
-    const char *key_dir;                /**< directory of the key file that seals signing keys; required; copied */
+    const char *key_dir;                /**< directory of the key file that seals signing keys; required without secrets;
+                                             copied */
+    struct nexus_secrets *secrets;      /**< seals them instead; borrowed until close; NULL = key_dir/secrets.key */
     uint32_t access_ttl_s;              /**< 0 = 600 */
     uint32_t refresh_idle_s;            /**< 0 = 14 days */
     uint32_t refresh_absolute_s;        /**< 0 = 90 days */
@@ -327,11 +329,11 @@ NEXUS_API nexus_status nexus_auth_rotate(nexus_auth *auth, bool emergency) NEXUS
 
 /**
  * The keys of $STATE/secrets.key and how many sealed values (signing keys, seeds, successors of refresh tokens, the pepper of
- * API keys) each protects, as {"keys":[{"kid","state","values"}]}; state is sealing (the first), opening, or missing
+ * API keys) each protects, as {"keys":[{"kid","state","values"}]}; state as of nexus_secrets_list, or missing
  * (values of a key that the ring has not). Free *json with nexus_free.
  */
 NEXUS_API nexus_status nexus_auth_secrets(nexus_auth *auth, char **json, size_t *n) NEXUS_MUST_CHECK;
-/** Puts a new key in front of the ring; what older ones sealed stays as it is, see nexus_auth_reseal. */
+/** New keys in front of the ring; what older ones sealed stays as it is until it is used, or see nexus_auth_reseal. */
 NEXUS_API nexus_status nexus_auth_secrets_rotate(nexus_auth *auth) NEXUS_MUST_CHECK;
 /**
  * Seals up to `batch` values (0: 100; at most 1000) again that older keys sealed, in one transaction. *resealed 0: there are
@@ -340,7 +342,7 @@ NEXUS_API nexus_status nexus_auth_secrets_rotate(nexus_auth *auth) NEXUS_MUST_CH
 NEXUS_API nexus_status nexus_auth_reseal(nexus_auth *auth, uint32_t batch, uint32_t *resealed) NEXUS_MUST_CHECK;
 /**
  * Takes a key out of the ring for good. NEXUS_ECONFLICT: values are still sealed with it, or it is the one that seals;
- * NEXUS_ENOTFOUND: no such key.
+ * NEXUS_ENOTFOUND: no such key. Waits for those who seal a value right now, so that none is lost.
  */
 NEXUS_API nexus_status nexus_auth_secrets_retire(nexus_auth *auth, const char *kid) NEXUS_MUST_CHECK;
 

@@ -50,7 +50,7 @@ typedef struct nexus_notify_opts {
     size_t size;                         /**< sizeof(nexus_notify_opts) */
     const nexus_alloc *alloc;            /**< borrowed; NULL = the C library's */
     struct nexus_client *client;         /**< borrowed; sends HTTP and mail. Webhook addresses pass its guard */
-    const struct nexus_secrets *secrets; /**< borrowed; seals webhook secrets at rest. NULL = they are stored plain */
+    struct nexus_secrets *secrets; /**< borrowed; seals webhook secrets at rest. NULL = they are stored plain */
     const struct nexus_secrets *event_secrets; /**< borrowed; opens "sealed_token" of events (nexus_auth_opts); NULL = such
                                               mails go out without it */
     const char *smtp_url;                /**< smtp://… or smtps://…; NULL = mailbox_dir takes the mail */
@@ -155,6 +155,14 @@ NEXUS_API nexus_status nexus_notify_set_preference(nexus_notify *notify, nexus_s
 NEXUS_API nexus_status nexus_notify_add_endpoint(char **out, size_t *n, nexus_notify *notify, nexus_slice request,
                                                  nexus_slice owner, bool everybody,
                                                  nexus_notify_report *report) NEXUS_MUST_CHECK;
+
+/** The keys of the ring that seals webhook secrets, and how many each protects; see nexus_auth_secrets. NEXUS_ENOTSUP: no ring
+ * was given. Rotate the ring itself (nexus_secrets_rotate). Free *json with nexus_free. */
+NEXUS_API nexus_status nexus_notify_secrets(nexus_notify *notify, char **json, size_t *n) NEXUS_MUST_CHECK;
+/** Seals up to `batch` of them again that older keys sealed (0: 100); see nexus_auth_reseal. */
+NEXUS_API nexus_status nexus_notify_reseal(nexus_notify *notify, uint32_t batch, uint32_t *resealed) NEXUS_MUST_CHECK;
+/** Takes a key out that protects none of them; see nexus_auth_secrets_retire. */
+NEXUS_API nexus_status nexus_notify_secrets_retire(nexus_notify *notify, const char *kid) NEXUS_MUST_CHECK;
 
 /** Figures for a metrics page: deliveries queued or under way, and those ended since open. */
 typedef struct nexus_notify_stats {

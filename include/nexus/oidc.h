@@ -17,6 +17,7 @@ extern "C" {
 #endif
 
 struct nexus_secret;
+struct nexus_secrets;
 typedef struct nexus_oidc nexus_oidc;
 
 typedef struct nexus_oidc_opts {
@@ -30,7 +31,8 @@ typedef struct nexus_oidc_opts {
     const char *redirect_uri;    /**< where the provider sends people back; required; copied */
     const char *scope;           /**< NULL = "openid profile email"; copied */
     const char *roles_claim;     /**< claim of the ID token whose texts are roles here; NULL = nobody has any; copied */
-    const char *key_file;        /**< seals the cookies, made when missing (nexus_secrets_open); required */
+    const char *key_file;        /**< seals the cookies, made when missing (nexus_secrets_open); required without secrets */
+    const struct nexus_secrets *secrets; /**< seals them instead; borrowed until close; NULL = key_file */
     uint32_t session_s;          /**< a session ends after so long; 0 = 8 hours */
     int64_t (*now_fn)(void *user_data); /**< nanoseconds since 1970; NULL = the system clock */
     void *user_data;

@@ -42,6 +42,7 @@ extern "C" {
 #endif
 
 struct nexus_runtime;
+struct nexus_secrets;
 struct nexus_server;
 struct nexus_route;
 struct nexus_request;
@@ -203,6 +204,13 @@ NEXUS_API const char *nexus_service_issuer(const nexus_service *service);
  */
 NEXUS_API nexus_status nexus_service_secret(char **out, nexus_service *service, const char *file,
                                             size_t bytes) NEXUS_MUST_CHECK;
+
+/**
+ * A ring of keys in $STATE/<file> ("secrets.key"), wrapped by the setting secrets_kek where that is set. Close it with
+ * nexus_secrets_close.
+ */
+NEXUS_API nexus_status nexus_service_ring(struct nexus_secrets **out, nexus_service *service,
+                                          const char *file) NEXUS_MUST_CHECK;
 
 /* --- about one request, in any handler of a service --------------------------------------------------------------- */
 

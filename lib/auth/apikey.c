@@ -49,20 +49,30 @@ int64_t nexus__apikeys_now(const nexus_apikeys *k)
 
 #define PEPPER_CONTEXT NEXUS_S("auth_apikey_pepper/1/sealed")
 
-static nexus_status make_pepper(nexus_apikeys *k)
+static nexus_status insert_pepper(nexus_apikeys *k, nexus_db *tx)
 {
     char text[NEXUS__TOKEN_TEXT], *sealed;
     size_t n;
+    nexus_status status = nexus__sealed_enter(tx);
+    if (status != NEXUS_OK)
+        return status;
     nexus__token_make(text);
-    nexus_status status = nexus_secrets_seal(k->secrets, PEPPER_CONTEXT, nexus__slice_c(text), &sealed, &n);
+    status = nexus_secrets_seal(k->secrets, PEPPER_CONTEXT, nexus__slice_c(text), &sealed, &n);
     nexus__wipe(text, sizeof text);
     if (status != NEXUS_OK)
         return status;
     status =
-        nexus_db_exec(k->db, "INSERT INTO auth_apikey_pepper (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING",
+        nexus_db_exec(tx, "INSERT INTO auth_apikey_pepper (id, sealed) VALUES (1, $1) ON CONFLICT (id) DO NOTHING",
                       (nexus_value[]){NEXUS_TEXT(nexus__slice(sealed, n))}, 1, NULL);
     nexus_free(sealed);
     return status;
+}
+
+static nexus_status make_pepper(nexus_apikeys *k)
+{
+    nexus_db *tx;
+    nexus_status status = nexus_db_begin(&tx, k->db);
+    return status == NEXUS_OK ? nexus__finish(tx, insert_pepper(k, tx)) : status;
 }
 
 static nexus_status load_pepper(nexus_apikeys *k)
@@ -77,6 +87,8 @@ static nexus_status load_pepper(nexus_apikeys *k)
         return status;
     nexus_rows_text(rows, 0, &sealed);
     status = nexus_secrets_unseal(k->secrets, PEPPER_CONTEXT, sealed, &text, &n);
+    if (status == NEXUS_OK)
+        nexus__auth_seal_at_use(k->db, k->secrets, NEXUS__SEALED_PEPPER, NEXUS_S("1"), sealed);
     nexus_rows_free(rows);
     if (status != NEXUS_OK)
         return status;
@@ -105,8 +117,13 @@ nexus_status nexus__apikey_hash(nexus_apikeys *k, const char *text, char out[sta
 static nexus_status open_parts(nexus_apikeys *k, const char *key_dir)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/secrets.key", key_dir);
-    nexus_status status = nexus_secrets_open(&k->secrets, path, k->alloc);
+    nexus_status status = NEXUS_OK;
+    k->secrets = k->opts.secrets;
+    if (!k->secrets) {
+        snprintf(path, sizeof path, "%s/secrets.key", key_dir);
+        status = nexus_secrets_open(&k->own_secrets, path, k->alloc);
+        k->secrets = k->own_secrets;
+    }
     if (status == NEXUS_OK && k->opts.policy)
         k->locked.policy = nexus_rbac_ref(k->opts.policy);
     else if (status == NEXUS_OK)
@@ -130,8 +147,8 @@ static nexus_status open_parts(nexus_apikeys *k, const char *key_dir)
 
 nexus_status nexus_apikeys_open(nexus_apikeys **out, nexus_db *db, const nexus_apikeys_opts *opts)
 {
-    if (!db || !opts || opts->size != sizeof *opts || !opts->key_dir)
-        return nexus__fail(NEXUS_EINVAL, "nexus_apikeys_opts: size and key_dir are required");
+    if (!db || !opts || opts->size != sizeof *opts || (!opts->key_dir && !opts->secrets))
+        return nexus__fail(NEXUS_EINVAL, "nexus_apikeys_opts: size, and key_dir or secrets are required");
     nexus_apikeys *k = nexus__calloc(opts->alloc, 1, sizeof *k);
     if (!k)
         return nexus__nomem();
@@ -163,7 +180,7 @@ void nexus_apikeys_close(nexus_apikeys *k)
         return;
     nexus__apikey_cache_free(k->cache);
     nexus__hmac_free(k->pepper);
-    nexus_secrets_close(k->secrets);
+    nexus_secrets_close(k->own_secrets);
     nexus_rbac_free(k->locked.policy);
     free_used(k, &k->locked.used);
     pthread_mutex_destroy(&k->lock);

@@ -11,7 +11,7 @@ struct nexus_apikeys {
     const nexus_alloc *alloc;
     nexus_db *db;
     nexus_apikeys_opts opts;
-    nexus_secrets *secrets;
+    nexus_secrets *secrets, *own_secrets; /* own: NULL when it was given */
     nexus__hmac *pepper;
     nexus__apikey_cache *cache;
     pthread_mutex_t lock;

@@ -63,8 +63,13 @@ static nexus_status take_pepper(nexus_slice pepper, void *user_data)
 static nexus_status open_parts(nexus_auth *a, const char *key_dir)
 {
     char path[4096], unknown[NEXUS__TOKEN_TEXT];
-    snprintf(path, sizeof path, "%s/secrets.key", key_dir);
-    nexus_status status = nexus_secrets_open(&a->secrets, path, a->alloc);
+    nexus_status status = NEXUS_OK;
+    a->secrets = a->opts.secrets;
+    if (!a->secrets) {
+        snprintf(path, sizeof path, "%s/secrets.key", key_dir);
+        status = nexus_secrets_open(&a->own_secrets, path, a->alloc);
+        a->secrets = a->own_secrets;
+    }
     if (status == NEXUS_OK)
         status = nexus__hash_gate_new(&a->gate, a->alloc, a->opts.hash_parallel, a->opts.hash_queue);
     nexus__token_make(unknown);
@@ -91,8 +96,9 @@ static nexus_status open_parts(nexus_auth *a, const char *key_dir)
 
 nexus_status nexus_auth_open(nexus_auth **out, nexus_db *db, const nexus_auth_opts *opts)
 {
-    if (!db || !opts || opts->size != sizeof *opts || !opts->issuer || !*opts->issuer || !opts->key_dir)
-        return nexus__fail(NEXUS_EINVAL, "nexus_auth_opts: size, issuer and key_dir are required");
+    if (!db || !opts || opts->size != sizeof *opts || !opts->issuer || !*opts->issuer ||
+        (!opts->key_dir && !opts->secrets))
+        return nexus__fail(NEXUS_EINVAL, "nexus_auth_opts: size, issuer, and key_dir or secrets are required");
     nexus_auth *a = nexus__calloc(opts->alloc, 1, sizeof *a);
     if (!a)
         return nexus__nomem();
@@ -118,7 +124,7 @@ void nexus_auth_close(nexus_auth *a)
     nexus__breach_file_close(a->breach);
     nexus__hmac_free(a->pepper);
     nexus__hash_gate_free(a->gate);
-    nexus_secrets_close(a->secrets);
+    nexus_secrets_close(a->own_secrets);
     nexus__free(a->alloc, (char *)(uintptr_t)a->opts.issuer);
     nexus__free(a->alloc, (char *)(uintptr_t)a->opts.audience);
     pthread_mutex_destroy(&a->lock);

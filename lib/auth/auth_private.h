@@ -14,6 +14,7 @@
 #include "auth/client.h"
 #include "auth/common_password.h"
 #include "auth/hash_gate.h"
+#include "auth/sealed.h"
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/status.h"
@@ -32,7 +33,7 @@ struct nexus_auth {
     nexus__argon2 cost;
     char dummy[NEXUS__PASSWORD_HASH_MAX]; /* verified for unknown addresses, so that they take as long */
     nexus__hash_gate *gate;
-    nexus_secrets *secrets;
+    nexus_secrets *secrets, *own_secrets; /* own: NULL when it was given */
     nexus__breach_file *breach; /* NULL: none */
     nexus__hmac *pepper;        /* NULL: none */
     nexus_limiter *limiter, *own_limiter; /* own: NULL when it was given */
@@ -59,6 +60,19 @@ struct nexus_login {
 };
 
 int64_t nexus__auth_now_ns(const nexus_auth *auth);
+
+/* auth_secrets.c: what is sealed in the tables of this room */
+enum {
+    NEXUS__SEALED_SIGNING_KEY,
+    NEXUS__SEALED_SEED,
+    NEXUS__SEALED_SUCCESSOR,
+    NEXUS__SEALED_PEPPER,
+    NEXUS__SEALED_COLUMNS
+};
+extern const nexus__sealed_column nexus__auth_sealed_columns[];
+nexus__sealed nexus__auth_sealed(nexus_db *db, nexus_secrets *secrets);
+/* Outside of transactions. */
+void nexus__auth_seal_at_use(nexus_db *db, nexus_secrets *secrets, uint32_t column, nexus_slice key, nexus_slice sealed);
 
 /* users.c */
 nexus_status nexus__user_load(nexus_user **out, nexus_db *db, const char *column, nexus_slice value);

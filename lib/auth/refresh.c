@@ -210,7 +210,10 @@ static nexus_status spend(nexus__presented *p, nexus_auth *a, nexus_db *tx, char
     size_t n;
     int64_t changes = 0;
     nexus__token_make(token);
-    nexus_status status = nexus_secrets_seal(a->secrets, seal_context(p, context), nexus__slice_c(token), &sealed, &n);
+    nexus_status status = nexus__sealed_enter(tx);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus_secrets_seal(a->secrets, seal_context(p, context), nexus__slice_c(token), &sealed, &n);
     if (status != NEXUS_OK)
         return status;
     status = nexus_db_exec(

@@ -54,6 +54,7 @@ static nexus_status open_seed(factor *f, nexus_auth *a, const char *user_id, nex
     else
         status = nexus__fail(NEXUS_ECORRUPT, "the seed of %s has %zu bytes", user_id, n);
     nexus_free_wiped(plain, n);
+    nexus__auth_seal_at_use(a->db, a->secrets, NEXUS__SEALED_SEED, nexus__slice_c(user_id), sealed);
     return status;
 }
 
@@ -192,16 +193,20 @@ nexus_status nexus__second_factor_check(nexus_auth *a, const nexus_user *user, n
 
 /* --- enrolling --------------------------------------------------------------------------------------------------------- */
 
-static nexus_status store_seed(nexus_auth *a, const char *user_id, const uint8_t seed[static NEXUS__TOTP_SEED])
+static nexus_status insert_seed(nexus_auth *a, nexus_db *tx, const char *user_id,
+                                const uint8_t seed[static NEXUS__TOTP_SEED])
 {
     char context[96], *sealed;
     size_t n;
     int64_t changes = 0;
-    nexus_status status = nexus_secrets_seal(a->secrets, seal_context(user_id, context),
+    nexus_status status = nexus__sealed_enter(tx);
+    if (status != NEXUS_OK)
+        return status;
+    status = nexus_secrets_seal(a->secrets, seal_context(user_id, context),
                                              nexus__slice(seed, NEXUS__TOTP_SEED), &sealed, &n);
     if (status != NEXUS_OK)
         return status;
-    status = nexus_db_exec(a->db,
+    status = nexus_db_exec(tx,
                            "INSERT INTO auth_totp (user_id, sealed, confirmed, last_step, failures, blocked_until,"
                            " created_at) VALUES ($1, $2, 0, 0, 0, 0, $3) ON CONFLICT (user_id) DO UPDATE SET sealed = $2,"
                            " last_step = 0, created_at = $3 WHERE auth_totp.confirmed = 0",
@@ -210,6 +215,13 @@ static nexus_status store_seed(nexus_auth *a, const char *user_id, const uint8_t
                            3, &changes);
     nexus_free(sealed);
     return status == NEXUS_OK && changes == 0 ? nexus__fail(NEXUS_ECONFLICT, "there is a second factor already") : status;
+}
+
+static nexus_status store_seed(nexus_auth *a, const char *user_id, const uint8_t seed[static NEXUS__TOTP_SEED])
+{
+    nexus_db *tx;
+    nexus_status status = nexus_db_begin(&tx, a->db);
+    return status == NEXUS_OK ? nexus__finish(tx, insert_seed(a, tx, user_id, seed)) : status;
 }
 
 /* otpauth://totp/ISSUER:ACCOUNT?secret=…&issuer=…; the issuer is the host of the token issuer's URL. */

@@ -29,6 +29,8 @@ static nexus_status insert_key(nexus_auth *a, nexus_db *tx, const char *state)
     if (status == NEXUS_OK)
         status = nexus_key_print_jwk(key, true, &private, &private_n);
     if (status == NEXUS_OK)
+        status = nexus__sealed_enter(tx);
+    if (status == NEXUS_OK)
         status = nexus_secrets_seal(a->secrets, seal_context(nexus_key_id(key), context),
                                     nexus__slice(private, private_n), &sealed, &sealed_n);
     if (status == NEXUS_OK)
@@ -151,6 +153,7 @@ static nexus_status load_active(nexus_auth *a, nexus_key **out)
     if (status == NEXUS_OK) {
         status = nexus_key_parse_jwk(out, plain, n, "ES256");
         nexus_free_wiped(plain, n);
+        nexus__auth_seal_at_use(a->db, a->secrets, NEXUS__SEALED_SIGNING_KEY, kid, sealed);
     }
     nexus_rows_free(rows);
     return status;

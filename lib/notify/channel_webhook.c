@@ -103,6 +103,8 @@ static nexus_status find_secret(char **secret, size_t *n, nexus_notify *notify, 
         status = nexus__fail(NEXUS_EPERM, "the endpoint is disabled");
     if (status == NEXUS_OK)
         status = nexus__endpoint_secret(secret, n, notify, d->endpoint_id, nexus__cell(rows, 0));
+    if (status == NEXUS_OK)
+        nexus__endpoint_seal_at_use(notify, d->endpoint_id, nexus__cell(rows, 0));
     nexus_rows_free(rows);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <nexus/secret.h>
 #include <nexus/webhook.h>
 
+#include "auth/sealed.h"
 #include "base/id.h"
 #include "base/status.h"
 #include "base/time.h"
@@ -116,20 +117,36 @@ static nexus_status seal(char **out, nexus_notify *notify, const char *id, const
     return nexus_secrets_seal(notify->secrets, context_of(nexus__slice_c(id), context), nexus__slice_c(secret), out, &n);
 }
 
-static nexus_status insert(nexus_notify *notify, const char *id, nexus_slice owner, bool everybody, nexus_slice url,
-                           nexus_slice events, const char *secret)
+static nexus_status insert_in(nexus_db *tx, nexus_notify *notify, const char *id, nexus_slice owner, bool everybody,
+                              nexus_slice url, nexus_slice events, const char *secret)
 {
     char *sealed = NULL;
-    nexus_status status = seal(&sealed, notify, id, secret);
+    nexus_status status = nexus__sealed_enter(tx);
+    if (status == NEXUS_OK)
+        status = seal(&sealed, notify, id, secret);
     if (status == NEXUS_OK)
         status =
-            nexus_db_exec(notify->db,
+            nexus_db_exec(tx,
                           "INSERT INTO notify_endpoints (id, owner, everybody, url, events, secret, created_at,"
                           " disabled_at, disabled_why) VALUES ($1,$2,$3,$4,$5,$6,$7,0,'')",
                           (nexus_value[]){NEXUS_TEXT_C(id), NEXUS_TEXT(owner), NEXUS_INT(everybody), NEXUS_TEXT(url),
                                           NEXUS_TEXT(events), NEXUS_TEXT_C(sealed), NEXUS_INT(nexus__real_ns())},
                           7, NULL);
     nexus_free(sealed);
+    return status;
+}
+
+static nexus_status insert(nexus_notify *notify, const char *id, nexus_slice owner, bool everybody, nexus_slice url,
+                           nexus_slice events, const char *secret)
+{
+    nexus_db *tx;
+    nexus_status status = nexus_db_begin(&tx, notify->db);
+    if (status != NEXUS_OK)
+        return status;
+    status = insert_in(tx, notify, id, owner, everybody, url, events, secret);
+    if (status == NEXUS_OK)
+        return nexus_db_commit(tx);
+    nexus_db_rollback(tx);
     return status;
 }
 

@@ -55,7 +55,8 @@ struct nexus_notify {
     const nexus_alloc *alloc;
     nexus_db *db;
     struct nexus_client *client;
-    const struct nexus_secrets *secrets, *event_secrets;
+    struct nexus_secrets *secrets;
+    const struct nexus_secrets *event_secrets;
     char *smtp_url, *mail_from, *mailbox_dir;
     uint32_t lease_ms, retry_base_ms, retry_cap_ms, retry_max, ttl_s, webhook_timeout_ms;
     uint32_t schedule_s[NEXUS__NOTIFY_SCHEDULE_MAX];
@@ -141,6 +142,7 @@ nexus_status nexus__notify_finish(nexus_db *tx, nexus_status status);
 
 /* endpoint.c: the endpoints an event goes to, columns id and url */
 nexus_status nexus__endpoints_for(nexus_rows **out, nexus_db *db, nexus_slice user_id);
+void nexus__endpoint_seal_at_use(nexus_notify *notify, nexus_slice id, nexus_slice sealed); /* outside of transactions */
 nexus_status nexus__endpoint_secret(char **out, size_t *n, nexus_notify *notify, nexus_slice id, nexus_slice sealed);
 void nexus__endpoint_disable(nexus_notify *notify, nexus_slice id, const char *why);
 

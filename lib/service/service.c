@@ -416,6 +416,16 @@ const char *nexus_service_issuer(const nexus_service *service)
     return service->host->issuer;
 }
 
+nexus_status nexus_service_ring(nexus_secrets **out, nexus_service *service, const char *file)
+{
+    char path[NEXUS__STATE_PATH_MAX + 64];
+    nexus_secrets_opts opts = NEXUS_SECRETS_OPTS_INIT;
+    snprintf(path, sizeof path, "%s/%s", service->host->state_dir, file);
+    opts.path = path;
+    opts.kek = nexus_settings_secret(service->host->settings, "secrets_kek");
+    return nexus_secrets_open_with(out, &opts);
+}
+
 nexus_status nexus_service_secret(char **out, nexus_service *service, const char *file, size_t bytes)
 {
     return nexus__state_secret(out, service->host->state_dir, file, bytes);

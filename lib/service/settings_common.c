@@ -52,6 +52,9 @@ static const nexus_setting rows[] = {
     {"http2_streams_max", NEXUS_SETTING_INT, "100", 1, 10000, NULL, "Requests at a time on a connection of HTTP/2."},
     {"http2_resets_max", NEXUS_SETTING_INT, "100", 1, 1000000, NULL,
      "Requests that a client of HTTP/2 may reset, or make the server reset, in 30 s; then the connection ends."},
+    {"secrets_kek", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL,
+     "Keys that wrap the data keys of $STATE/*.key, base64url of 32 bytes each, separated by commas: the first wraps, all "
+     "unwrap. Unset: the files hold one in clear."},
     {"write_key", NEXUS_SETTING_SECRET, NULL, 0, 0, NULL,
      "Key that ingestion asks for; unset: $STATE/write.key, made at the first start."},
     {"access_log", NEXUS_SETTING_TEXT, "log", 0, 0, NULL,

@@ -124,7 +124,6 @@ static nexus_status open_auth(backend *b)
     const nexus_settings *s = nexus_service_settings(b->service);
     nexus_auth_opts opts = NEXUS_AUTH_OPTS_INIT;
     opts.issuer = nexus_service_issuer(b->service);
-    opts.key_dir = nexus_service_state_dir(b->service);
     opts.hash_parallel = (uint32_t)nexus_settings_int(s, "hash_parallel");
     opts.hash_budget_kib = (uint32_t)nexus_settings_int(s, "hash_memory_max_mib") * 1024;
     opts.pepper = nexus_settings_secret(s, "password_pepper");
@@ -137,11 +136,12 @@ static nexus_status open_auth(backend *b)
     const char *breach = nexus_settings_text(s, "password_breach_file");
     opts.breach_file = *breach ? breach : NULL;
     opts.limiter = nexus_service_limiter(b->service);
-    char path[4200];
-    snprintf(path, sizeof path, "%s/mail.keys", opts.key_dir);
-    nexus_status status = nexus_secrets_open(&b->mail_secrets, path, NULL);
+    nexus_status status = nexus_service_ring(&b->secrets, b->service, "secrets.key");
+    if (status == NEXUS_OK)
+        status = nexus_service_ring(&b->mail_secrets, b->service, "mail.keys");
     if (status != NEXUS_OK)
         return status;
+    opts.secrets = b->secrets;
     opts.event_secrets = b->mail_secrets;
     opts.event_fn = on_auth_event;
     opts.user_data = b;
@@ -200,6 +200,7 @@ static void backend_unmount(void *mounted)
     nexus_auth_close(b->auth);
     nexus_audit_close(b->audit);
     nexus_secrets_close(b->mail_secrets);
+    nexus_secrets_close(b->secrets);
     pthread_mutex_destroy(&b->running.lock);
     free(b);
 }

@@ -281,7 +281,7 @@ static void upkeep(void *user_data)
 nexus_status keys_open(backend *b)
 {
     nexus_apikeys_opts opts = NEXUS_APIKEYS_OPTS_INIT;
-    opts.key_dir = nexus_service_state_dir(b->service);
+    opts.secrets = b->secrets;
     opts.event_fn = on_auth_event;
     opts.user_data = b;
     nexus_status status = nexus_apikeys_open(&b->keys, b->db, &opts);

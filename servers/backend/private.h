@@ -29,7 +29,8 @@ typedef struct backend {
     nexus_oauth *oauth;
     nexus_template *pages[OAUTH_PAGES];
     nexus_runtime *hashers; /* threads that hash passwords: a flood of logins holds up nothing else */
-    nexus_secrets *mail_secrets; /* seal what events carry for mails */
+    nexus_secrets *secrets;      /* seal what stands in the database */
+    nexus_secrets *mail_secrets; /* and what events carry for mails */
     nexus_verifier *verifier;
     nexus_outbox_relay *relay;
     nexus_saga *saga;

@@ -18,14 +18,16 @@ static nexus_status open_database(gateway *g, nexus_apikey_verifier_opts *verifi
     nexus_db_opts db = NEXUS_DB_OPTS_INIT;
     nexus_apikeys_opts keys = NEXUS_APIKEYS_OPTS_INIT;
     db.schema = "backend";
-    keys.key_dir = nexus_service_state_dir(g->service);
     if (strncmp(url, "postgres", 8) != 0) {
         nexus_log_printf(
             nexus_service_log(g->service), NEXUS_LOG_ERROR, "gateway", NULL,
             "gateway_apikeys=database needs database_url=postgresql://…: a SQLite file is its owner's alone");
         return NEXUS_EINVAL;
     }
-    nexus_status status = nexus_db_open(&g->apikeys.db, url, &db);
+    nexus_status status = nexus_service_ring(&g->apikeys.secrets, g->service, "secrets.key");
+    keys.secrets = g->apikeys.secrets;
+    if (status == NEXUS_OK)
+        status = nexus_db_open(&g->apikeys.db, url, &db);
     if (status == NEXUS_OK)
         status = nexus_apikeys_open(&g->apikeys.keys, g->apikeys.db, &keys);
     verifier->keys = g->apikeys.keys;
@@ -82,4 +84,5 @@ void gateway_apikeys_close(gateway *g)
     nexus_apikey_verifier_close(g->apikeys.verifier);
     nexus_apikeys_close(g->apikeys.keys);
     nexus_db_close(g->apikeys.db);
+    nexus_secrets_close(g->apikeys.secrets);
 }

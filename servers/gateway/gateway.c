@@ -154,6 +154,7 @@ static void unmount(void *mounted)
     gateway_apikeys_end(g);
     nexus_gateway_close(g->gateway);
     nexus_oidc_close(g->oidc);
+    nexus_secrets_close(g->login_secrets);
     nexus_introspector_close(g->introspector);
     gateway_apikeys_close(g);
     nexus_audit_close(g->audit);

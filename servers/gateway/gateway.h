@@ -20,6 +20,7 @@ typedef struct gateway {
     nexus_key *identity; /* NULL = identities are not signed */
     nexus_keyset *signature_keys; /* NULL = nobody signs requests */
     nexus_oidc *oidc;    /* NULL = nobody signs in with a provider */
+    nexus_secrets *login_secrets; /* seal its cookies */
     const char *login_cookie, *login_state_cookie; /* with oidc */
     bool login_secure;
     nexus_introspector *introspector; /* NULL = tokens are not asked for */
@@ -27,6 +28,7 @@ typedef struct gateway {
     struct {
         nexus_client *client; /* asks the backend */
         nexus_db *db;         /* or is asked itself */
+        nexus_secrets *secrets; /* then */
         nexus_apikeys *keys;
         nexus_apikey_verifier *verifier;
     } apikeys;

@@ -158,7 +158,7 @@ nexus_status gateway_login_open(gateway *g)
     nexus_oidc_opts opts = NEXUS_OIDC_OPTS_INIT;
     const char *url = nexus_settings_text(s, "gateway_login_url");
     const char *roles = nexus_settings_text(s, "gateway_login_roles_claim");
-    char redirect_uri[1024], key_file[4200];
+    char redirect_uri[1024];
     opts.issuer = nexus_settings_text(s, "gateway_login_issuer");
     if (!*opts.issuer)
         return NEXUS_OK;
@@ -167,15 +167,17 @@ nexus_status gateway_login_open(gateway *g)
     g->login_cookie = g->login_secure ? "__Host-nexus_login" : "nexus_login";
     g->login_state_cookie = g->login_secure ? "__Host-nexus_login_state" : "nexus_login_state";
     snprintf(redirect_uri, sizeof redirect_uri, "%s/.nexus/callback", url);
-    snprintf(key_file, sizeof key_file, "%s/login.key", nexus_service_state_dir(g->service));
     opts.client = nexus_service_client(g->service);
     opts.client_id = nexus_settings_text(s, "gateway_login_client_id");
     opts.client_secret = nexus_settings_secret(s, "gateway_login_client_secret");
     opts.redirect_uri = redirect_uri;
     opts.scope = nexus_settings_text(s, "gateway_login_scope");
     opts.roles_claim = *roles ? roles : NULL;
-    opts.key_file = key_file;
     opts.session_s = SESSION_S;
-    nexus_status status = nexus_oidc_open(&g->oidc, &opts);
+    nexus_status status = nexus_service_ring(&g->login_secrets, g->service, "login.key");
+    if (status)
+        return status;
+    opts.secrets = g->login_secrets;
+    status = nexus_oidc_open(&g->oidc, &opts);
     return status ? status : add_routes(g);
 }

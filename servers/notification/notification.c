@@ -99,12 +99,9 @@ static nexus_status open_notify(notification *n)
     char path[4200];
     const nexus_settings *s = nexus_service_settings(n->service);
     nexus_notify_opts opts = NEXUS_NOTIFY_OPTS_INIT;
-    snprintf(path, sizeof path, "%s/notification.keys", nexus_service_state_dir(n->service));
-    nexus_status status = nexus_secrets_open(&n->secrets, path, NULL);
-    if (status != NEXUS_OK)
-        return status;
-    snprintf(path, sizeof path, "%s/mail.keys", nexus_service_state_dir(n->service));
-    status = nexus_secrets_open(&n->mail_secrets, path, NULL); /* the backend's and ours */
+    nexus_status status = nexus_service_ring(&n->secrets, n->service, "notification.keys");
+    if (status == NEXUS_OK)
+        status = nexus_service_ring(&n->mail_secrets, n->service, "mail.keys"); /* the backend's and ours */
     if (status != NEXUS_OK)
         return status;
     opts.event_secrets = n->mail_secrets;

@@ -13,10 +13,11 @@ void nexus_oidc_opts_init(nexus_oidc_opts *opts)
 static nexus_status check(const nexus_oidc_opts *o)
 {
     const char *why;
-    if (!o || o->size != sizeof *o || !o->client || !o->issuer || !o->client_id || !o->redirect_uri || !o->key_file)
+    if (!o || o->size != sizeof *o || !o->client || !o->issuer || !o->client_id || !o->redirect_uri ||
+        (!o->key_file && !o->secrets))
         return nexus__fail(NEXUS_EINVAL,
-                           "nexus_oidc_opts: size, client, issuer, client_id, redirect_uri and key_file are "
-                           "required");
+                           "nexus_oidc_opts: size, client, issuer, client_id, redirect_uri, and key_file or "
+                           "secrets are required");
     if (!nexus__issuer_url_allowed(o->issuer))
         return nexus__fail(NEXUS_EINVAL, "issuer: \"%s\" must be https, unless loopback", o->issuer);
     if (!nexus__oauth_redirect_valid(nexus__slice_c(o->redirect_uri), &why))
@@ -53,7 +54,10 @@ nexus_status nexus_oidc_open(nexus_oidc **out, const nexus_oidc_opts *given)
                 keep(o, &o->redirect_uri, given->redirect_uri) &&
                 keep(o, &o->scope, given->scope ? given->scope : "openid profile email") &&
                 keep(o, &o->roles_claim, given->roles_claim);
-    status = kept ? nexus_secrets_open(&o->secrets, given->key_file, o->alloc) : nexus__nomem();
+    status = kept ? NEXUS_OK : nexus__nomem();
+    if (status == NEXUS_OK && !given->secrets)
+        status = nexus_secrets_open(&o->own_secrets, given->key_file, o->alloc);
+    o->secrets = given->secrets ? given->secrets : o->own_secrets;
     if (status == NEXUS_OK)
         *out = o;
     else
@@ -68,7 +72,7 @@ void nexus_oidc_close(nexus_oidc *o)
     char *const texts[] = {o->issuer, o->client_id, o->redirect_uri, o->scope, o->roles_claim};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         nexus__free(o->alloc, texts[i]);
-    nexus_secrets_close(o->secrets);
+    nexus_secrets_close(o->own_secrets);
     nexus__jwks_close(o->locked.keys);
     nexus__revocations_free(&o->ended);
     nexus__revocations_free(&o->states);

@@ -26,7 +26,8 @@ struct nexus_oidc {
     uint32_t session_s;
     int64_t (*now_fn)(void *user_data);
     void *user_data;
-    nexus_secrets *secrets;
+    const nexus_secrets *secrets;
+    nexus_secrets *own_secrets; /* NULL when they were given */
     nexus__revocations ended;  /* sessions and subjects the provider logged out */
     nexus__revocations states; /* used ones */
     pthread_mutex_t lock;

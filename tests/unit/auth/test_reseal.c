@@ -1,13 +1,17 @@
 /* auth/: sealing again with a new key of the ring, and letting go of an old one. */
 #include "world.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
 #include "auth/ring.h"
 
 TestSuite(reseal, .init = set_up, .fini = tear_down);
 
 static void first_kid(char out[static NEXUS__KID_TEXT])
 {
-    cr_assert(nexus__secrets_kid(auth->secrets, 0, out));
+    cr_assert_eq(nexus__ring_sealing_kid(auth->secrets, out), NEXUS_OK);
 }
 
 static int64_t sealed_with(const char *kid)
@@ -115,4 +119,77 @@ Test(reseal, another_ring_over_the_file_follows)
     nexus_free(sealed);
     cr_expect_eq(sealed_with(old), 1);
     nexus_secrets_close(other);
+}
+
+/* --- at use --------------------------------------------------------------------------------------------------------- */
+
+Test(reseal, a_value_is_sealed_again_when_it_is_used)
+{
+    char old[NEXUS__KID_TEXT];
+    nexus_key *key;
+    register_ann();
+    first_kid(old);
+    int64_t before = sealed_with(old);
+    cr_assert_geq(before, 1);
+    cr_assert_eq(nexus_auth_secrets_rotate(auth), NEXUS_OK);
+    cr_expect_eq(sealed_with(old), before);
+    nexus_auth_close(auth);
+    open_auth(); /* loads the signing key */
+    cr_assert_eq(nexus__signing_key(auth, &key), NEXUS_OK, "%s", nexus_error_message());
+    nexus_key_free(key);
+    cr_expect_eq(sealed_with(old), before - 1);
+    nexus_auth_close(auth);
+    open_auth(); /* and it opens */
+}
+
+/* --- who seals while a key is retired --------------------------------------------------------------------------------- */
+
+typedef struct retiring {
+    char kid[NEXUS__KID_TEXT];
+    nexus_status status;
+    atomic_bool begun, done;
+} retiring;
+
+static void *retire(void *arg)
+{
+    retiring *r = arg;
+    atomic_store(&r->begun, true);
+    r->status = nexus_auth_secrets_retire(auth, r->kid);
+    atomic_store(&r->done, true);
+    return NULL;
+}
+
+Test(reseal, a_value_that_is_not_committed_yet_keeps_its_key)
+{
+    retiring r = {0};
+    pthread_t thread;
+    nexus_db *tx;
+    char *sealed, *plain;
+    size_t n, m;
+    register_ann();
+    first_kid(r.kid);
+    while (reseal(100))
+        ;
+    cr_assert_eq(nexus_db_begin(&tx, db), NEXUS_OK);
+    cr_assert_eq(nexus__sealed_enter(tx), NEXUS_OK, "%s", nexus_error_message());
+    cr_assert_eq(nexus_secrets_seal(auth->secrets, NEXUS_S("auth_refresh/late/successor"), NEXUS_S("late"), &sealed, &n), NEXUS_OK);
+    cr_assert_eq(nexus_auth_secrets_rotate(auth), NEXUS_OK);
+    cr_assert_eq(nexus_db_exec(tx, "UPDATE auth_keys SET sealed = sealed WHERE kid = 'none'", NULL, 0, NULL), NEXUS_OK);
+    cr_assert_eq(pthread_create(&thread, NULL, retire, &r), 0);
+    for (int i = 0; i < 100 && !atomic_load(&r.done); i++) /* it waits for us: nothing happens, however long we look */
+        usleep(1000);
+    cr_expect_not(atomic_load(&r.done));
+    cr_assert_eq(nexus_db_exec(tx, "DELETE FROM auth_keys", NULL, 0, NULL), NEXUS_OK); /* nothing else holds the key */
+    cr_assert_eq(nexus_db_exec(tx,
+                               "INSERT INTO auth_keys (kid, alg, state, sealed, public_jwk, created_at, changed_at)"
+                               " VALUES ('late', 'ES256', 'retired', $1, '{}', 0, 0)",
+                               (nexus_value[]){NEXUS_TEXT(nexus__slice(sealed, n))}, 1, NULL), NEXUS_OK, "%s",
+                 nexus_error_message());
+    cr_assert_eq(nexus_db_commit(tx), NEXUS_OK);
+    pthread_join(thread, NULL);
+    cr_expect_eq(r.status, NEXUS_ECONFLICT);
+    cr_assert_eq(nexus_secrets_unseal(auth->secrets, NEXUS_S("auth_refresh/late/successor"), nexus__slice(sealed, n), &plain, &m),
+                 NEXUS_OK, "%s", nexus_error_message());
+    nexus_free_wiped(plain, m);
+    nexus_free(sealed);
 }
