@@ -53,6 +53,9 @@ typedef struct call {
 /* CLI_DONE with any status, or CLI_UNREACHABLE, with its message printed. Free the answer either way. */
 int cli_call(cli *c, const call *request, answer *out);
 void answer_free(answer *a);
+/* routes.c: one call of the gateway's admin API with the token of this machine; prints what went wrong. Free the answer either
+ * way. */
+int cli_admin_call(cli *c, call request, const char *what, answer *a);
 /* CLI_DONE for 2xx; else prints what the server said and returns CLI_REFUSED. */
 int cli_expect(const cli *c, const answer *a, const char *what);
 const char *answer_text(answer *a, const char *pointer, char *out, size_t cap); /* "" when absent */

@@ -50,8 +50,7 @@ int cli_check(cli *c)
 
 /* --- the admin API ------------------------------------------------------------------------------------------------ */
 
-/* One call with the token of this machine; prints what went wrong. Free the answer either way. */
-static int admin_call(cli *c, call request, const char *what, answer *a)
+int cli_admin_call(cli *c, call request, const char *what, answer *a)
 {
     char base[CLI_URL_MAX];
     char *token = cli_state_file(c, "admin.token");
@@ -165,7 +164,7 @@ static int put_headers(cli *c, nexus_json_writer *w)
 static int ask(cli *c, const char *body, size_t n)
 {
     answer a;
-    int code = admin_call(c, (call){.method = "POST", .path = "/admin/v1/explain", .body = body, .body_len = n},
+    int code = cli_admin_call(c, (call){.method = "POST", .path = "/admin/v1/explain", .body = body, .body_len = n},
                           "explain", &a);
     if (code == CLI_DONE && c->json)
         cli_print_json(a.body);
@@ -204,7 +203,7 @@ int cli_explain(cli *c)
 static int show(cli *c, call request, const char *what)
 {
     answer a;
-    int code = admin_call(c, request, what, &a);
+    int code = cli_admin_call(c, request, what, &a);
     if (code == CLI_DONE && (c->json || !a.json))
         cli_print_json(a.body);
     else if (code == CLI_DONE)

@@ -70,11 +70,15 @@ static void post_reload(nexus_request *request, void *user_data)
     if (!gateway_audited(g, request, "POST /admin/v1/reload"))
         return;
     nexus_status status = nexus_gateway_reload(g->gateway);
+    char why[512];
+    snprintf(why, sizeof why, "%s", nexus_error_message());
+    if (status)
+        gateway_audit_refused(g, request, "POST /admin/v1/reload", status, why);
     if (status == NEXUS_ENOTFOUND)
         nexus_request_problem_text(request, 409, "no-routes-file",
                                    "The built-in routes are in force; there is no file.");
     else if (status)
-        nexus_request_problem_text(request, 422, "routes-refused", nexus_error_message());
+        nexus_request_problem_text(request, 422, "routes-refused", why);
     else
         get_status(request, user_data);
 }
@@ -189,6 +193,8 @@ nexus_status gateway_admin_open(gateway *g)
         status = gateway_admin_versions_routes(g);
     if (!status)
         status = gateway_registry_routes(g);
+    if (!status)
+        status = gateway_secrets_routes(g);
     if (status)
         return status;
     return nexus_server_listen(g->admin, "127.0.0.1", nexus_service_peer_port(g->service, ADMIN_OFFSET), NULL);

@@ -9,7 +9,7 @@ enum { ID_MAX = 512 };
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
-static void refuse(nexus_request *request, nexus_status status)
+static void refuse(nexus_request *request, nexus_status status, const char *why)
 {
     static const struct {
         nexus_status status;
@@ -23,16 +23,16 @@ static void refuse(nexus_request *request, nexus_status status)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].status == status) {
-            nexus_request_problem_text(request, rows[i].http, rows[i].code, nexus_error_message());
+            nexus_request_problem_text(request, rows[i].http, rows[i].code, why);
             return;
         }
-    nexus_request_problem_text(request, 500, "not-done", nexus_error_message());
+    nexus_request_problem_text(request, 500, "not-done", why);
 }
 
 static void reply(nexus_request *request, nexus_status status, uint16_t http, char *text, size_t n)
 {
     if (status) {
-        refuse(request, status);
+        refuse(request, status, nexus_error_message());
         return;
     }
     nexus_request_reply(request, http, "application/json", (nexus_slice){text, n});
@@ -80,15 +80,23 @@ static nexus_gateway_edit_opts options(nexus_request *request, char origin[stati
     return opts;
 }
 
-static void tell(const gateway *g, const nexus_gateway_edit_opts *opts, nexus_status status)
+/* Ends a change: the log, the trail when it was not made after all, the answer. */
+static void end_change(gateway *g, nexus_request *request, const nexus_gateway_edit_opts *opts, const char *origin,
+                       nexus_status status, uint16_t http, char *text, size_t n)
 {
-    if (opts->dry_run)
-        return;
+    char why[512];
+    snprintf(why, sizeof why, "%s", nexus_error_message());
+    if (!opts->dry_run && status) {
+        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_WARN, "gateway", NULL, "admin: %s refused: %s", origin,
+                         why);
+        gateway_audit_refused(g, request, origin, status, why);
+    } else if (!opts->dry_run) {
+        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_INFO, "gateway", NULL, "admin: %s", origin);
+    }
     if (status)
-        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_WARN, "gateway", NULL, "admin: %s refused: %s",
-                         opts->origin, nexus_error_message());
+        refuse(request, status, why);
     else
-        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_INFO, "gateway", NULL, "admin: %s", opts->origin);
+        reply(request, status, http, text, n);
 }
 
 /* --- entries ------------------------------------------------------------------------------------------------------ */
@@ -191,8 +199,8 @@ static void edit_entry(gateway *g, nexus_request *request, nexus_slice value)
                             : NEXUS_ENOMEM;
         nexus_json_writer_free(w);
     }
-    tell(g, &opts, status);
-    reply(request, status, !status && !opts.dry_run && is_addition(text, n) ? 201 : 200, text, n);
+    uint16_t http = !status && !opts.dry_run && is_addition(text, n) ? 201 : 200;
+    end_change(g, request, &opts, origin, status, http, text, n);
 }
 
 static void put_entry(nexus_request *request, void *user_data)
@@ -229,8 +237,7 @@ static void change_whole(gateway *g, nexus_request *request, body_fn *fn)
     if (!opts.dry_run && !gateway_audited(g, request, origin))
         return;
     nexus_status status = fn(g->gateway, body, &opts, &text, &n);
-    tell(g, &opts, status);
-    reply(request, status, 200, text, n);
+    end_change(g, request, &opts, origin, status, 200, text, n);
 }
 
 static void post_batch(nexus_request *request, void *user_data)
@@ -268,9 +275,7 @@ static void post_rollback(nexus_request *request, void *user_data)
         return;
     opts.origin = NULL; /* the library's own words name the version */
     nexus_status status = nexus_gateway_rollback(g->gateway, (uint64_t)version, &opts, &text, &n);
-    opts.origin = origin;
-    tell(g, &opts, status);
-    reply(request, status, 200, text, n);
+    end_change(g, request, &opts, origin, status, 200, text, n);
 }
 
 static void get_history(nexus_request *request, void *user_data)

@@ -54,10 +54,16 @@ nexus_status gateway_apikeys_open(gateway *g);
 void gateway_apikeys_end(gateway *g);
 void gateway_apikeys_close(gateway *g);
 
+/* secrets.c: the keys of its cookies */
+enum { GATEWAY_SESSION_S = 8 * 3600 };
+nexus_status gateway_secrets_routes(gateway *g);
+
 /* audit.c */
 nexus_status gateway_audit_open(gateway *g);
 /* Records what is about to be done; false: it could not, and the request is answered. */
 bool gateway_audited(gateway *g, nexus_request *request, const char *what);
+/* And that it was refused, or failed, after all; before the request is answered. */
+void gateway_audit_refused(gateway *g, nexus_request *request, const char *what, nexus_status status, const char *why);
 
 /* admin.c: its own listener, on this machine only. */
 nexus_status gateway_admin_open(gateway *g);

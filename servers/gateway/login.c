@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STATE_S = 600, SESSION_S = 8 * 3600, COOKIE_MAX = 8192 };
+enum { STATE_S = 600, SESSION_S = GATEWAY_SESSION_S, COOKIE_MAX = 8192 };
 
 static void set(nexus_request *request, const char *name, const char *value)
 {

@@ -133,6 +133,7 @@ static void notification_unmount(void *mounted)
     nexus_consumer_close(n->consumer);
     nexus_group_close(n->group);
     nexus_notify_close(n->notify);
+    nexus_audit_close(n->audit);
     nexus_secrets_close(n->secrets);
     nexus_secrets_close(n->mail_secrets);
     free(n);
@@ -146,6 +147,10 @@ static nexus_status mount_parts(notification *n)
     nexus_status status = open_notify(n);
     if (status == NEXUS_OK)
         status = open_consumer(n);
+    if (status == NEXUS_OK)
+        status = notification_audit_open(n);
+    if (status == NEXUS_OK)
+        status = notification_secret_routes(n);
     return status == NEXUS_OK ? notification_routes(n) : status;
 }
 

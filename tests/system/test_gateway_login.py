@@ -200,3 +200,18 @@ def test_the_provider_ends_a_session_by_itself(world):
 def test_a_logout_token_of_nobody_is_refused(world, token):
     problem(request("POST", world.origin + "/.nexus/backchannel-logout", urlencode({"logout_token": token}),
                     headers={"Content-Type": "application/x-www-form-urlencoded"}), 400, "logout-refused")
+
+
+def test_the_keys_of_sessions_are_rotated_and_sessions_go_on(world):
+    browser = Browser(world)
+    browser.sign_in()
+    gateway = world.gateway
+    [old] = [k["kid"] for k in gateway.admin("GET", "/admin/v1/secrets").json["keys"] if k["state"] == "sealing"]
+    rotated = {k["kid"]: k["state"] for k in gateway.admin("POST", "/admin/v1/secrets/rotate").json["keys"]}
+    assert rotated[old] == "opening" and "sealing" in rotated.values()
+    assert browser.get("/hello").status == 200  # what the old key sealed opens
+    problem(gateway.admin("DELETE", f"/admin/v1/secrets/{old}"), 409)  # for as long as such a session may last
+    later = Browser(world)
+    later.sign_in()
+    assert later.get("/hello").status == 200
+    problem(gateway.admin("DELETE", "/admin/v1/secrets/0123456789abcdef"), 404)
