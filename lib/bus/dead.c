@@ -144,22 +144,58 @@ static int by_pos(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* The lowest positions of many: a heap with the highest of them on top. */
+typedef struct lowest {
+    dead **at;
+    size_t n, max;
+} lowest;
+
+static void sink(lowest *l, dead *d)
+{
+    size_t at = 0;
+    for (size_t child; (child = 2 * at + 1) < l->n; at = child) {
+        child += child + 1 < l->n && l->at[child + 1]->pos > l->at[child]->pos;
+        if (l->at[child]->pos <= d->pos)
+            break;
+        l->at[at] = l->at[child];
+    }
+    l->at[at] = d;
+}
+
+static void rise(lowest *l, dead *d)
+{
+    size_t at = l->n++;
+    for (; at && l->at[(at - 1) / 2]->pos < d->pos; at = (at - 1) / 2)
+        l->at[at] = l->at[(at - 1) / 2];
+    l->at[at] = d;
+}
+
+static void offer(lowest *l, dead *d)
+{
+    if (l->n < l->max)
+        rise(l, d);
+    else if (d->pos < l->at[0]->pos)
+        sink(l, d);
+}
+
 /* The letters that match, by position, at most the limit; *all counts those beyond it too. Free *out. */
 static nexus_status find(nexus__bgroup *g, const nexus__dead_query *q, dead ***out, size_t *n, uint64_t *all)
 {
-    dead **found = nexus__malloc(g->broker->alloc, (g->dead_count + 1) * sizeof *found);
-    size_t count = 0;
-    if (!found)
+    lowest l = {.max = q->limit && q->limit < g->dead_count ? q->limit : g->dead_count};
+    l.at = nexus__malloc(g->broker->alloc, (l.max + 1) * sizeof *l.at);
+    *all = 0;
+    if (!l.at)
         return nexus__nomem();
     for (nexus__list *node = g->dead.next; node != &g->dead; node = node->next) {
         dead *d = NEXUS__CONTAINER(node, dead, node);
-        if (matches(q, d))
-            found[count++] = d;
+        if (!matches(q, d))
+            continue;
+        ++*all;
+        offer(&l, d);
     }
-    qsort(found, count, sizeof *found, by_pos);
-    *out = found;
-    *all = count;
-    *n = q->limit && q->limit < count ? q->limit : count;
+    qsort(l.at, l.n, sizeof *l.at, by_pos);
+    *out = l.at;
+    *n = l.n;
     return NEXUS_OK;
 }
 

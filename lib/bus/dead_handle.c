@@ -4,7 +4,7 @@
 #include "base/status.h"
 #include "bus/handle.h"
 
-enum { STEPS_PER_S = 10, STEP_MAX = 256 };
+enum { STEPS_PER_S = 10, STEP_MAX = 4096 }; /* each looks through all letters, with the group's lock */
 
 void nexus_dead_query_init(nexus_dead_query *query)
 {

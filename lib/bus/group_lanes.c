@@ -29,16 +29,17 @@ lane *nexus__bgroup_lane(nexus__bgroup *g, nexus_slice key)
     return l;
 }
 
-/* Before younger events of its key, but never before one that is being tried. */
+/* Before younger events of its key, but never before one that is being tried, which is the first. Letters come back in
+ * the order of positions, so the place is looked for from the end. */
 void nexus__bgroup_enter_lane(nexus__bgroup *g, lane *l, entry *e)
 {
-    nexus__list *at = l->entries.next;
-    for (; at != &l->entries; at = at->next) {
-        const entry *other = NEXUS__CONTAINER(at, entry, in_lane);
-        if (other->pos > e->pos && (other->state == ENTRY_WAITING || other->state == ENTRY_READY))
+    nexus__list *before = l->entries.prev;
+    for (; before != &l->entries; before = before->prev) {
+        const entry *other = NEXUS__CONTAINER(before, entry, in_lane);
+        if (other->pos < e->pos || (other->state != ENTRY_WAITING && other->state != ENTRY_READY))
             break;
     }
-    nexus__list_insert(at, &e->in_lane);
+    nexus__list_insert(before->next, &e->in_lane);
     if (l->entries.next != &e->in_lane)
         return;
     if (e->in_lane.next != &l->entries) {
