@@ -132,7 +132,9 @@ static nexus_status join(nexus_bus *bus)
         let_nobody_in(bus);
         return status;
     }
-    status = nexus__durability_compare(&bus->opts, nexus__durability_unpack(&caps));
+    nexus__durability given = nexus__durability_unpack(&caps);
+    if (!bus->engine->open_log) /* else it is the server's choice, which no owner can better */
+        status = nexus__durability_compare(&bus->opts, given);
     if (status != NEXUS_OK) {
         break_off(bus, status);
         nexus__remote_unref(remote);

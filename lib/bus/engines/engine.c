@@ -38,7 +38,12 @@ static const nexus__bus_engine engines[] = {
     {.scheme = "nats://", .left_out = "libnats-dev"},
 #endif
 #if NEXUS_HAVE_REDIS
-    {.scheme = "redis://", .caps = BROKER_CAPS, .open_log = nexus__redis_log_open},
+    {.scheme = "redis://",
+     .caps = BROKER_CAPS | NEXUS_CAP_PROCESSES | NEXUS_CAP_MACHINES,
+     .open_log = nexus__redis_log_open,
+     .serve = nexus__redis_serve,
+     .dial = nexus__redis_dial,
+     .close_porter = nexus__redis_porter_close},
 #else
     {.scheme = "redis://", .left_out = "libhiredis-dev"},
 #endif

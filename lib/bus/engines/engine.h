@@ -56,4 +56,10 @@ void nexus__nats_porter_close(nexus__bus_porter *p);
 /* redis.c */
 nexus_status nexus__redis_log_open(nexus__wal_engine **out, const char *url, const nexus_alloc *alloc);
 
+/* redis_porter.c: connections carried in messages, too */
+nexus_status nexus__redis_serve(nexus__bus_porter **out, const char *url, nexus__bus_server *server,
+                                const nexus_alloc *alloc);
+nexus_status nexus__redis_dial(nexus__bus_porter **out, int *fd, const char *url, const nexus_alloc *alloc);
+void nexus__redis_porter_close(nexus__bus_porter *p);
+
 #endif

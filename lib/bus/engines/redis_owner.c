@@ -176,7 +176,7 @@ void nexus__redis_on_lost(nexus__wal_engine *e, void (*fn)(void *user_data), voi
     log->locked.on_lost_data = user_data;
     bool over = log->locked.over;
     pthread_mutex_unlock(&log->lock);
-    if (over)
+    if (over && fn)
         fn(user_data);
 }
 
