@@ -86,15 +86,15 @@ enum {
 /**
  * Opens `memory:` (private to this handle, gone at close), `file:DIR` or `sqlite:PATH` (made when absent; shared by every
  * process that opens it), `postgresql://…[#NAME]` (shared by every process that reaches the database; NAME is the
- * schema of the bus, "nexus_bus" when absent) or `nats://…[#NAME]` (the same with a NATS server with JetStream; NAME is
- * the stream). opts may be NULL. NEXUS_ENOTSUP: the engine is not in this build.
+ * schema of the bus, "nexus_bus" when absent), `redis://…[#NAME]` (the same with a Redis server; NAME is in the names of
+ * its keys) or `nats://…[#NAME]` (with a NATS server with JetStream; NAME is the stream). opts may be NULL. NEXUS_ENOTSUP: the engine is not in this build.
  * NEXUS_EUNREACH: role client and no owner in time, or the server cannot be reached. NEXUS_ECORRUPT: the log is damaged in
  * its middle; the message has file and offset. NEXUS_ECONFLICT: somebody owns it already (role owner), or gives a weaker
  * durability than opts ask for.
  */
 NEXUS_API nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API uint64_t nexus_bus_caps(const nexus_bus *bus);
-/** Whether this handle owns the log at the moment (memory: always). On postgresql: it may lose it again: when the database
+/** Whether this handle owns the log at the moment (memory: always). On a server (postgresql:, redis:, nats:) it may lose it again: when the server
  * was out of reach for some seconds, another process may have taken over, and this one becomes its client. */
 NEXUS_API bool nexus_bus_is_owner(const nexus_bus *bus);
 /** Position of the last stored event; 0 = none. */

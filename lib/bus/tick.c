@@ -237,6 +237,8 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
     if (status == NEXUS_OK)
         status = nexus__keeper_start(b);
     nexus__wal_on_durable(b->wal, grew, b);
+    if (status == NEXUS_OK && report.lost[0])
+        nexus__broker_alert(b, "critical", "the server of the bus has lost %s", report.lost);
     return status;
 }
 

@@ -192,6 +192,11 @@ static nexus_status open_bus(nexus__host *h, const nexus_service *service)
     if (status != NEXUS_OK)
         return status;
     h->bus_opener = service;
+    if (!(nexus_bus_caps(h->bus) & NEXUS_CAP_DURABLE) && opts.durability == NEXUS_DURABILITY_ALWAYS)
+        nexus_log_printf(service->log, NEXUS_LOG_WARN, "bus", NULL,
+                         "the bus (%.*s:) acknowledges events before they are on a disk, a power cut may lose the last "
+                         "ones: docs/bus/engines.md has the settings of its server that change this",
+                         (int)strcspn(setting, ":"), setting);
     status = nexus_bus_metrics(h->bus, service->metrics);
     if (status != NEXUS_OK)
         nexus_bus_close(h->bus);

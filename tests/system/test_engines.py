@@ -20,7 +20,7 @@ def confirm_an_order(topology, token):
     wait_for(lambda: status_of(topology, token, placed.json["id"]) == "confirmed", 20, "the order confirmed")
 
 
-SERVERS = {"postgresql": Postgres, "nats": Nats}
+SERVERS = {"postgresql": Postgres, "redis": Redis, "nats": Nats}
 
 
 @pytest.mark.parametrize("engine", ["sqlite", *SERVERS])
