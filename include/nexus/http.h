@@ -80,6 +80,14 @@ NEXUS_API void nexus_route_init(nexus_route *route);
 
 /* --- the server --------------------------------------------------------------------------------------------------- */
 
+/** What a TLS server asks of its clients. */
+enum {
+    NEXUS_CLIENT_CERT_OFF = 0,      /**< nothing */
+    NEXUS_CLIENT_CERT_OPTIONAL = 1, /**< a good certificate or none; a bad one ends the handshake */
+    NEXUS_CLIENT_CERT_REQUIRED = 2, /**< a good certificate; without one the handshake ends */
+    NEXUS_CLIENT_CERT_ANY = 3       /**< whatever certificate it has: who wants to know looks whether it is verified */
+};
+
 typedef struct nexus_server_opts {
     size_t size;               /**< sizeof(nexus_server_opts) */
     const nexus_alloc *alloc;  /**< borrowed until close; NULL = the C library's */
@@ -117,6 +125,13 @@ typedef struct nexus_server_opts {
     uint32_t http2_idle_frames_max;     /**< SETTINGS, PING, PRIORITY and empty DATA frames in 30 s beyond those that
                                              come with requests and data; 0 = 1000 */
     uint32_t http2_stall_timeout_ms;    /**< a reply for which the client opens no window is reset; 0 = 30000 */
+    /* Certificates of clients. Where one is asked for, a request whose host is not the server name (SNI) of its
+     * connection is 421, and no session is resumed. */
+    uint32_t tls_client_cert;        /**< NEXUS_CLIENT_CERT_…: what is asked of clients */
+    const char *tls_client_ca_file;  /**< PEM: the authorities whose clients are good; needed for OPTIONAL and REQUIRED */
+    const char *tls_client_crl_file; /**< PEM: what they have revoked, a current list for each authority; NULL = not checked */
+    bool client_cert_header; /**< Client-Cert and Client-Cert-Chain (RFC 9440) of trusted_proxies are believed, which must
+                                  take out what clients send under these names */
 } nexus_server_opts;
 
 #define NEXUS_SERVER_OPTS_INIT NEXUS_SIZED(nexus_server_opts)
@@ -216,6 +231,24 @@ NEXUS_API void nexus_request_remote_ip(const nexus_request *request, nexus_slice
  */
 NEXUS_API void nexus_request_id(const nexus_request *request, nexus_slice *out);
 NEXUS_API bool nexus_request_is_tls(const nexus_request *request);
+
+/** The certificate of who sent a request. Slices and pointers are borrowed from the request. */
+typedef struct nexus_client_cert {
+    size_t size;           /**< sizeof(nexus_client_cert) */
+    nexus_slice der;       /**< X.509 */
+    nexus_slice subject;   /**< distinguished name as RFC 4514 writes it, in ASCII */
+    const uint8_t *sha256; /**< 32 bytes: of der, what x5t#S256 (RFC 8705) has in base64url */
+    bool verified;         /**< this server verified it by its tls_client_ca_file; of one in a field: false */
+} nexus_client_cert;
+
+#define NEXUS_CLIENT_CERT_INIT NEXUS_SIZED(nexus_client_cert)
+NEXUS_API void nexus_client_cert_init(nexus_client_cert *cert);
+
+/** The certificate that the client proved to have on this connection, or, with client_cert_header, the one that a trusted
+ * proxy tells of in Client-Cert (RFC 9440). False: there is none, or it cannot be read. */
+NEXUS_API bool nexus_request_client_cert(const nexus_request *request, nexus_client_cert *out);
+/** DER of certificate i that was sent beside it, its issuer first; false past the end. */
+NEXUS_API bool nexus_request_client_cert_chain(const nexus_request *request, size_t i, nexus_slice *der);
 
 /** The first field of that name (any case); false when there is none. */
 NEXUS_API bool nexus_request_header(const nexus_request *request, const char *name, nexus_slice *out);

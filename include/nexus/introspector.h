@@ -44,6 +44,10 @@ NEXUS_API void nexus_introspector_close(nexus_introspector *introspector); /**< 
  */
 NEXUS_API nexus_status nexus_introspector_check(nexus_introspector *introspector, const char *token, size_t n,
                                                 nexus_principal **out) NEXUS_MUST_CHECK;
+/** The same for a caller with a certificate, as nexus_verifier_check_bound. */
+NEXUS_API nexus_status nexus_introspector_check_bound(nexus_introspector *introspector, const char *token, size_t n,
+                                                      const uint8_t *cert_sha256,
+                                                      nexus_principal **out) NEXUS_MUST_CHECK;
 
 /**
  * Asks for the token, or joins who does, and calls back once on a thread of the client: NEXUS_OK when it is known now,

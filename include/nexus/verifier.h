@@ -59,6 +59,13 @@ NEXUS_API nexus_status nexus_verifier_open(nexus_verifier **out, const nexus_ver
  */
 NEXUS_API nexus_status nexus_verifier_check(nexus_verifier *verifier, const char *token, size_t n,
                                             nexus_principal **out) NEXUS_MUST_CHECK;
+/**
+ * The same for a caller who proved to have the key of a certificate: the token may then be bound to it (`cnf` with
+ * `x5t#S256`, RFC 8705). nexus_verifier_check refuses every token that is bound to something.
+ * @param cert_sha256  SHA-256 of the certificate's DER, 32 bytes (nexus_client_cert.sha256); NULL = it has none
+ */
+NEXUS_API nexus_status nexus_verifier_check_bound(nexus_verifier *verifier, const char *token, size_t n,
+                                                  const uint8_t *cert_sha256, nexus_principal **out) NEXUS_MUST_CHECK;
 
 /** Called once with the outcome of a fetch (NEXUS_OK: keys are there), on a thread of the client. */
 typedef void nexus_verifier_fn(nexus_status status, void *user_data);

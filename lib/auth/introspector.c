@@ -204,13 +204,27 @@ static nexus_status name_of(nexus_introspector *v, nexus_slice token, uint8_t di
 
 nexus_status nexus_introspector_check(nexus_introspector *v, const char *token, size_t n, nexus_principal **out)
 {
+    return nexus_introspector_check_bound(v, token, n, NULL, out);
+}
+
+nexus_status nexus_introspector_check_bound(nexus_introspector *v, const char *token, size_t n,
+                                            const uint8_t *cert_sha256, nexus_principal **out)
+{
+    nexus_principal *p = NULL;
     uint8_t digest[NEXUS__DIGEST_MAX];
     nexus_status status = name_of(v, nexus__slice(token, n), digest);
     if (status == NEXUS_OK)
-        status = look(v, digest, out);
+        status = look(v, digest, &p);
     if (status == NEXUS_EAUTH)
         return nexus__fail(status, "token refused: its issuer says it is not active");
-    return status == NEXUS_EAGAIN ? nexus__fail(status, "the token's issuer must be asked") : status;
+    if (status != NEXUS_OK)
+        return status == NEXUS_EAGAIN ? nexus__fail(status, "the token's issuer must be asked") : status;
+    status = nexus__confirmation_check(&p->confirmation, cert_sha256);
+    if (status == NEXUS_OK)
+        *out = p;
+    else
+        nexus_principal_free(p);
+    return status;
 }
 
 /* --- an answer --------------------------------------------------------------------------------------------------------- */

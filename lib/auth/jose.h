@@ -25,6 +25,8 @@ struct nexus_keyset {
 
 /* Claims of a JSON object that is known to be true by other means. Strict JSON. */
 nexus_status nexus__claims_parse(nexus_claims **out, nexus_slice json) NEXUS_MUST_CHECK;
+/* A claim of any type, as JSON; borrowed from the claims. False: it is not there. */
+bool nexus__claims_raw(const nexus_claims *claims, const char *name, nexus_slice *out);
 
 nexus_key *nexus__key_ref(const nexus_key *key);
 

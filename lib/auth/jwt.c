@@ -12,6 +12,7 @@ typedef struct claim {
     size_t count;
     bool is_text, is_number;
     double number;
+    nexus_slice raw; /* as it stands in the claims' json */
 } claim;
 
 /* Everything is decoded when the token is verified, so that many threads may read. */
@@ -65,6 +66,8 @@ static nexus_status decode(nexus_claims *c, nexus__json *doc)
         nexus__json_type type = nexus__json_type_of(doc, it.value);
         if ((type == NEXUS__JSON_STRING || type == NEXUS__JSON_ARRAY) && !decode_items(c, doc, it.value, now))
             return nexus__nomem();
+        nexus_slice raw = nexus__json_raw(doc, it.value);
+        now->raw = nexus__slice(c->json.p + (raw.p - doc->text.p), raw.n);
     }
     return NEXUS_OK;
 }
@@ -128,6 +131,14 @@ bool nexus_claims_item(const nexus_claims *claims, const char *name, size_t inde
         return false;
     *out = c->items[index];
     return true;
+}
+
+bool nexus__claims_raw(const nexus_claims *claims, const char *name, nexus_slice *out)
+{
+    const claim *c = find(claims, name);
+    if (c)
+        *out = c->raw;
+    return c != NULL;
 }
 
 void nexus_claims_json(const nexus_claims *claims, nexus_slice *out)

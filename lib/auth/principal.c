@@ -13,6 +13,7 @@ static nexus_status fill(nexus_principal *p, const nexus_claims *claims)
     nexus_claims_text(claims, "client_id", &p->client);
     nexus_claims_int(claims, "iat", &p->issued_s);
     nexus_claims_int(claims, "exp", &p->expires_s);
+    nexus__confirmation_read(&p->confirmation, claims);
     while (nexus_claims_item(claims, "roles", p->role_count, &role)) {
         if (p->role_count == NEXUS__PRINCIPAL_ROLES)
             return nexus__fail(NEXUS_EAUTH, "token refused: more than %d roles", NEXUS__PRINCIPAL_ROLES);
@@ -41,17 +42,33 @@ nexus_status nexus__principal_new(nexus_principal **out, const nexus_alloc *allo
     return NEXUS_OK;
 }
 
-nexus_status nexus__principal_named(nexus_principal **out, const nexus_alloc *alloc, nexus_slice subject)
+nexus_status nexus__principal_with_roles(nexus_principal **out, const nexus_alloc *alloc, nexus_slice subject,
+                                         const nexus_slice *roles, size_t count)
 {
-    nexus_principal *p = nexus__calloc(alloc, 1, sizeof *p + subject.n + 1);
+    size_t bytes = subject.n + 1;
+    for (size_t i = 0; i < count; i++)
+        bytes += roles[i].n + 1;
+    nexus_principal *p = nexus__calloc(alloc, 1, sizeof *p + bytes);
     if (!p)
         return nexus__nomem();
     atomic_init(&p->refs, 1);
     p->alloc = alloc;
-    memcpy(p->token, subject.p, subject.n);
-    p->subject = nexus__slice(p->token, subject.n);
+    char *at = p->token;
+    memcpy(at, subject.p, subject.n);
+    p->subject = nexus__slice(at, subject.n);
+    at += subject.n + 1;
+    for (size_t i = 0; i < count && i < NEXUS__PRINCIPAL_ROLES; i++) {
+        memcpy(at, roles[i].p, roles[i].n);
+        p->roles[p->role_count++] = nexus__slice(at, roles[i].n);
+        at += roles[i].n + 1;
+    }
     *out = p;
     return NEXUS_OK;
+}
+
+nexus_status nexus__principal_named(nexus_principal **out, const nexus_alloc *alloc, nexus_slice subject)
+{
+    return nexus__principal_with_roles(out, alloc, subject, NULL, 0);
 }
 
 void nexus_principal_subject(const nexus_principal *p, nexus_slice *out)

@@ -91,6 +91,12 @@ static nexus_status verify_new(nexus_verifier *v, const nexus__shared_keys *keys
 
 nexus_status nexus_verifier_check(nexus_verifier *v, const char *token, size_t n, nexus_principal **out)
 {
+    return nexus_verifier_check_bound(v, token, n, NULL, out);
+}
+
+nexus_status nexus_verifier_check_bound(nexus_verifier *v, const char *token, size_t n, const uint8_t *cert_sha256,
+                                        nexus_principal **out)
+{
     nexus__shared_keys *keys = nexus__jwks_keys(v->jwks);
     if (!keys)
         return nexus__fail(NEXUS_EAGAIN, "the issuer's keys are not there yet");
@@ -101,6 +107,8 @@ nexus_status nexus_verifier_check(nexus_verifier *v, const char *token, size_t n
     nexus__shared_keys_free(keys);
     if (status == NEXUS_OK)
         status = still_good(v, p, now_s);
+    if (status == NEXUS_OK)
+        status = nexus__confirmation_check(&p->confirmation, cert_sha256);
     if (status == NEXUS_OK)
         *out = p;
     else

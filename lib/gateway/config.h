@@ -40,6 +40,13 @@ typedef struct nexus__gw_discovery_conf {
 
 enum { NEXUS__GW_CHECK_NONE = 0, NEXUS__GW_CHECK_HTTP = 1, NEXUS__GW_CHECK_TCP = 2, NEXUS__GW_CHECK_GRPC = 3 };
 
+/* Of clients that come to a host of this gateway. */
+typedef struct nexus__gw_clients_conf {
+    nexus_slice host; /* "a.example", "*.example" or "*", in lower case */
+    nexus_slice ca_file, crl_file;
+    uint32_t mode; /* NEXUS_CLIENT_CERT_… */
+} nexus__gw_clients_conf;
+
 typedef struct nexus__gw_health {
     uint32_t kind;
     nexus_slice path, service; /* of HTTP; of gRPC, empty = the server as a whole */
@@ -119,7 +126,7 @@ typedef struct nexus__gw_headers_conf {
 } nexus__gw_headers_conf;
 
 #define NEXUS__GW_NO_UPSTREAM UINT32_MAX
-enum { NEXUS__GW_GUARDS = 5 };
+enum { NEXUS__GW_GUARDS = 6 };
 
 typedef struct nexus__gw_filter nexus__gw_filter; /* gateway/filter.h */
 
@@ -186,6 +193,10 @@ typedef struct nexus__gw_config {
         nexus__gw_route_conf *items;
         uint32_t count;
     } routes;
+    struct {
+        nexus__gw_clients_conf *items;
+        uint32_t count;
+    } clients;
     struct {
         struct nexus__gw_plan_conf *items;
         uint32_t count;

@@ -54,7 +54,7 @@ extern const nexus__gw_filter *const nexus__gw_filters[];
 enum { NEXUS__GW_FILTERS_MAX = 32 };
 
 extern const nexus__gw_filter nexus__gw_filter_cors, nexus__gw_filter_ip, nexus__gw_filter_auth, nexus__gw_filter_roles,
-    nexus__gw_filter_require, nexus__gw_filter_ext, nexus__gw_filter_identity, nexus__gw_filter_limits,
+    nexus__gw_filter_require, nexus__gw_filter_client_cert, nexus__gw_filter_ext, nexus__gw_filter_identity, nexus__gw_filter_limits,
     nexus__gw_filter_security, nexus__gw_filter_canary, nexus__gw_filter_redirect;
 
 /* What the routes file says of a filter on this route, or NULL. */

@@ -6,7 +6,7 @@ static const char *const reserved[] = {
     "x-http-method",  "x-method-override", "x-original-url", "x-rewrite-url",
     "x-consumer-*",   "x-request-id",      "x-original-uri", "forwarded",
     "proxy*",         "traceparent",       "http2-settings", "true-client-ip",
-    "content-length", "transfer-encoding",
+    "content-length", "transfer-encoding", "client-cert",    "client-cert-chain",
 };
 
 static bool folded_matches(nexus_slice name, const char *pattern)

@@ -253,6 +253,7 @@ nexus_status nexus_gateway_mount(nexus_gateway *g, nexus_server *server)
         if (status)
             return status;
     }
+    nexus__server_ask_clients(server, nexus__gw_clients_ask, g);
     return nexus_server_route(server, &route, 1);
 }
 

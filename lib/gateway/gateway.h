@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "gateway/clients.h"
 #include "gateway/filter.h"
 #include "gateway/filters/limit_lease.h"
 #include "gateway/frames.h"
@@ -61,6 +62,7 @@ typedef struct nexus__snapshot {
     nexus__gw_config *config;
     nexus__upstream **upstreams; /* config->upstreams.count */
     nexus__gw_route *routes;     /* config->routes.count */
+    nexus__trust **clients;      /* config->clients.count; NULL where an entry names no authorities */
     char *text;
     size_t text_len;
     uint64_t version;

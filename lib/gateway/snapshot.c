@@ -178,6 +178,8 @@ nexus_status nexus__snapshot_build(nexus__snapshot **out, nexus_gateway *g, cons
     s->text_len = text.n;
     status = s->text ? build_upstreams(s, g, old) : nexus__nomem();
     if (!status)
+        status = nexus__gw_clients_open(&s->clients, config, s->alloc);
+    if (!status)
         status = build_routes(s, g, old);
     if (!status)
         status = open_usage(s, g);
@@ -210,6 +212,7 @@ void nexus__snapshot_unref(nexus__snapshot *s)
         nexus__upstream_unref(s->upstreams[i]);
     for (uint32_t i = 0; s->routes && i < s->config->routes.count; i++)
         close_route(s, &s->routes[i]);
+    nexus__gw_clients_close(s->clients, s->config, s->alloc);
     nexus__free(s->alloc, s->upstreams);
     nexus__free(s->alloc, s->routes);
     nexus__free(s->alloc, s->text);

@@ -76,7 +76,7 @@ static void open_conn(nexus__shard *shard, int fd, const struct sockaddr_in6 *pe
     }
     nexus__conn *c = nexus__calloc(s->alloc, 1, sizeof *c);
     if (c && s->tls)
-        c->tls = nexus__tls_conn_open(s->tls, fd);
+        c->tls = nexus__tls_conn_open(s->tls, shard->loop, fd);
     if (!c || (s->tls && !c->tls)) {
         nexus__free(s->alloc, c);
         close(fd);

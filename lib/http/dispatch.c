@@ -212,11 +212,25 @@ void nexus_request_resume(nexus_request *r)
     nexus__loop_post_task(r->shard->loop, &r->task);
 }
 
+/* Where certificates decide, a connection is for the one server name whose rules it was made under. */
+static void check_name(nexus_request *r)
+{
+    nexus_slice name, host;
+    nexus__request_keep_cert(r);
+    if (!nexus__tls_is_strict(r->conn->tls, &name))
+        return;
+    nexus_request_host(r, &host);
+    if (!nexus__tls_name_is_host(name, host))
+        verdict(r, 421, "misdirected-request", "This connection is for another host; open one for this.");
+}
+
 void nexus__request_start(nexus_request *r)
 {
     r->start_ns = nexus_loop_now_ns(r->shard->loop);
     r->method = nexus_method_parse((nexus_slice){r->base + r->head.start, r->head.method_len});
     r->body_max = UINT64_MAX;
+    if (r->conn->tls)
+        check_name(r);
     find_path(r);
     check_body(r);
     check_load(r);

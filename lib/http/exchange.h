@@ -18,6 +18,7 @@
 #include <nexus/http.h>
 
 #include "http/parser.h"
+#include "http/tls_clients.h"
 #include "runtime/loop.h"
 
 /* --- the request as parsed --------------------------------------------------------------------------------------- */
@@ -69,6 +70,9 @@ void nexus__exchange_serve(nexus_request *request, const nexus_route *route, nex
 /* Fields of this server's own answers, beyond those that it has; before it listens. What is passed on by
  * nexus__exchange_begin does not get them, nor the server's others. */
 nexus_status nexus__server_add_headers(nexus_server *server, const nexus_pair *headers, size_t n) NEXUS_MUST_CHECK;
+
+/* Decides what TLS clients are asked for; before the server listens. Without TLS there is nothing to decide. */
+void nexus__server_ask_clients(nexus_server *server, nexus__tls_ask_fn *fn, void *user_data);
 
 #define NEXUS__LENGTH_UNKNOWN UINT64_MAX
 

@@ -30,6 +30,7 @@
 #include "base/ip.h"
 #include "http/exchange.h"
 #include "http/tls.h"
+#include "http/tls_clients.h"
 
 typedef struct nexus__conn nexus__conn;
 typedef struct nexus__shard nexus__shard;
@@ -194,6 +195,8 @@ struct nexus_request {
     nexus__stream stream;
     nexus__h2_stream h2;
 
+    nexus__cert *cert; /* the client's; a reference; NULL = none */
+    bool cert_verified, cert_looked /* for one in its fields */;
     nexus__ip peer;
     char id[NEXUS__ID_MAX + 1];
     uint8_t id_len;
@@ -406,6 +409,24 @@ void nexus__server_working(nexus_server *s, int32_t by);
 nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const char *cert_file,
                              const char *key_file, bool h2) NEXUS_MUST_CHECK;
 void nexus__tls_close(nexus__tls *tls);
-nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, int fd); /* the rest: http/tls.h */
+nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, nexus_loop *loop, int fd); /* the rest: http/tls.h */
+
+/* --- tls_clients.c ------------------------------------------------------------------------------------------------ */
+
+/* Every connection is asked. Before any is made; NEXUS_EINVAL. */
+nexus_status nexus__tls_ask_all(nexus__tls *tls, uint32_t mode, const char *ca_file,
+                                const char *crl_file) NEXUS_MUST_CHECK;
+/* fn is asked what to ask. Before any connection is made. */
+void nexus__tls_ask_by(nexus__tls *tls, nexus__tls_ask_fn *fn, void *user_data);
+/* The client's, once the handshake is done; borrowed; NULL = none. verified: what its connection was asked holds. */
+nexus__cert *nexus__tls_cert(const nexus__tls_conn *t, bool *verified);
+/* Whether the listener asks some server names for certificates: requests then must be for the one of their connection. */
+bool nexus__tls_is_strict(const nexus__tls_conn *t, nexus_slice *server_name);
+
+/* --- client_cert.c -------------------------------------------------------------------------------------------------- */
+
+/* What the connection of a request knows is kept with it. */
+void nexus__request_keep_cert(nexus_request *r);
+void nexus__request_drop_cert(nexus_request *r);
 
 #endif

@@ -62,6 +62,8 @@ void nexus__request_free(nexus_request *r)
 void nexus__request_release(nexus_request *r)
 {
     nexus__shard *shard = r->shard;
+    if (r->cert || r->cert_looked)
+        nexus__request_drop_cert(r);
     nexus__shard_release_buf(shard, r->kept, r->kept_cap);
     shard->requests--;
     if (shard->free_request_count >= NEXUS__FREE_REQUESTS_MAX || shard->closing ||
@@ -82,7 +84,7 @@ void nexus__request_release(nexus_request *r)
     if (r->h2.id) {
         shrink(&r->h2.lines);
         shrink(&r->h2.out);
-        r->h2.id = 0;
+        r->h2 = (nexus__h2_stream){.lines = r->h2.lines, .out = r->h2.out}; /* the next may come by HTTP/1.1 */
     }
     /* everything between the kept parts, field by field: most of the object is the match and the head */
     r->conn = NULL;

@@ -139,6 +139,12 @@ nexus_status nexus__server_add_headers(nexus_server *s, const nexus_pair *header
     return status;
 }
 
+void nexus__server_ask_clients(nexus_server *s, nexus__tls_ask_fn *fn, void *user_data)
+{
+    if (s->tls)
+        nexus__tls_ask_by(s->tls, fn, user_data);
+}
+
 static nexus_status copy_trusted(nexus_server *s, const char *text)
 {
     nexus_slice list = nexus__slice_c(text);
@@ -210,6 +216,10 @@ nexus_status nexus_server_open(nexus_server **out, nexus_runtime *runtime, const
         status = copy_trusted(s, o.trusted_proxies);
     if (!status && o.tls_cert_file)
         status = nexus__tls_open(&s->tls, o.alloc, o.tls_cert_file, o.tls_key_file, !o.http2_off);
+    if (!status && s->tls)
+        status = nexus__tls_ask_all(s->tls, o.tls_client_cert, o.tls_client_ca_file, o.tls_client_crl_file);
+    else if (!status && o.tls_client_cert != NEXUS_CLIENT_CERT_OFF)
+        status = nexus__fail(NEXUS_EINVAL, "tls_client_cert: a server without TLS cannot ask for certificates");
     if (!status)
         status = nexus__h2_server_open(s);
     if (!status)

@@ -12,12 +12,6 @@
 #include "http/internal.h"
 #include "http/tls_private.h"
 
-struct nexus__tls {
-    SSL_CTX *ctx;
-    BIO_METHOD *method;
-    const nexus_alloc *alloc;
-};
-
 nexus_status nexus__tls_fail(const char *what, const char *name)
 {
     char text[160];
@@ -121,6 +115,7 @@ nexus_status nexus__tls_open(nexus__tls **out, const nexus_alloc *alloc, const c
     SSL_CTX_set_cipher_list(t->ctx, "ECDHE+AESGCM:ECDHE+CHACHA20"); /* of TLS 1.2 */
     SSL_CTX_set_ciphersuites(t->ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
     SSL_CTX_set_num_tickets(t->ctx, 1); /* who opens several connections at once resumes one of them; a second costs all */
+    SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF); /* tickets carry sessions; nothing is shared by loops */
     SSL_CTX_set_session_id_context(t->ctx, (const unsigned char *)"nexus", 5);
     static const char http1[] = "\x08http/1.1", both[] = "\x02h2\x08http/1.1";
     SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, (void *)(uintptr_t)(h2 ? both : http1));
@@ -134,6 +129,7 @@ void nexus__tls_close(nexus__tls *t)
         return;
     SSL_CTX_free(t->ctx);
     BIO_meth_free(t->method);
+    nexus__trust_free(t->ask.trust);
     nexus__free(t->alloc, t);
 }
 
@@ -157,11 +153,14 @@ nexus__tls_conn *nexus__tls_conn_make(SSL_CTX *ctx, BIO_METHOD *method, const ne
     return t;
 }
 
-nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, int fd)
+nexus__tls_conn *nexus__tls_conn_open(nexus__tls *tls, nexus_loop *loop, int fd)
 {
     nexus__tls_conn *t = nexus__tls_conn_make(tls->ctx, tls->method, tls->alloc, fd);
-    if (t)
-        SSL_set_accept_state(t->ssl);
+    if (!t)
+        return NULL;
+    t->loop = loop;
+    SSL_set_app_data(t->ssl, t);
+    SSL_set_accept_state(t->ssl);
     return t;
 }
 
@@ -173,6 +172,9 @@ void nexus__tls_conn_close(nexus__tls_conn *t)
         SSL_shutdown(t->ssl); /* close_notify, if the socket takes it */
     ERR_clear_error();
     SSL_free(t->ssl);
+    nexus__trust_free(t->ask.trust);
+    nexus__cert_free(t->cert);
+    nexus__free(t->alloc, t->server_name);
     nexus__free(t->alloc, t);
 }
 

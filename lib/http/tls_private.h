@@ -5,12 +5,30 @@
 #include <openssl/ssl.h>
 
 #include "http/tls.h"
+#include "http/tls_clients.h"
+
+/* Of a server. */
+struct nexus__tls {
+    SSL_CTX *ctx;
+    BIO_METHOD *method;
+    const nexus_alloc *alloc;
+    nexus__tls_ask ask;        /* of every connection, unless … */
+    nexus__tls_ask_fn *ask_fn; /* … somebody knows better; NULL = nobody */
+    void *ask_user_data;
+};
 
 struct nexus__tls_conn {
     SSL *ssl;
     const nexus_alloc *alloc;
     const struct nexus__tls_client *client; /* NULL: we are the server */
     nexus__tls_session **session;           /* where a ticket for the next connection is kept; NULL = nowhere */
+    nexus_loop *loop;  /* of a server's; what follows too */
+    nexus__tls_ask ask; /* what the client was asked; a reference */
+    nexus__cert *cert;
+    char *server_name; /* when it is strict */
+    bool by_server;     /* asked what the server's options say, not somebody else */
+    bool cert_verified; /* by what they say */
+    bool strict; /* its listener asks for certificates: it is for one server name */
     bool established, broken, untrusted;
     char failure[120]; /* why the handshake failed; "" = the peer went */
 };

@@ -107,10 +107,12 @@ static bool is_public(const nexus_route *route)
 static void check_token(const nexus_request *request, context *c)
 {
     nexus_slice token;
+    nexus_client_cert cert = NEXUS_CLIENT_CERT_INIT;
     if (!bearer(request, &token))
         return;
     nexus_verifier *verifier = nexus_service_verifier(c->service);
-    c->checked = verifier ? nexus_verifier_check(verifier, token.p, token.n, &c->principal) : NEXUS_EAGAIN;
+    const uint8_t *sha256 = nexus_request_client_cert(request, &cert) ? cert.sha256 : NULL;
+    c->checked = verifier ? nexus_verifier_check_bound(verifier, token.p, token.n, sha256, &c->principal) : NEXUS_EAGAIN;
 }
 
 static void keys_came(nexus_status status, void *user_data)

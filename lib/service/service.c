@@ -32,6 +32,23 @@ static const char *trusted_proxies(const nexus_service *s)
     return s->host->dev ? "127.0.0.0/8, ::1/128" : NULL;
 }
 
+/* NULL when it is not set. */
+static const char *text_of(const nexus_service *s, const char *name)
+{
+    const char *text = nexus_settings_text(s->host->settings, name);
+    return *text ? text : NULL;
+}
+
+static uint32_t client_cert_mode(const nexus_service *s)
+{
+    static const char *const modes[] = {"off", "optional", "required", "any"}; /* as NEXUS_CLIENT_CERT_… counts */
+    const char *mode = nexus_settings_text(s->host->settings, "tls_client_cert");
+    uint32_t i = 0;
+    while (i < 3 && strcmp(mode, modes[i]) != 0)
+        i++;
+    return i;
+}
+
 static nexus_status open_server(nexus_service *s)
 {
     static const nexus_pair headers[] = {
@@ -41,12 +58,14 @@ static nexus_status open_server(nexus_service *s)
         {{"Cross-Origin-Resource-Policy", 28}, {"same-origin", 11}},
     };
     nexus_server_opts opts = NEXUS_SERVER_OPTS_INIT;
-    const char *cert = nexus_settings_text(s->host->settings, "tls_cert");
-    const char *key = nexus_settings_text(s->host->settings, "tls_key");
     opts.alloc = nexus_memory_alloc(s->host->memory);
     opts.memory = s->host->memory;
-    opts.tls_cert_file = *cert ? cert : NULL;
-    opts.tls_key_file = *key ? key : NULL;
+    opts.tls_cert_file = text_of(s, "tls_cert");
+    opts.tls_key_file = text_of(s, "tls_key");
+    opts.tls_client_cert = client_cert_mode(s);
+    opts.tls_client_ca_file = text_of(s, "tls_client_ca");
+    opts.tls_client_crl_file = text_of(s, "tls_client_crl");
+    opts.client_cert_header = nexus_settings_bool(s->host->settings, "client_cert_header");
     opts.trusted_proxies = trusted_proxies(s);
     opts.head_timeout_ms = (uint32_t)nexus_settings_int(s->host->settings, "head_timeout_ms");
     opts.body_window_ms = (uint32_t)nexus_settings_int(s->host->settings, "body_window_ms");

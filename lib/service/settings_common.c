@@ -84,6 +84,15 @@ static const nexus_setting rows[] = {
     {"workers", NEXUS_SETTING_INT, "0", 0, 1024, NULL, "Threads for handlers that block; 0: 8."},
     {"tls_cert", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the certificate chain; unset: plain HTTP."},
     {"tls_key", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the private key that belongs to tls_cert."},
+    {"tls_client_cert", NEXUS_SETTING_CHOICE, "off", 0, 0, "off,optional,required,any",
+     "What TLS clients are asked for: a certificate of tls_client_ca, if they have one or in any case; or any, verified or "
+     "not. Needs tls_cert."},
+    {"tls_client_ca", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "PEM file of the authorities whose clients are good."},
+    {"tls_client_crl", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "PEM file of what they have revoked: a current list for each authority, else nobody passes. Unset: not checked."},
+    {"client_cert_header", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
+     "Client-Cert and Client-Cert-Chain (RFC 9440) of trusted_proxies are believed. The proxies must take out what clients send "
+     "under these names, as the gateway does."},
     {"tls_in_front", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
      "Something in front of the service ends TLS. Outside development what has the administration starts without TLS only on "
      "a loopback address, or when this is said."},

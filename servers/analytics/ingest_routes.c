@@ -71,9 +71,11 @@ static nexus_status check_token(const analytics *a, nexus_request *request, bool
         return NEXUS_ENOTFOUND;
     if (!verifier)
         return NEXUS_EAGAIN;
-    nexus_status st = nexus_verifier_check(verifier, given.p + 7, given.n - 7, &principal);
+    nexus_client_cert cert = NEXUS_CLIENT_CERT_INIT;
+    const uint8_t *sha256 = nexus_request_client_cert(request, &cert) ? cert.sha256 : NULL;
+    nexus_status st = nexus_verifier_check_bound(verifier, given.p + 7, given.n - 7, sha256, &principal);
     if (st == NEXUS_EAGAIN && nexus_verifier_refresh(verifier) == NEXUS_OK)
-        st = nexus_verifier_check(verifier, given.p + 7, given.n - 7, &principal);
+        st = nexus_verifier_check_bound(verifier, given.p + 7, given.n - 7, sha256, &principal);
     if (st == NEXUS_OK)
         *operator_role =
             nexus_principal_has_role(principal, "operator") || nexus_principal_has_role(principal, "admin");

@@ -46,7 +46,10 @@ nexus_status gateway_default_routes(char **out, size_t *n, const nexus_service *
         write_upstream(f, i, nexus_service_peer_port(service, services[i].offset));
     fputs("},\"routes\":[", f);
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++)
-        fprintf(f, "%s{\"prefix\":\"%s\",\"upstream\":\"%s\"}", i ? "," : "", routes[i].prefix, routes[i].upstream);
+        fprintf(f,
+                "%s{\"prefix\":\"%s\",\"upstream\":\"%s\","
+                "\"client_cert\":{\"forward\":\"chain\",\"forward_unverified\":true}}",
+                i ? "," : "", routes[i].prefix, routes[i].upstream);
     fputs("]}", f);
     return fclose(f) == 0 ? NEXUS_OK : NEXUS_ENOMEM;
 }

@@ -54,6 +54,23 @@ def test_curl_is_served_as_over_http1(gateway, upstream):  # noqa: F811
     assert b"date:" in curl("-I", f"{url}/hello")
 
 
+def test_http1_is_served_after_http2_whatever_its_streams_came_to(start, upstream):  # noqa: F811
+    """A request object serves either: what one left in it must not reach the other."""
+    g = start({"a": up(upstream)}, EVERYTHING, {"NEXUS_LOOPS": "1"})
+    for path in ("/hello", "/half", "/slow"):
+        with Connection(g.port) as c:
+            for stream in (1, 3, 5):
+                c.headers(stream, request(path))
+            if path == "/slow":
+                wait_for(lambda: [s for s in upstream.seen if s[1] == "/slow"])
+            else:
+                c.outcome(5)
+            for stream in (1, 3, 5):
+                c.send(frame(h2.RST_STREAM, 0, stream, struct.pack(">I", h2.CANCEL)))
+        for _ in range(4):
+            assert g.call("GET", "/hello", timeout=5).status == 200
+
+
 def test_a_reply_that_breaks_off_is_reset(gateway):
     with Connection(gateway.port) as c:
         c.headers(1, request("/half"))

@@ -33,7 +33,8 @@ typedef struct nexus__gw_authenticator {
 extern const nexus__gw_authenticator *const nexus__gw_authenticators[];
 
 extern const nexus__gw_authenticator nexus__gw_auth_jwt, nexus__gw_auth_api_key, nexus__gw_auth_ip, nexus__gw_auth_ext,
-    nexus__gw_auth_oidc, nexus__gw_auth_introspect, nexus__gw_auth_signature, nexus__gw_auth_anonymous;
+    nexus__gw_auth_oidc, nexus__gw_auth_introspect, nexus__gw_auth_signature, nexus__gw_auth_client_cert,
+    nexus__gw_auth_anonymous;
 
 /* What one call's questions have come to. */
 struct nexus__gw_auth {
@@ -62,6 +63,8 @@ void nexus__auth_ask_again(nexus__call *call);
 bool nexus__gw_auth_names(const nexus__gw_route_conf *route, const nexus__gw_authenticator *authenticator);
 /* jwt.c: the bearer token that was sent, or empty; *refusal when what was sent must not be used. */
 nexus_slice nexus__gw_bearer(nexus_request *request, const nexus__gw_refusal **refusal);
+/* client_cert.c: SHA-256 of the certificate that the client proved to have, for tokens that are bound to it; NULL = none. */
+const uint8_t *nexus__gw_cert_sha256(const nexus_request *request);
 /* Answers with the refusal, and ends the call: ANSWERED. */
 nexus__gw_verdict nexus__gw_refuse(nexus__call *call, const nexus__gw_refusal *refusal);
 /* Whether the caller is somebody: false for nobody and for the named principal anonymous. */

@@ -57,10 +57,11 @@ static nexus__auth_answer ask(nexus__call *call, nexus_principal **principal, co
         return NEXUS__AUTH_BAD;
     if (token.n == 0)
         return NEXUS__AUTH_NONE;
-    nexus_status status = nexus_introspector_check(introspector, token.p, token.n, principal);
+    const uint8_t *sha256 = nexus__gw_cert_sha256(call->request);
+    nexus_status status = nexus_introspector_check_bound(introspector, token.p, token.n, sha256, principal);
     nexus__auth_answer waiting = status == NEXUS_EAGAIN ? wait_for_answer(call, token) : NEXUS__AUTH_YES;
     if (status == NEXUS_EAGAIN && waiting == NEXUS__AUTH_YES)
-        status = nexus_introspector_check(introspector, token.p, token.n, principal);
+        status = nexus_introspector_check_bound(introspector, token.p, token.n, sha256, principal);
     if (waiting == NEXUS__AUTH_LATER)
         return waiting;
     *refusal = status == NEXUS_EAGAIN ? &no_answer : status ? &bad_token : NULL;

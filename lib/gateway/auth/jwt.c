@@ -109,11 +109,12 @@ static nexus__auth_answer ask(nexus__call *call, nexus_principal **principal, co
         return NEXUS__AUTH_BAD;
     if (token.n == 0)
         return NEXUS__AUTH_NONE;
+    const uint8_t *sha256 = nexus__gw_cert_sha256(call->request);
     nexus_verifier *verifier = call->view->home->gateway->opts.verifier;
-    nexus_status status = nexus_verifier_check(verifier, token.p, token.n, principal);
+    nexus_status status = nexus_verifier_check_bound(verifier, token.p, token.n, sha256, principal);
     nexus__auth_answer waiting = status == NEXUS_EAGAIN ? wait_for_keys(call) : NEXUS__AUTH_YES;
     if (status == NEXUS_EAGAIN && waiting == NEXUS__AUTH_YES)
-        status = nexus_verifier_check(verifier, token.p, token.n, principal);
+        status = nexus_verifier_check_bound(verifier, token.p, token.n, sha256, principal);
     if (waiting == NEXUS__AUTH_LATER)
         return waiting;
     *refusal = status == NEXUS_EAGAIN ? &no_keys : status ? &bad_token : NULL;

@@ -49,6 +49,7 @@ static nexus_status load(nexus__loader *l, nexus__gw_config *c)
         CALL("version", load_version, nexus__gw_config, alloc),
         {"upstreams", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, upstreams), 0, 0, nexus__gw_load_upstreams, true},
         {"routes", NEXUS__LOADER_CALL, offsetof(nexus__gw_config, routes), 0, 0, load_routes, true},
+        CALL("client_certificates", nexus__gw_load_clients, nexus__gw_config, clients),
         CALL("plans", nexus__gw_load_plans, nexus__gw_config, plans),
         CALL("roles", nexus__gw_load_roles, nexus__gw_config, policy),
     };

@@ -58,7 +58,7 @@ static void hash_guards(nexus__loader *l, uint32_t value, nexus__gw_route_conf *
         any |= nexus__gw_filter_is_access(r->filters.items[i].filter);
     if (!any)
         return;
-    static const char *const guards[NEXUS__GW_GUARDS] = {"ip", "auth", "roles", "require", "ext"};
+    static const char *const guards[NEXUS__GW_GUARDS] = {"ip", "auth", "client_cert", "roles", "require", "ext"};
     static const nexus__hash_key fixed = {1, 2};
     for (size_t i = 0; i < NEXUS__GW_GUARDS; i++) {
         nexus_slice text = nexus__json_raw(l->doc, nexus__json_get(l->doc, value, guards[i]));

@@ -28,6 +28,7 @@ nexus_status nexus__gw_target_parse(nexus__gw_target *out, nexus_slice url, nexu
 
 /* Readers of members; out is what their name says. */
 nexus__loader_fn nexus__gw_load_upstreams;  /* of the config's upstreams */
+nexus__loader_fn nexus__gw_load_clients;    /* of the config's clients */
 nexus__loader_fn nexus__gw_load_balance;    /* nexus__gw_upstream_conf: of its balance and hash */
 nexus__loader_fn nexus__gw_load_slow_start; /* nexus__balance_rule */
 nexus__loader_fn nexus__gw_load_timeouts;   /* nexus__gw_timeouts */

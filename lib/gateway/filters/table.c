@@ -5,6 +5,7 @@ const nexus__gw_filter *const nexus__gw_filters[] = {
     &nexus__gw_filter_cors,
     &nexus__gw_filter_ip,
     &nexus__gw_filter_auth,
+    &nexus__gw_filter_client_cert,
     &nexus__gw_filter_roles,
     &nexus__gw_filter_require,
     &nexus__gw_filter_ext,

@@ -353,3 +353,46 @@ Test(verifier, an_issuer_hands_its_own_keys_over)
     nexus_verifier_close(v);
     nexus_key_free(key), nexus_key_free(next);
 }
+
+/* x5t#S256 of 32 bytes of 'c'. */
+#define CNF ",\"cnf\":{\"x5t#S256\":\"Y2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2M\"}"
+
+static nexus_status check_bound(nexus_verifier *v, const char *token, size_t n, const char *cert)
+{
+    nexus_principal *p;
+    nexus_status status = nexus_verifier_check_bound(v, token, n, (const uint8_t *)cert, &p);
+    if (status == NEXUS_OK)
+        nexus_principal_free(p);
+    return status;
+}
+
+Test(verifier, a_token_bound_to_a_certificate_is_good_with_it_alone)
+{
+    static const char ours[] = "cccccccccccccccccccccccccccccccc", *other = "ccccccccccccccccccccccccccccccccd" + 1;
+    static const char *const unknown[] = {
+        ",\"cnf\":{\"jkt\":\"Y2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2M\"}", ",\"cnf\":{}", ",\"cnf\":null",
+        ",\"cnf\":\"x5t#S256\"", ",\"cnf\":{\"x5t#S256\":\"Y2Nj\"}", ",\"cnf\":{\"x5t#S256\":1}",
+        ",\"cnf\":{\"x5t#S256\":\"Y2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2M\",\"jkt\":\"a\"}"};
+    nexus_keyset *set;
+    nexus_key *key = fresh("k1");
+    nexus_verifier *v = given(key, &set);
+    size_t n, plain_n;
+    char *token = token_of(key, CNF, &n), *plain = token_of(key, "", &plain_n);
+    for (int round = 0; round < 2; round++) { /* the second time from memory */
+        cr_assert_eq(check_bound(v, token, n, ours), NEXUS_OK, "%s", nexus_error_message());
+        cr_assert_eq(check_bound(v, token, n, other), NEXUS_EAUTH);
+        cr_assert_eq(check_bound(v, token, n, NULL), NEXUS_EAUTH);
+        cr_assert_eq(check(v, token, n), NEXUS_EAUTH, "who does not know of certificates takes no bound token");
+        cr_assert_eq(check_bound(v, plain, plain_n, ours), NEXUS_OK);
+        cr_assert_eq(check(v, plain, plain_n), NEXUS_OK);
+    }
+    nexus_free(token);
+    nexus_free(plain);
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        token = token_of(key, unknown[i], &n);
+        cr_assert_eq(check_bound(v, token, n, ours), NEXUS_EAUTH, "%s", unknown[i]);
+        nexus_free(token);
+    }
+    nexus_verifier_close(v);
+    nexus_keyset_free(set);
+}

@@ -106,7 +106,7 @@ static outcome meet(world *w, nexus__tls_client *client, const char *host, uint3
     int fds[2], ours = 0, theirs = 0;
     cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     nexus__tls_conn *c = nexus__tls_client_conn(client, fds[0], host, protocols, session);
-    nexus__tls_conn *s = nexus__tls_conn_open(w->server, fds[1]);
+    nexus__tls_conn *s = nexus__tls_conn_open(w->server, NULL, fds[1]);
     for (int i = 0; i < 20 && (ours == 0 || theirs == 0) && ours >= 0 && theirs >= 0; i++) {
         ours = ours ? ours : nexus__tls_handshake(c);
         theirs = theirs ? theirs : nexus__tls_handshake(s);
