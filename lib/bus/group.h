@@ -135,6 +135,7 @@ struct nexus__bgroup {
     int64_t audit_until; /* a checkpoint held it up to here */
     nexus__wal_reader *counter; /* counts what matches behind `loaded` */
     uint64_t counted, ahead;    /* looked at by it up to; how many match after `loaded` */
+    uint64_t counted_from;      /* behind this position */
 
     /* waiting; never held while the other lock is taken */
     pthread_mutex_t wake_lock;
@@ -182,8 +183,9 @@ void nexus__bgroup_raise_floor(nexus__bgroup *g);
 /* Takes the stored event into the window, as its last. The reference is taken when it returns NEXUS_OK. */
 nexus_status nexus__bgroup_admit(nexus__bgroup *g, nexus__stored *stored, const known *k);
 
-/* group_gap.c: an event that tells that those from `from` to `to` are gone; none when they had been settled. */
-nexus_status nexus__bgroup_gap(nexus__bgroup *g, uint64_t from, uint64_t to);
+/* group_gap.c: an event that tells that those from `from` to `to` are gone; none when they had been settled. next_ns: when
+ * the one behind them was stored, so that they are at least as old. */
+nexus_status nexus__bgroup_gap(nexus__bgroup *g, uint64_t from, uint64_t to, int64_t next_ns);
 
 void nexus__bgroup_entry_free(nexus__bgroup *g, entry *e);
 

@@ -55,14 +55,13 @@ static nexus__stored *gap_event(nexus__bgroup *g, uint64_t from, uint64_t to, ne
     if (s) {
         s->pos = s->view.event.pos = from; /* so the floor stays before all of it until it is settled */
         s->view.event.version = -1;
-        s->view.event.recv_ns = e.time_ns;
     }
     nexus__buf_free(&meta);
     nexus__buf_free(&data);
     return s;
 }
 
-nexus_status nexus__bgroup_gap(nexus__bgroup *g, uint64_t from, uint64_t to)
+nexus_status nexus__bgroup_gap(nexus__bgroup *g, uint64_t from, uint64_t to, int64_t next_ns)
 {
     nexus_status status;
     if (all_settled(g, from, to))
@@ -70,6 +69,7 @@ nexus_status nexus__bgroup_gap(nexus__bgroup *g, uint64_t from, uint64_t to)
     nexus__stored *s = gap_event(g, from, to, &status);
     if (!s)
         return status;
+    s->view.event.recv_ns = next_ns;
     const known *k = nexus__map_get(&g->known, nexus__pos_key(&from));
     status = nexus__bgroup_admit(g, s, k);
     if (status != NEXUS_OK)

@@ -118,11 +118,14 @@ nexus_status nexus__bgroup_load(nexus__bgroup *g, const nexus__member *member, s
         }
         if (status != NEXUS_OK || r.kind != KIND_EVENT || (r.flags & NEXUS__WAL_INTERNAL))
             continue;
-        if (r.pos > g->loaded + 1) /* positions have no gaps, so what is not there was lost */
-            status = nexus__bgroup_gap(g, g->loaded + 1, r.pos - 1);
+        bool gap = r.pos > g->loaded + 1; /* positions have no gaps, so what is not there was lost */
+        if (gap)
+            status = nexus__bgroup_gap(g, g->loaded + 1, r.pos - 1, r.recv_ns);
         if (status != NEXUS_OK)
             break;
         g->loaded = r.pos - 1;
+        if (gap && g->counted_from < g->loaded) /* some of them may have been counted */
+            nexus__bgroup_lag_reset(g);
         uint64_t before = g->loaded;
         g->loaded = r.pos; /* what is parked at once must not leave a floor in front of it */
         status = consider(g, &r);

@@ -1,6 +1,7 @@
 /*
  * How far behind a group is, exactly. Without a filter that is arithmetic on positions. With one, a reader of its own counts
- * the matching events behind `loaded` as the log grows, each once: what is loaded meanwhile is taken off (group_load.c).
+ * the matching events behind `loaded` as the log grows, each once: what is loaded meanwhile is taken off (group_load.c). What
+ * retention dropped is not counted; when it drops some that were, all are counted again.
  */
 #include "base/status.h"
 #include "bus/internal.h"
@@ -12,11 +13,18 @@ static bool filters(const nexus__bgroup *g)
     return g->filter.types.n || g->filter.subject_prefix.n || g->filter.source.n || g->filter.tags.n;
 }
 
+/* Up to where there is nothing to count: loaded, or not there any more. */
+static uint64_t passed(const nexus__bgroup *g)
+{
+    uint64_t first = nexus__wal_first(g->broker->wal);
+    return first > g->loaded + 1 ? first - 1 : g->loaded;
+}
+
 void nexus__bgroup_lag_reset(nexus__bgroup *g)
 {
     nexus__wal_reader_close(g->counter);
     g->counter = NULL;
-    g->counted = g->loaded;
+    g->counted = g->counted_from = passed(g);
     g->ahead = 0;
 }
 
@@ -30,7 +38,7 @@ static bool done_before(const nexus__bgroup *g, uint64_t pos)
 static bool count_some(nexus__bgroup *g)
 {
     nexus_status status = NEXUS_OK;
-    if (g->counted < g->loaded)
+    if (g->counted < g->loaded || passed(g) > (g->loaded > g->counted_from ? g->loaded : g->counted_from))
         nexus__bgroup_lag_reset(g);
     if (!g->counter)
         status = nexus__wal_reader_open(&g->counter, g->broker->wal, g->counted + 1);
@@ -64,7 +72,7 @@ void nexus__bgroup_lag(nexus__bgroup *g, uint64_t *events, int64_t *oldest_recv_
         pthread_mutex_unlock(&g->lock);
         pthread_mutex_lock(&g->lock);
     }
-    uint64_t head = nexus__wal_durable(g->broker->wal), behind = head > g->loaded ? head - g->loaded : 0;
+    uint64_t head = nexus__wal_durable(g->broker->wal), behind = head > passed(g) ? head - passed(g) : 0;
     const entry *oldest = nexus__list_empty(&g->window) ? NULL : NEXUS__CONTAINER(g->window.next, entry, in_window);
     *events = g->by_pos.count - g->inflight + (filters(g) ? g->ahead : behind);
     *oldest_recv_ns = oldest ? oldest->stored->view.event.recv_ns : 0;
