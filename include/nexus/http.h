@@ -34,6 +34,7 @@ enum {
                                       needs NEXUS_ROUTE_ON_LOOP */
     NEXUS_ROUTE_GET_BODY = 4,    /**< GET and HEAD may carry a body (else 400) */
     NEXUS_ROUTE_VITAL = 16,      /**< answered under overload too: whether the process is alive */
+    NEXUS_ROUTE_IN_TENANT = 32,  /**< its permission is asked for in the tenant that the query names: ?tenant=acme */
     NEXUS_ROUTE_FALLBACK = 8 /**< `path` is ignored: meets every request whose path no other route has, those with an
                                       ambiguous path included (nexus_request_path is then the path as received) */
 };
@@ -73,6 +74,7 @@ typedef struct nexus_route {
     size_t param_count;
     const nexus_reply_doc *replies;
     size_t reply_count;
+    const char *permission; /**< "orders:read": what the caller's roles must allow (rbac.h); NULL = nothing */
 } nexus_route;
 
 #define NEXUS_ROUTE_INIT NEXUS_SIZED(nexus_route)

@@ -124,19 +124,19 @@ NEXUS_API nexus_status nexus_roles_grants(nexus_roles *roles, const nexus_grant_
 /* --- what if ------------------------------------------------------------------------------------------------------ */
 
 /**
- * Why a check comes out as it does. question: {"permission","user_id" or "roles":[…],"tenant","owner"}; roles as tokens carry
- * them, owner "self" (the user's own object) or an id. The answer:
+ * Why a check in a tenant comes out as it does. question: {"permission","user_id" or "roles":[…],"owner"}; roles as tokens
+ * carry them, owner "self" (the user's own object) or an id. The answer:
  * {"allowed","reason","rule","effect","path":["operator","customer"]}, where the path leads from a role the user has to the
- * one whose rule decided. NEXUS_EINVAL names the member, a permission with a wildcard for one; NEXUS_ENOTFOUND: no such user.
+ * one whose rule decided. NEXUS_EINVAL names the member, a permission with a wildcard for one, or no such user.
  */
-NEXUS_API nexus_status nexus_roles_explain(nexus_roles *roles, nexus_slice question, char **json,
+NEXUS_API nexus_status nexus_roles_explain(nexus_roles *roles, nexus_slice tenant, nexus_slice question, char **json,
                                            size_t *n) NEXUS_MUST_CHECK;
 /**
- * Many questions at once, against a change that is not made: {"tenant","checks":[question without its tenant,…],"change":
+ * Many questions at once, against a change that is not made: {"checks":[question,…],"change":
  * {"roles":[{"name","inherits","allow","deny"}],"delete":[name,…],"grants":[{"user_id","role","held"}]}}. The answer:
  * {"results":[{…as above,"now":…}]}, now being what it is without the change. At most 200 checks and 50 of each change.
  */
-NEXUS_API nexus_status nexus_roles_simulate(nexus_roles *roles, nexus_slice body, char **json,
+NEXUS_API nexus_status nexus_roles_simulate(nexus_roles *roles, nexus_slice tenant, nexus_slice body, char **json,
                                             size_t *n) NEXUS_MUST_CHECK;
 
 #ifdef __cplusplus

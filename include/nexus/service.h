@@ -48,6 +48,7 @@ struct nexus_route;
 struct nexus_request;
 struct nexus_client;
 struct nexus_db;
+struct nexus_rbac;
 struct nexus_cache;
 struct nexus_bus;
 struct nexus_verifier;
@@ -159,6 +160,13 @@ NEXUS_API void nexus_service_document(const nexus_service *service, nexus_slice 
 /** Uses this verifier (borrowed until close) instead of one that fetches the backend's published keys. */
 NEXUS_API void nexus_service_set_verifier(nexus_service *service, struct nexus_verifier *verifier);
 
+/**
+ * From now on this policy (shared: nexus_rbac_ref) says in all services of the process what roles allow. Without one it is what
+ * the backend gives out (setting roles_url), fetched again when an event role.changed comes and each five seconds; until it
+ * has come the built-in roles count. NULL: from now on it is fetched.
+ */
+NEXUS_API void nexus_service_set_policy(nexus_service *service, const struct nexus_rbac *policy);
+
 /* --- what it offers; all borrowed until close. Those that open something at the first call return NULL when
  * that fails, with a message in nexus_error_message(). Call them while mounting or on a worker.
  * ---------------------- */
@@ -220,10 +228,24 @@ NEXUS_API bool nexus_service_subject(const struct nexus_request *request, nexus_
 NEXUS_API bool nexus_service_claim(const struct nexus_request *request, const char *name, nexus_slice *out);
 /** Whether the verified token has the role. */
 NEXUS_API bool nexus_service_has_role(const struct nexus_request *request, const char *role);
+/** The roles that the verified token carries, "operator" or "acme/editor"; NULL without one. Borrowed as long as the request. */
+NEXUS_API const nexus_slice *nexus_service_roles(const struct nexus_request *request, size_t *count);
 /**
- * Whether the request comes from the operator of this machine (bearer token of $STATE/admin.token) or from an
- * administrator. For routes with roles "public" that check it themselves, such as the backend's bootstrap-token.
+ * The one decision about permissions: may the caller do this in a tenant (empty: where nothing belongs to one) with an object
+ * of this owner (a subject; empty: nobody's, so that rules for one's own do not count)? The roles are the token's, what they
+ * allow is looked up here (nexus_service_set_policy). NEXUS_OK; NEXUS_EPERM: no; NEXUS_EAUTH: nobody with a good token asks;
+ * NEXUS_EAGAIN: the token has a role that is not known here yet.
  */
+NEXUS_API nexus_status nexus_service_authorize(const struct nexus_request *request, const char *permission,
+                                               nexus_slice tenant, nexus_slice owner) NEXUS_MUST_CHECK;
+/** Whether it is NEXUS_OK where nothing belongs to a tenant or to somebody. */
+NEXUS_API bool nexus_service_may(const struct nexus_request *request, const char *permission);
+/**
+ * Whether the request comes from the operator of this machine (bearer token of $STATE/admin.token) or from somebody who has the
+ * permission. For routes with roles "public" that check it themselves, such as the log level.
+ */
+NEXUS_API bool nexus_service_operates(const struct nexus_request *request, const char *permission);
+/** nexus_service_operates with "machine:operate", which of the built-in roles only admin has. */
 NEXUS_API bool nexus_service_is_operator(const struct nexus_request *request);
 /** The ids of the request for a log record; the slices live as long as the request. */
 NEXUS_API void nexus_service_context(const struct nexus_request *request, nexus_log_context *out);

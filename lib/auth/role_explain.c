@@ -26,7 +26,7 @@ static nexus_status take_user(question *q, nexus_auth *a, const char *prefix)
 {
     nexus_status status = nexus_auth_user(a, q->user_id, &q->user);
     if (status == NEXUS_ENOTFOUND)
-        return nexus__fail(status, "%suser_id: there is no such user", prefix);
+        return nexus__fail(NEXUS_EINVAL, "%suser_id: there is no such user", prefix);
     for (; status == NEXUS_OK && q->count < q->user->role_count; q->count++)
         q->carried[q->count] = nexus__slice_c(q->user->roles[q->count]);
     return status;
@@ -44,14 +44,13 @@ static nexus_status judge_permission(nexus_slice permission, const char *prefix)
                              prefix);
 }
 
-/* tenant: of the whole body, where the question has none of its own. Free q->user. */
+/* Free q->user. */
 static nexus_status read_question(question *q, nexus_auth *a, nexus__json *doc, uint32_t object, nexus_slice tenant,
                                   const char *prefix)
 {
     uint32_t roles = nexus__json_get(doc, object, "roles");
     *q = (question){.tenant = tenant, .permission = NEXUS_S(""), .owner = NEXUS_S(""), .user_id = NEXUS_S("")};
     (void)nexus__json_get_text(doc, object, "permission", &q->permission);
-    (void)nexus__json_get_text(doc, object, "tenant", &q->tenant);
     (void)nexus__json_get_text(doc, object, "owner", &q->owner);
     (void)nexus__json_get_text(doc, object, "user_id", &q->user_id);
     nexus_status status = judge_permission(q->permission, prefix);
@@ -97,7 +96,7 @@ static void put_answer(nexus__json_writer *w, const question *q, const nexus_rba
     nexus__json_close(w, ']');
 }
 
-nexus_status nexus_roles_explain(nexus_roles *r, nexus_slice body, char **json, size_t *n)
+nexus_status nexus_roles_explain(nexus_roles *r, nexus_slice tenant, nexus_slice body, char **json, size_t *n)
 {
     nexus__json doc;
     nexus__role_view view;
@@ -107,7 +106,7 @@ nexus_status nexus_roles_explain(nexus_roles *r, nexus_slice body, char **json, 
     nexus__buf_init(&text, NULL, 0);
     nexus_status status = nexus__json_scan(&doc, body, NULL);
     if (status == NEXUS_OK)
-        status = read_question(&q, r->auth, &doc, 0, NEXUS_S(""), "");
+        status = read_question(&q, r->auth, &doc, 0, tenant, "");
     if (status == NEXUS_OK)
         status = nexus_roles_refresh(r, NULL);
     if (status == NEXUS_OK) {
@@ -228,9 +227,7 @@ static nexus_status check_one(simulation *s, nexus__json_writer *w, const nexus_
     question now, then;
     char prefix[40];
     snprintf(prefix, sizeof prefix, "checks/%u/", it->index);
-    nexus_status status = nexus__json_get(&s->doc, it->value, "tenant") == NEXUS__JSON_NONE
-                              ? read_question(&now, s->auth, &s->doc, it->value, s->tenant, prefix)
-                              : nexus__fail(NEXUS_EINVAL, "%stenant: is one for all checks, beside them", prefix);
+    nexus_status status = read_question(&now, s->auth, &s->doc, it->value, s->tenant, prefix);
     if (status != NEXUS_OK)
         return status; /* nothing was taken: a user is the last thing that is */
     then = now;
@@ -255,7 +252,6 @@ static nexus_status run(simulation *s, nexus_slice body, nexus__json_writer *w)
     nexus_status status = nexus__json_scan(&s->doc, body, NULL);
     if (status != NEXUS_OK)
         return status;
-    (void)nexus__json_get_text(&s->doc, 0, "tenant", &s->tenant);
     status = nexus__role_check_name("tenant", s->tenant, true);
     if (status == NEXUS_OK)
         status = find_list(s, 0, "checks", CHECKS_MAX, &s->checks);
@@ -273,9 +269,9 @@ static nexus_status run(simulation *s, nexus_slice body, nexus__json_writer *w)
     return status;
 }
 
-nexus_status nexus_roles_simulate(nexus_roles *r, nexus_slice body, char **json, size_t *n)
+nexus_status nexus_roles_simulate(nexus_roles *r, nexus_slice tenant, nexus_slice body, char **json, size_t *n)
 {
-    simulation s = {.auth = r->auth, .tenant = NEXUS_S(""), .checks = NEXUS__JSON_NONE, .grants = NEXUS__JSON_NONE};
+    simulation s = {.auth = r->auth, .tenant = tenant, .checks = NEXUS__JSON_NONE, .grants = NEXUS__JSON_NONE};
     nexus__buf text;
     nexus_status status = nexus_roles_refresh(r, NULL);
     if (status != NEXUS_OK)

@@ -166,3 +166,19 @@ nexus_status nexus__role_rows_holders(nexus_db *tx, const nexus__role *role, int
     nexus_rows_free(rows);
     return NEXUS_OK;
 }
+
+nexus_status nexus__role_rows_check(nexus_db *db, nexus_slice carried)
+{
+    nexus_rows *rows;
+    nexus_slice tenant = NEXUS_S(""), name = carried;
+    if (nexus__slice_find(carried, '/') < carried.n)
+        tenant = nexus__slice_cut(&name, '/');
+    nexus_status status = nexus_db_query_one(
+        &rows, db, "SELECT name FROM auth_role_names WHERE name = $1 AND (tenant = '' OR tenant = $2)",
+        (nexus_value[]){NEXUS_TEXT(name), NEXUS_TEXT(tenant)}, 2);
+    if (status == NEXUS_OK)
+        nexus_rows_free(rows);
+    return status == NEXUS_ENOTFOUND
+               ? nexus__fail(NEXUS_EINVAL, "roles: no role is called \"%.*s\"", (int)carried.n, carried.p)
+               : status;
+}

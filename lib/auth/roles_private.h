@@ -33,6 +33,8 @@ nexus_status nexus__role_rows_version(nexus_db *db, int64_t *version);
 nexus_status nexus__role_rows_lock(nexus_db *tx, bool changes);
 nexus_status nexus__role_rows_write(nexus_auth *auth, nexus_db *tx, const nexus__role *role);
 nexus_status nexus__role_rows_delete(nexus_db *tx, const nexus__role *role);
+/* NEXUS_EINVAL: no such role, by its name or, of one held in a tenant, as TENANT/NAME. */
+nexus_status nexus__role_rows_check(nexus_db *db, nexus_slice carried);
 /* How many users and clients have it. */
 nexus_status nexus__role_rows_holders(nexus_db *tx, const nexus__role *role, int64_t *out);
 

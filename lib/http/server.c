@@ -260,8 +260,8 @@ static nexus_route *copy_route(nexus__arena *arena, const nexus_route *from)
     nexus_route_init(r);
     memcpy(r, from, from->size < sizeof *r ? from->size : sizeof *r);
     r->size = sizeof *r;
-    const char **texts[] = {&r->method, &r->path,  &r->operation_id, &r->summary,
-                            &r->tag,    &r->roles, &r->body_schema,  &r->body_types};
+    const char **texts[] = {&r->method, &r->path,        &r->operation_id, &r->summary,   &r->tag,
+                            &r->roles,  &r->body_schema, &r->body_types,   &r->permission};
     nexus_param *params = r->param_count ? nexus__arena_get(arena, r->param_count * sizeof *params) : NULL;
     nexus_reply_doc *replies = r->reply_count ? nexus__arena_get(arena, r->reply_count * sizeof *replies) : NULL;
     if (!copy_texts(arena, texts, sizeof texts / sizeof texts[0]) || (r->param_count && !params) ||

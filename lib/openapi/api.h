@@ -33,7 +33,7 @@ typedef struct nexus__openapi_operation {
     struct nexus__openapi_operation *same_path; /* the next one under the same path of the document */
     bool path_written;
     nexus_slice key; /* "POST /orders/{id:int}" */
-    nexus_slice method, path, id, summary, tag, roles;
+    nexus_slice method, path, id, summary, tag, roles, permission;
     nexus_slice template; /* the path as OpenAPI has it: "/orders/{id}" */
     nexus_slice body_text, body_types;
     bool takes_body, body_optional;

@@ -138,7 +138,7 @@ static void put_problems(writer *w, const operation *op)
         bool applies;
     } rows[] = {{400, op->takes_body || op->param_count},
                 {401, token},
-                {403, token && op->roles.n},
+                {403, token && (op->roles.n || op->permission.n)},
                 {404, nexus__slice_find(op->path, '{') < op->path.n},
                 {413, op->takes_body},
                 {415, op->takes_body},
@@ -179,6 +179,8 @@ static void put_security(writer *w, const operation *op)
         return;
     }
     nexus__json_put_raw(w, "security", NEXUS_S("[{\"bearer\":[]}]"));
+    if (op->permission.n)
+        nexus__json_put_text(w, "x-permission", op->permission);
     if (!op->roles.n)
         return;
     nexus__json_key(w, "x-roles");

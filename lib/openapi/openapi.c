@@ -229,7 +229,7 @@ static nexus_status add_row(nexus_openapi *api, const nexus_route *given)
     *op = (nexus__openapi_operation){.takes_body = row.body_schema || row.body_types};
     if (!copy(api, row.method, &op->method) || !copy(api, row.path, &op->path) || !copy(api, row.operation_id, &op->id) ||
         !copy(api, row.summary, &op->summary) || !copy(api, row.tag, &op->tag) || !copy(api, row.roles, &op->roles) ||
-        !copy(api, row.body_schema, &op->body_text) ||
+        !copy(api, row.permission, &op->permission) || !copy(api, row.body_schema, &op->body_text) ||
         !copy(api, row.body_types ? row.body_types : "application/json", &op->body_types) || !make_key(api, op) ||
         !plain_template(api, op))
         return nexus__nomem();

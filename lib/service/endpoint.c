@@ -117,7 +117,7 @@ static bool is_loopback(const nexus_request *request)
 static void metrics(nexus_request *request, void *user_data)
 {
     nexus_service *s = user_data;
-    if (!s->host->dev && !is_loopback(request) && !nexus_service_is_operator(request)) {
+    if (!s->host->dev && !is_loopback(request) && !nexus_service_operates(request, "metrics:read")) {
         (void)nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer realm=\"nexus\""));
         nexus_request_problem_text(request, 401, "token-missing",
                                    "Metrics are for this machine, or with the bearer token of $STATE/admin.token.");
@@ -158,10 +158,10 @@ static nexus_status apply_level(nexus_service *s, nexus__json *doc, int64_t *ttl
 static void put_level(nexus_request *request, void *user_data)
 {
     nexus_service *s = user_data;
-    if (!nexus_service_is_operator(request)) {
+    if (!nexus_service_operates(request, "loglevel:write")) {
         (void)nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer realm=\"nexus\""));
         nexus_request_problem_text(request, 401, "token-missing",
-                                   "Send the bearer token of $STATE/admin.token, or an administrator's.");
+                                   "Send the bearer token of $STATE/admin.token, or that of somebody with loglevel:write.");
         return;
     }
     nexus_slice body;

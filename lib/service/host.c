@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "service/service.h"
 
-enum { WORKERS = 8, BACKEND_OFFSET = 1 };
+enum { WORKERS = 8 };
 
 static nexus_status open_log(nexus__host *h, const nexus_service_module *module)
 {
@@ -63,7 +63,7 @@ static nexus_status fill(nexus__host *h, const nexus_service_opts *o)
         return status;
     h->dev = strcmp(nexus_settings_text(h->settings, "env"), "development") == 0;
     h->issuer = text_or_url(h, "issuer", 0, "");
-    h->jwks_url = text_or_url(h, "jwks_url", BACKEND_OFFSET, "/.well-known/jwks.json");
+    h->jwks_url = text_or_url(h, "jwks_url", NEXUS__BACKEND_OFFSET, "/.well-known/jwks.json");
     if (!h->issuer || !h->jwks_url)
         return nexus__nomem();
     h->wake = eventfd(0, EFD_CLOEXEC);
@@ -78,6 +78,8 @@ static nexus_status fill(nexus__host *h, const nexus_service_opts *o)
         status = open_log(h, o->module);
     if (status == NEXUS_OK)
         status = nexus_memory_new(&h->memory, (uint64_t)nexus_settings_int(h->settings, "memory_max_mib") * 1024 * 1024);
+    if (status == NEXUS_OK)
+        status = nexus_rbac_new_default(&h->policy, h->alloc);
     if (status == NEXUS_OK)
         status = open_runtime(h);
     return status;
@@ -118,6 +120,7 @@ void nexus__host_unref(nexus__host *h)
     if (!last)
         return;
     nexus__revoked_feed_close(h->revoked);
+    nexus_rbac_free(h->policy);
     nexus_verifier_close(h->verifier);
     nexus_limiter_free(h->limiter);
     nexus_bus_close(h->bus);

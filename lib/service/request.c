@@ -170,17 +170,20 @@ static int32_t refuse(nexus_request *request, uint16_t status, const char *code,
     return NEXUS_FILTER_DONE;
 }
 
-/* A token that a client was given carries scopes: without "api" it is not for our own interface, whoever it speaks for. */
-static bool lacks_scope(const nexus_principal *principal)
+static int32_t permission_filter(nexus_request *request, const nexus_route *route, const context *c)
 {
-    const nexus_claims *claims = nexus_principal_claims(principal);
-    nexus_slice scope;
-    if (!claims || !nexus_claims_text(claims, "scope", &scope))
-        return false;
-    while (scope.n > 0)
-        if (nexus__slice_eq_c(nexus__slice_cut(&scope, ' '), "api"))
-            return false;
-    return true;
+    nexus_slice tenant = NEXUS_S(""), nobody = NEXUS_S("");
+    if (route->flags & NEXUS_ROUTE_IN_TENANT)
+        (void)nexus_request_query_param(request, "tenant", &tenant);
+    nexus_status status =
+        nexus__authorize(c->service->host, c->principal, nexus__slice_c(route->permission), tenant, nobody);
+    if (status == NEXUS_OK)
+        return NEXUS_FILTER_NEXT;
+    if (status == NEXUS_EAGAIN)
+        return refuse(request, 503, "roles-unavailable", "What your roles allow cannot be fetched yet; try again.");
+    nexus_request_problem(request, 403, "role-missing", "Your roles do not allow %s%s.", route->permission,
+                          tenant.n ? " in this tenant" : "");
+    return NEXUS_FILTER_DONE;
 }
 
 static int32_t role_filter(nexus_request *request, void *user_data)
@@ -199,11 +202,11 @@ static int32_t role_filter(nexus_request *request, void *user_data)
         return refuse(request, 503, "keys-unavailable", "The keys that verify tokens cannot be fetched yet; try again.");
     if (c->checked != NEXUS_OK)
         return refuse(request, 401, "token-invalid", "The token is wrong, expired or revoked; log in again.");
-    if (lacks_scope(c->principal))
+    if (nexus__lacks_scope(c->principal))
         return refuse(request, 403, "scope-missing", "The token was not granted the scope \"api\".");
     if (route->roles && !has_one_of(c->principal, route->roles))
         return refuse(request, 403, "role-missing", "Your account lacks the role that this call needs.");
-    return NEXUS_FILTER_NEXT;
+    return route->permission ? permission_filter(request, route, c) : NEXUS_FILTER_NEXT;
 }
 
 /* --- what is recorded --------------------------------------------------------------------------------------------- */
@@ -440,16 +443,42 @@ bool nexus_service_has_role(const nexus_request *request, const char *role)
     return principal && nexus_principal_has_role(principal, role);
 }
 
-bool nexus_service_is_operator(const nexus_request *request)
+const nexus_slice *nexus_service_roles(const nexus_request *request, size_t *count)
+{
+    const nexus_principal *principal = principal_of(request);
+    *count = 0;
+    return principal ? nexus_principal_roles(principal, count) : NULL;
+}
+
+const nexus_principal *nexus__request_principal(const nexus_request *request)
+{
+    return principal_of(request);
+}
+
+nexus_service *nexus__request_service(const nexus_request *request)
+{
+    context *c = context_of(request);
+    return c ? c->service : NULL;
+}
+
+static bool has_admin_token(const nexus_request *request)
 {
     context *c = context_of(request);
     nexus_slice token;
     if (!c || !bearer(request, &token))
         return false;
     nexus_slice own = nexus__slice_c(c->service->host->admin_token);
-    if (token.n == own.n && nexus__equal_ct(token.p, own.p, own.n))
-        return true;
-    return nexus_service_has_role(request, "admin");
+    return token.n == own.n && nexus__equal_ct(token.p, own.p, own.n);
+}
+
+bool nexus_service_operates(const nexus_request *request, const char *permission)
+{
+    return has_admin_token(request) || nexus_service_may(request, permission);
+}
+
+bool nexus_service_is_operator(const nexus_request *request)
+{
+    return nexus_service_operates(request, "machine:operate");
 }
 
 void nexus_service_context(const nexus_request *request, nexus_log_context *out)

@@ -1,7 +1,7 @@
 /*
  * Tokens that end before their time: the backend tells as auth.revoked, on the bus, and each process that verifies tokens
  * follows. One thread a host, from an hour back, since a process that was away has missed what ended meanwhile; access
- * tokens live shorter than that.
+ * tokens live shorter than that. The same thread looks after what roles allow, which role.changed tells of.
  */
 #include <nexus/stream.h>
 #include <stdio.h>
@@ -19,6 +19,7 @@ struct nexus__revoked_feed {
     _Atomic bool stopping;
     nexus_bus *own; /* a client's handle, when the host has opened no bus itself */
     nexus_reader *reader;
+    nexus__policy_feed policy;
 };
 
 /* --- one event --------------------------------------------------------------------------------------------------------- */
@@ -44,12 +45,18 @@ static void tell(nexus_verifier *v, const revoked *r)
     (void)status; /* out of memory: the token ends by itself */
 }
 
-static void apply(nexus__host *h, const nexus_event *event)
+static void apply(nexus__revoked_feed *f, const nexus_event *event)
 {
     nexus__json doc;
+    nexus__host *h = f->host;
+    int64_t version;
     revoked r = {0};
     nexus__json_init(&doc, NULL);
-    if (nexus__json_scan(&doc, event->data, NULL) == NEXUS_OK && nexus__json_get_text(&doc, 0, "kind", &r.kind) &&
+    bool of_role = nexus__slice_eq_c(event->type, "role.changed");
+    if (of_role && nexus__json_scan(&doc, event->data, NULL) == NEXUS_OK &&
+        nexus__json_get_i64(&doc, 0, "version", &version))
+        nexus__policy_told(&f->policy, version);
+    else if (!of_role && nexus__json_scan(&doc, event->data, NULL) == NEXUS_OK && nexus__json_get_text(&doc, 0, "kind", &r.kind) &&
         nexus__json_get_text(&doc, 0, "id", &r.id) && r.id.n > 0) {
         (void)nexus__json_get_i64(&doc, 0, "issued_before", &r.issued_before);
         (void)nexus__json_get_i64(&doc, 0, "expires_at", &r.expires_at);
@@ -87,7 +94,7 @@ static nexus_status open_reader(nexus__revoked_feed *f)
 {
     nexus_bus *bus = find_bus(f);
     nexus_reader_opts opts = NEXUS_READER_OPTS_INIT;
-    opts.types = "auth.revoked";
+    opts.types = "auth.revoked,role.changed";
     opts.start = NEXUS_START_TIME;
     opts.start_time_ns = nexus__real_ns() - BACK_S * NEXUS__NS_PER_S;
     return bus ? nexus_reader_open(&f->reader, bus, &opts) : NEXUS_EUNREACH;
@@ -99,11 +106,12 @@ static void *follow(void *arg)
     struct timespec again = {0, AGAIN_MS * NEXUS__NS_PER_MS};
     while (!atomic_load(&f->stopping)) {
         const nexus_event *event;
+        nexus__policy_look(&f->policy, nexus__mono_ns());
         nexus_status status = f->reader ? NEXUS_OK : open_reader(f);
         if (status == NEXUS_OK)
             status = nexus_reader_next(f->reader, &event, WAIT_MS);
         if (status == NEXUS_OK)
-            apply(f->host, event);
+            apply(f, event);
         else if (status != NEXUS_EDONE) /* the bus is away; the reader goes on where it was */
             nanosleep(&again, NULL);
     }
@@ -118,11 +126,15 @@ nexus_status nexus__revoked_feed_open(nexus__revoked_feed **out, nexus__host *ho
     if (!f)
         return nexus__nomem();
     f->host = host;
-    nexus_status status = nexus__thread_start(&f->thread, "nexus-revoked", follow, f);
+    nexus_status status = nexus__policy_open(&f->policy, host);
     if (status == NEXUS_OK)
+        status = nexus__thread_start(&f->thread, "nexus-revoked", follow, f);
+    if (status == NEXUS_OK) {
         *out = f;
-    else
-        nexus__free(host->alloc, f);
+        return NEXUS_OK;
+    }
+    nexus__policy_close(&f->policy);
+    nexus__free(host->alloc, f);
     return status;
 }
 
@@ -132,5 +144,6 @@ void nexus__revoked_feed_close(nexus__revoked_feed *f)
         return;
     atomic_store(&f->stopping, true);
     pthread_join(f->thread, NULL);
+    nexus__policy_close(&f->policy);
     nexus__free(f->host->alloc, f);
 }

@@ -166,7 +166,7 @@ nexus_status nexus_service_route(nexus_service *service, const nexus_route *rout
 {
     for (size_t i = 0; i < count; i++) {
         service->needs_keys |= !routes[i].roles || strcmp(routes[i].roles, "public") != 0;
-        service->administers |= routes[i].roles && strcmp(routes[i].roles, "admin") == 0;
+        service->administers |= routes[i].path && nexus__slice_starts(nexus__slice_c(routes[i].path), NEXUS_S("/api/v1/admin/"));
     }
     return nexus_server_route(service->server, routes, count);
 }

@@ -12,6 +12,7 @@
 #include <nexus/http.h>
 #include <nexus/limit.h>
 #include <nexus/openapi.h>
+#include <nexus/rbac.h>
 #include <nexus/service.h>
 #include <nexus/trace.h>
 #include <nexus/verifier.h>
@@ -23,6 +24,7 @@
 #include "service/settings.h"
 
 #define NEXUS__STATE_PATH_MAX 4000
+#define NEXUS__BACKEND_OFFSET 1 /* its port, from port_base */
 
 typedef struct nexus__revoked_feed nexus__revoked_feed;
 
@@ -46,6 +48,9 @@ typedef struct nexus__host {
     nexus_limiter *limiter;
     nexus_verifier *verifier;     /* our own, from the published keys */
     nexus_verifier *set_verifier; /* what a service brought; borrowed */
+    nexus_rbac *policy;           /* what roles allow */
+    bool policy_whole;            /* no longer the built-in one */
+    bool policy_given;            /* by a service of the process */
     nexus__revoked_feed *revoked; /* since the first start */
 } nexus__host;
 
@@ -132,6 +137,27 @@ nexus_status nexus__state_secret(char **out, const char *state_dir, const char *
 /* request.c: filters and the logger that every request passes */
 nexus_status nexus__request_hooks(nexus_service *service);
 bool nexus__request_is_operator(const nexus_service *service, const nexus_request *request); /* holds admin.token */
+
+/* Who asks, once the token was looked at; NULL: nobody. */
+const nexus_principal *nexus__request_principal(const nexus_request *request);
+nexus_service *nexus__request_service(const nexus_request *request);
+
+/* authorize.c: what a token may do; NEXUS_OK, NEXUS_EPERM or NEXUS_EAGAIN. */
+nexus_status nexus__authorize(nexus__host *host, const nexus_principal *principal, nexus_slice permission,
+                              nexus_slice tenant, nexus_slice owner);
+bool nexus__lacks_scope(const nexus_principal *principal);
+
+/* policy.c: fetches the policy from the backend when it is time to; one thread, between nexus__policy_open and _close. */
+typedef struct nexus__policy_feed {
+    nexus__host *host;
+    nexus_client *client;
+    char *url;
+    int64_t due_ns, pause_ns, version, wanted; /* wanted: the newest that an event told of */
+} nexus__policy_feed;
+nexus_status nexus__policy_open(nexus__policy_feed *feed, nexus__host *host);
+void nexus__policy_close(nexus__policy_feed *feed);
+void nexus__policy_look(nexus__policy_feed *feed, int64_t now_ns);
+void nexus__policy_told(nexus__policy_feed *feed, int64_t version);
 
 /* observe.c: access log and spans. Before anything serves; closed after it. */
 nexus_status nexus__observe_open(nexus_service *service);

@@ -39,6 +39,8 @@ static const nexus_setting rows[] = {
      "Issuer of access tokens; unset: http://127.0.0.1:PORT of the gateway."},
     {"jwks_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
      "Where the keys that verify tokens are published; unset: the backend on this machine."},
+    {"roles_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
+     "Where the backend gives out what roles allow, with the bearer of $STATE/admin.token; unset: on this machine."},
     {"outbound_allow", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "CIDRs, parted by commas, that addresses given by users may reach although they are private."},
     {"trusted_proxies", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,

@@ -60,9 +60,9 @@ static bool has_write_key(const analytics *a, nexus_request *request)
            nexus_secret_equal(a->write_key, user);
 }
 
-/* What an operator's token says. The route is public (a write key is no token), so the keys that verify tokens may not
- * have come yet; then they are fetched here, once, on this worker. */
-static nexus_status check_token(const analytics *a, nexus_request *request, bool *operator_role)
+/* What a token allows. The route is public (a write key is no token), so the keys that verify tokens may not have come yet;
+ * then they are fetched here, once, on this worker. */
+static nexus_status check_token(const analytics *a, nexus_request *request)
 {
     nexus_slice given;
     nexus_principal *principal = NULL;
@@ -75,25 +75,22 @@ static nexus_status check_token(const analytics *a, nexus_request *request, bool
     const uint8_t *sha256 = nexus_request_client_cert(request, &cert) ? cert.sha256 : NULL;
     nexus_status st = nexus_verifier_check_bound(verifier, given.p + 7, given.n - 7, sha256, &principal);
     if (st == NEXUS_EAGAIN && nexus_verifier_refresh(verifier) == NEXUS_OK)
-        st = nexus_verifier_check_bound(verifier, given.p + 7, given.n - 7, sha256, &principal);
-    if (st == NEXUS_OK)
-        *operator_role =
-            nexus_principal_has_role(principal, "operator") || nexus_principal_has_role(principal, "admin");
+        st = NEXUS_OK;
     nexus_principal_free(principal);
-    return st;
+    return st == NEXUS_OK ? nexus_service_authorize(request, "analytics:ingest", NEXUS_S(""), NEXUS_S("")) : st;
 }
 
 /* Whether the caller may write; answers when not. */
 static bool may_write(const analytics *a, nexus_request *request)
 {
-    bool operator_role = false;
     if (has_write_key(a, request))
         return true;
-    nexus_status st = check_token(a, request, &operator_role);
-    if (st == NEXUS_OK && operator_role)
+    nexus_status st = check_token(a, request);
+    if (st == NEXUS_OK)
         return true;
-    if (st == NEXUS_OK) {
-        nexus_request_problem_text(request, 403, "role-missing", "Ingestion needs the write key or the operator role.");
+    if (st == NEXUS_EPERM) {
+        nexus_request_problem_text(request, 403, "role-missing",
+                                   "Ingestion needs the write key, or a role that allows analytics:ingest.");
     } else if (st == NEXUS_EAGAIN) {
         nexus_request_set_header(request, "Retry-After", NEXUS_S("1"));
         nexus_request_problem_text(request, 503, "keys-unavailable",
@@ -340,7 +337,7 @@ nexus_status analytics_ingest_routes(analytics *a)
          .operation_id = "ingestStats",
          .summary = "Counters of ingestion since the start of the server",
          .tag = "ingest",
-         .roles = "operator,admin",
+         .permission = "analytics:read",
          .replies = object_replies,
          .reply_count = 1},
         {.size = sizeof(nexus_route),
@@ -351,7 +348,7 @@ nexus_status analytics_ingest_routes(analytics *a)
          .operation_id = "ingestRejected",
          .summary = "Refused events, verbatim, oldest first",
          .tag = "ingest",
-         .roles = "operator,admin",
+         .permission = "analytics:read",
          .params = rejected_params,
          .param_count = COUNT(rejected_params),
          .replies = object_replies,

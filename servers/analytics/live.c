@@ -275,7 +275,7 @@ nexus_status analytics_live_open(analytics_live **out, analytics *a)
                                .operation_id = "analyticsStream",
                                .summary = "Live events by server-sent events",
                                .tag = "analytics",
-                               .roles = "operator,admin",
+                               .permission = "analytics:read",
                                .params = params,
                                .param_count = 2,
                                .replies = replies,

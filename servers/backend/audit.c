@@ -13,11 +13,15 @@
 static void put_detail(FILE *f, nexus_json *json)
 {
     static const char *const members[] = {"change", "role_given", "role_taken", "state", "reason",    "method",
-                                          "stage",  "key_id",     "client_id",  "kind",  "expires_at"};
+                                          "stage",  "key_id",     "client_id",  "kind",  "expires_at",
+                                          "tenant", "inherits",   "allow",      "deny"};
     bool first = true;
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         nexus_slice value;
-        if (!nexus_json_text(json, nexus_json_get(json, NEXUS_JSON_ROOT, members[i]), &value) || value.n == 0)
+        uint32_t v = nexus_json_get(json, NEXUS_JSON_ROOT, members[i]);
+        if (nexus_json_type(json, v) == NEXUS_JSON_ARRAY && nexus_json_count(json, v) > 0)
+            nexus_json_raw(json, v, &value);
+        else if (!nexus_json_text(json, v, &value) || value.n == 0)
             continue;
         fprintf(f, "%s%s=%.*s", first ? "" : " ", members[i], TEXT_ARGS(value));
         first = false;
@@ -153,7 +157,7 @@ nexus_status audit_routes(backend *b)
          .handler = list_handler,
          .operation_id = "listAudit",
          .summary = "Lists the audit trail.",
-         .roles = "operator,admin",
+         .permission = "audit:read",
          .params = params,
          .param_count = sizeof params / sizeof params[0],
          .replies = listed},
@@ -162,7 +166,7 @@ nexus_status audit_routes(backend *b)
          .handler = verify_handler,
          .operation_id = "verifyAudit",
          .summary = "Verifies the whole audit trail.",
-         .roles = "operator,admin",
+         .permission = "audit:read",
          .replies = verified},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

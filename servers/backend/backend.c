@@ -109,12 +109,21 @@ static void upkeep(void *user_data)
 
 /* --- mount -------------------------------------------------------------------------------------------------------------------- */
 
+/* What an event is about, in the name of its stream on the bus. */
+static const char *noun_of(const char *type)
+{
+    static const char *const nouns[] = {"client", "auth", "role"};
+    for (size_t i = 0; i < sizeof nouns / sizeof nouns[0]; i++)
+        if (strncmp(type, nouns[i], strlen(nouns[i])) == 0 && type[strlen(nouns[i])] == '.')
+            return nouns[i];
+    return "user";
+}
+
 nexus_status on_auth_event(nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data, void *user_data)
 {
     backend *b = user_data;
-    char name[64];
-    bool of_client = strncmp(type, "client.", 7) == 0, of_auth = strncmp(type, "auth.", 5) == 0;
-    snprintf(name, sizeof name, "%s-%.*s", of_client ? "client" : of_auth ? "auth" : "user", TEXT_ARGS(subject));
+    char name[192];
+    snprintf(name, sizeof name, "%s-%.*s", noun_of(type), TEXT_ARGS(subject));
     nexus_status status = publish_in(tx, type, name, data, NULL);
     return status == NEXUS_OK ? audit_event(b, type, subject, data) : status;
 }
@@ -195,6 +204,7 @@ static void backend_unmount(void *mounted)
     nexus_service_set_verifier(b->service, NULL);
     nexus_verifier_close(b->verifier);
     nexus_apikeys_close(b->keys);
+    roles_close(b);
     oauth_pages_close(b);
     nexus_oauth_close(b->oauth);
     nexus_auth_close(b->auth);
@@ -223,6 +233,8 @@ static nexus_status mount_parts(backend *b)
     if (status == NEXUS_OK)
         status = open_auth(b);
     if (status == NEXUS_OK)
+        status = roles_open(b);
+    if (status == NEXUS_OK)
         status = open_bus(b);
     if (status == NEXUS_OK)
         status = account_routes(b);
@@ -236,6 +248,8 @@ static nexus_status mount_parts(backend *b)
         status = me_routes(b);
     if (status == NEXUS_OK)
         status = user_routes(b);
+    if (status == NEXUS_OK)
+        status = role_routes(b);
     if (status == NEXUS_OK)
         status = order_routes(b);
     if (status == NEXUS_OK)

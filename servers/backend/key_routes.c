@@ -131,6 +131,13 @@ static nexus_status find_owner(backend *b, nexus_json *body, nexus_slice *owner,
     return NEXUS_OK;
 }
 
+/* A key of somebody else is shown to whoever makes it: it must not open what he may not. */
+static bool may_make(backend *b, nexus_request *request, const nexus_apikey_spec *spec)
+{
+    return !is_admin_path(request) ||
+           holds_scopes(b, request, "apikey.created", spec->owner, spec->tenant, spec->scopes);
+}
+
 static nexus_status create(backend *b, nexus_request *request, nexus_json *body, nexus_apikey_spec *spec, char **text,
                            char **view, size_t *n)
 {
@@ -145,7 +152,6 @@ static nexus_status create(backend *b, nexus_request *request, nexus_json *body,
     spec->ttl_s = (uint32_t)ttl;
     spec->name = member(body, "name");
     spec->plan = member(body, "plan");
-    spec->tenant = member(body, "tenant");
     return status == NEXUS_OK ? nexus_apikeys_create(b->keys, spec, text, view, n) : status;
 }
 
@@ -160,7 +166,7 @@ static void create_handler(nexus_request *request, void *user_data)
         return;
     if (!join(body, "scopes", &spec.scopes, &scopes) || !join(body, "cidrs", &spec.cidrs, &cidrs)) {
         reply_invalid(request, "", "scopes and cidrs are lists of words without spaces");
-    } else {
+    } else if (spec.tenant = member(body, "tenant"), may_make(b, request, &spec)) {
         current_request = request;
         nexus_status status = create(b, request, body, &spec, &text, &view, &n);
         current_request = NULL;
@@ -204,6 +210,27 @@ static void show_handler(nexus_request *request, void *user_data)
     reply_view(b, request, status, view, n);
 }
 
+/* The same for a new secret of it. */
+static bool may_rotate(backend *b, nexus_request *request, nexus_slice id)
+{
+    char *view;
+    size_t n;
+    nexus_json *key = NULL;
+    nexus_slice scope;
+    bool good = true;
+    if (!is_admin_path(request) || nexus_apikeys_show(b->keys, id, owner_of(request), &view, &n) != NEXUS_OK)
+        return true; /* what is asked for will say that there is none */
+    if (nexus_json_parse(&key, (nexus_slice){view, n}) == NEXUS_OK) {
+        uint32_t scopes = nexus_json_get(key, NEXUS_JSON_ROOT, "scopes");
+        for (nexus_json_iter it = {0}; good && nexus_json_step(key, scopes, &it);)
+            good = !nexus_json_text(key, it.value, &scope) ||
+                   holds_scopes(b, request, "apikey.rotated", id, member(key, "tenant"), scope);
+    }
+    nexus_json_free(key);
+    nexus_free(view);
+    return good;
+}
+
 static void rotate_handler(nexus_request *request, void *user_data)
 {
     backend *b = user_data;
@@ -217,6 +244,8 @@ static void rotate_handler(nexus_request *request, void *user_data)
     bool given = nexus_json_int(body, nexus_json_get(body, NEXUS_JSON_ROOT, "overlap"), &overlap);
     nexus_json_free(body);
     nexus_request_param(request, "id", &id);
+    if (!may_rotate(b, request, id))
+        return;
     current_request = request;
     nexus_status status = nexus_apikeys_rotate(
         b->keys, id, owner_of(request), given && overlap == 0 ? UINT32_MAX : (uint32_t)overlap, &text, &view, &n);
@@ -364,7 +393,9 @@ nexus_status key_routes(backend *b)
         route.param_count = r->param_count;
         route.replies = r->replies;
         route.reply_count = r->reply_count;
-        route.roles = r->path[1] == 'i' ? "public" : strstr(r->path, "/admin/") ? "admin" : NULL;
+        route.roles = r->path[1] == 'i' ? "public" : NULL;
+        if (strstr(r->path, "/admin/"))
+            route.permission = strcmp(r->method, "GET") == 0 ? "keys:read" : "keys:write";
         status = nexus_service_route(b->service, &route, 1);
     }
     return status;

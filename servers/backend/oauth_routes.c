@@ -135,6 +135,24 @@ static void reply_client(backend *b, nexus_request *request, nexus_status status
     nexus_free_wiped(json, n);
 }
 
+/* What a client may is what whoever makes it, or gets a new secret of it, may himself: its roles and its scopes. */
+static bool holds_client(backend *b, nexus_request *request, const char *action, nexus_slice object, nexus_slice metadata)
+{
+    nexus_json *client;
+    nexus_slice names[32];
+    size_t count = 0;
+    if (nexus_json_parse(&client, metadata) != NEXUS_OK)
+        return true; /* what is wrong with it is said by what reads it */
+    uint32_t roles = nexus_json_get(client, NEXUS_JSON_ROOT, "roles");
+    for (nexus_json_iter it = {0}; count < 32 && nexus_json_step(client, roles, &it);)
+        if (nexus_json_text(client, it.value, &names[count]))
+            count++;
+    bool good = holds_roles(b, request, action, object, names, count) &&
+                holds_scopes(b, request, action, object, NEXUS_S(""), member(client, "scope"));
+    nexus_json_free(client);
+    return good;
+}
+
 static void add_client_handler(nexus_request *request, void *user_data)
 {
     backend *b = user_data;
@@ -142,6 +160,8 @@ static void add_client_handler(nexus_request *request, void *user_data)
     char *json = NULL;
     size_t n = 0;
     nexus_request_body(request, &body);
+    if (!holds_client(b, request, "client.created", NEXUS_S(""), body))
+        return;
     current_request = request;
     nexus_status status = nexus_oauth_client_add(b->oauth, body, &json, &n);
     current_request = NULL;
@@ -189,6 +209,13 @@ static void rotate_client_handler(nexus_request *request, void *user_data)
     bool given = nexus_json_int(body, nexus_json_get(body, NEXUS_JSON_ROOT, "overlap"), &overlap);
     nexus_json_free(body);
     nexus_request_param(request, "id", &id);
+    if (nexus_oauth_client(b->oauth, id, &json, &n) == NEXUS_OK) {
+        bool good = holds_client(b, request, "client.rotated", id, (nexus_slice){json, n});
+        nexus_free(json);
+        json = NULL;
+        if (!good)
+            return;
+    }
     current_request = request;
     nexus_status status =
         nexus_oauth_client_rotate(b->oauth, id, given && overlap == 0 ? UINT32_MAX : (uint32_t)overlap, &json, &n);
@@ -286,7 +313,10 @@ nexus_status oauth_routes(backend *b)
         route.operation_id = r->id;
         route.summary = r->summary;
         route.tag = strncmp(r->path, ADMIN, sizeof ADMIN - 1) == 0 ? "clients" : "oauth";
-        route.roles = strcmp(route.tag, "clients") == 0 ? "admin" : "public";
+        if (strcmp(route.tag, "clients") == 0)
+            route.permission = strcmp(r->method, "GET") == 0 ? "clients:read" : "clients:write";
+        else
+            route.roles = "public";
         route.body_schema = r->schema;
         route.body_types = r->types;
         route.body_max = 32768;

@@ -38,7 +38,22 @@
 
 static bool sees_all(const nexus_request *request)
 {
-    return nexus_service_has_role(request, "operator") || nexus_service_has_role(request, "admin");
+    return nexus_service_may(request, "orders:read");
+}
+
+/* Whose orders the request may see: its own, or anybody's (empty). False: none, which has been answered. */
+static bool whose(nexus_request *request, nexus_slice *user)
+{
+    *user = NEXUS_S("");
+    nexus_service_subject(request, user);
+    if (sees_all(request)) {
+        *user = NEXUS_S("");
+        return true;
+    }
+    if (nexus_service_authorize(request, "orders:read", NEXUS_S(""), *user) == NEXUS_OK)
+        return true;
+    nexus_request_problem_text(request, 403, "role-missing", "Your roles do not allow orders:read.");
+    return false;
 }
 
 /* --- POST /orders ------------------------------------------------------------------------------------------------------- */
@@ -147,13 +162,14 @@ static void answer_read(backend *b, nexus_request *request, nexus_status status,
 static void get_order(nexus_request *request, void *user_data)
 {
     backend *b = user_data;
-    nexus_slice user = {"", 0}, id = {"", 0};
+    nexus_slice user, id = {"", 0};
     nexus_json_writer *w = NULL;
-    nexus_service_subject(request, &user);
+    if (!whose(request, &user))
+        return;
     nexus_request_param(request, "id", &id);
     nexus_status status = nexus_json_writer_new(&w);
     if (status == NEXUS_OK)
-        status = order_write(b->db, id, sees_all(request) ? (nexus_slice){0} : user, w, NULL);
+        status = order_write(b->db, id, user, w, NULL);
     answer_read(b, request, status, w);
 }
 
@@ -206,9 +222,11 @@ static void list_orders(nexus_request *request, void *user_data)
     }
     bool all = nexus_request_query_param(request, "all", &text) && text.n == 4 && memcmp(text.p, "true", 4) == 0;
     if (all && !sees_all(request)) {
-        nexus_request_problem_text(request, 403, "role-missing", "all=true needs the role operator or admin.");
+        nexus_request_problem_text(request, 403, "role-missing", "all=true needs orders:read for everybody's orders.");
         return;
     }
+    if (!all && !whose(request, &(nexus_slice){"", 0}))
+        return;
     nexus_status status = nexus_json_writer_new(&w);
     if (status == NEXUS_OK)
         status = write_list(b, user, all, cursor, limit, w);
@@ -245,13 +263,14 @@ static nexus_status write_payment(backend *b, nexus_slice id, nexus_slice user, 
 static void get_payment(nexus_request *request, void *user_data)
 {
     backend *b = user_data;
-    nexus_slice user = {"", 0}, id = {"", 0};
+    nexus_slice user, id = {"", 0};
     nexus_json_writer *w = NULL;
-    nexus_service_subject(request, &user);
+    if (!whose(request, &user))
+        return;
     nexus_request_param(request, "order_id", &id);
     nexus_status status = nexus_json_writer_new(&w);
     if (status == NEXUS_OK)
-        status = write_payment(b, id, sees_all(request) ? NEXUS_S("") : user, w);
+        status = write_payment(b, id, user, w);
     answer_read(b, request, status, w);
 }
 
@@ -263,7 +282,7 @@ static const nexus_param idempotency_param[] = {
 static const nexus_param list_params[] = {
     {"cursor", "query", "{\"type\":\"string\",\"maxLength\":64}", "next_cursor of the page before.", false},
     {"limit", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "Orders a page; 20.", false},
-    {"all", "query", "{\"type\":\"boolean\"}", "Everybody's orders: operators and administrators.", false}};
+    {"all", "query", "{\"type\":\"boolean\"}", "Everybody's orders, with orders:read.", false}};
 static const nexus_reply_doc created[] = {{201, "The order, pending.", ORDER}, {422, "A value is not allowed.", NULL}};
 static const nexus_reply_doc one[] = {{200, "The order.", ORDER}, {404, "No such order of yours.", NULL}};
 static const nexus_reply_doc many[] = {{200, "Newest first.", ORDER_LIST}};
@@ -277,6 +296,7 @@ nexus_status order_routes(backend *b)
          .handler = create_order,
          .operation_id = "createOrder",
          .summary = "Orders. Sandbox: the prices are the client's.",
+         .permission = "orders:create",
          .body_schema = ORDER_REQUEST,
          .body_max = 65536,
          .params = idempotency_param,

@@ -25,6 +25,7 @@ typedef struct backend {
     nexus_bus *bus;
     nexus_auth *auth;
     nexus_apikeys *keys;
+    nexus_roles *roles;
     nexus_audit *audit;
     nexus_oauth *oauth;
     nexus_template *pages[OAUTH_PAGES];
@@ -156,5 +157,22 @@ nexus_status audit_event(backend *b, const char *type, nexus_slice subject, nexu
 /* Records that somebody was not let. */
 void audit_denied(backend *b, const nexus_request *request, const char *action, nexus_slice object);
 nexus_status key_routes(backend *b);
+
+/* --- roles.c: what roles allow, here and for the other services; and who may give what --------------------------------- */
+
+nexus_status roles_open(backend *b);
+void roles_close(backend *b);
+/* After a change: what holds from now on holds in this process at once. */
+void roles_take(backend *b);
+/* Whose roles count; the actor lives as long as the request. */
+void actor_of(const nexus_request *request, nexus_roles_actor *actor);
+/* Nobody gives what he does not hold, nor touches who holds more. False: refused with 403, and recorded as a denied action. */
+bool holds_roles(backend *b, nexus_request *request, const char *action, nexus_slice object, const nexus_slice *names,
+                 size_t count);
+bool holds_scopes(backend *b, nexus_request *request, const char *action, nexus_slice object, nexus_slice tenant,
+                  nexus_slice words);
+bool holds_all_of_user(backend *b, nexus_request *request, const char *action, nexus_slice user_id);
+void refuse_not_held(backend *b, nexus_request *request, const char *action, nexus_slice object, const char *why);
+nexus_status role_routes(backend *b);
 
 #endif

@@ -86,33 +86,11 @@ static void change_user(nexus_request *request, void *user_data)
     char name[32];
     nexus_request_param(request, "id", &id);
     (void)nexus_request_param(request, "change", &change);
-    if (is_own(request, id))
+    if (is_own(request, id) || !holds_all_of_user(b, request, "user.changed", id))
         return;
     snprintf(name, sizeof name, "%.*s", TEXT_ARGS(change));
     current_request = request;
     nexus_status status = nexus_auth_change_user(b->auth, id, name);
-    current_request = NULL;
-    nexus_outbox_relay_wake(b->relay);
-    if (status == NEXUS_OK)
-        nexus_request_reply(request, 204, NULL, (nexus_slice){0});
-    else
-        refuse(b, request, status);
-}
-
-/* PUT gives a role, DELETE takes it, and with it the tokens that say he has it. */
-static void change_role(nexus_request *request, void *user_data)
-{
-    backend *b = user_data;
-    nexus_slice id = {"", 0}, role = {"", 0}, method;
-    char name[32];
-    nexus_request_param(request, "id", &id);
-    nexus_request_param(request, "role", &role);
-    nexus_request_method(request, &method);
-    snprintf(name, sizeof name, "%.*s", TEXT_ARGS(role));
-    if (method.p[0] == 'D' && strcmp(name, "admin") == 0 && is_own(request, id))
-        return;
-    current_request = request;
-    nexus_status status = nexus_auth_set_role(b->auth, id, name, method.p[0] == 'P');
     current_request = NULL;
     nexus_outbox_relay_wake(b->relay);
     if (status == NEXUS_OK)
@@ -139,9 +117,6 @@ static const nexus_param list_params[] = {
     {"limit", "query", "{\"type\":\"integer\",\"minimum\":1,\"maximum\":100}", "Users a page; 20.", false}};
 static const nexus_param id_param[] = {{"id", "path", NULL, "The user.", true},
                                        {"change", "path", CHANGES, "What to do.", true}};
-static const nexus_param role_params[] = {
-    {"id", "path", NULL, "The user.", true},
-    {"role", "path", "{\"enum\":[\"customer\",\"operator\",\"admin\"]}", "The role.", true}};
 static const nexus_reply_doc one[] = {{200, "The user.", USER}, {404, "There is none.", NULL}};
 static const nexus_reply_doc many[] = {
     {200, "Newest first.",
@@ -149,26 +124,22 @@ static const nexus_reply_doc many[] = {
                                          "},\"next_cursor\":{\"type\":[\"string\",\"null\"]}")}};
 static const nexus_reply_doc done[] = {{204, "Done.", NULL}, {404, "There is no such user.", NULL}};
 
-#define ROW(method_, path_, handler_, id_, summary_, params_, count_, replies_, reply_count_)                          \
+#define ROW(method_, path_, handler_, permission_, id_, summary_, params_, count_, replies_, reply_count_)                          \
     {                                                                                                                  \
         .method = method_, .path = path_, .handler = handler_, .operation_id = id_, .summary = summary_,               \
-        .tag = "users", .roles = "admin", .params = params_, .param_count = count_, .replies = replies_,               \
+        .tag = "users", .permission = permission_, .params = params_, .param_count = count_, .replies = replies_,               \
         .reply_count = reply_count_                                                                                    \
     }
 
 nexus_status user_routes(backend *b)
 {
     nexus_route rows[] = {
-        ROW("GET", "/api/v1/admin/users", list_users, "listUsers", "Lists users.", list_params, 4, many, 1),
-        ROW("GET", "/api/v1/admin/users/{id}", show_user, "getUser", "Shows a user.", id_param, 1, one, 2),
-        ROW("DELETE", "/api/v1/admin/users/{id}", change_user, "deleteUser",
+        ROW("GET", "/api/v1/admin/users", list_users, "users:list", "listUsers", "Lists users.", list_params, 4, many, 1),
+        ROW("GET", "/api/v1/admin/users/{id}", show_user, "users:list", "getUser", "Shows a user.", id_param, 1, one, 2),
+        ROW("DELETE", "/api/v1/admin/users/{id}", change_user, "users:write", "deleteUser",
             "Deletes an account: its id stays, the person goes.", id_param, 1, done, 2),
-        ROW("POST", "/api/v1/admin/users/{id}/{change}", change_user, "changeUser", "Changes an account.", id_param, 2,
-            done, 2),
-        ROW("PUT", "/api/v1/users/{id}/roles/{role}", change_role, "grantRole", "Gives a user a role.", role_params, 2,
-            done, 2),
-        ROW("DELETE", "/api/v1/users/{id}/roles/{role}", change_role, "revokeRole", "Takes a role from a user.",
-            role_params, 2, done, 2),
+        ROW("POST", "/api/v1/admin/users/{id}/{change}", change_user, "users:write", "changeUser", "Changes an account.",
+            id_param, 2, done, 2),
     };
     return add_rows(b, rows, sizeof rows / sizeof rows[0]);
 }

@@ -265,7 +265,7 @@ nexus_status copilot_chat_routes(copilot *c)
                                .operation_id = "copilotChat",
                                .summary = "Ask in plain words",
                                .tag = "copilot",
-                               .roles = "operator,admin",
+                               .permission = "copilot:chat",
                                .body_schema = body_schema,
                                .replies = replies,
                                .reply_count = 2};

@@ -51,11 +51,6 @@ static void reply(notification *n, nexus_request *request, nexus_status status, 
         nexus_free(text);
 }
 
-static bool operates(const nexus_request *request)
-{
-    return nexus_service_has_role(request, "operator") || nexus_service_has_role(request, "admin");
-}
-
 static nexus_slice query_param(nexus_request *request, const char *name)
 {
     nexus_slice value = NEXUS_S("");
@@ -97,7 +92,7 @@ static void get_notification(nexus_request *request, void *user_data)
     char *text = NULL;
     size_t len = 0;
     nexus_request_param(request, "id", &id);
-    if (!operates(request) && (!nexus_service_subject(request, &owner) || owner.n == 0)) {
+    if (!nexus_service_may(request, "notifications:read") && (!nexus_service_subject(request, &owner) || owner.n == 0)) {
         nexus_request_problem_text(request, 404, "not-found", "There is no such notification.");
         return;
     }
@@ -127,7 +122,8 @@ static void add_endpoint(nexus_request *request, void *user_data)
     size_t len = 0;
     nexus_request_body(request, &body);
     nexus_service_subject(request, &owner);
-    nexus_status status = nexus_notify_add_endpoint(&text, &len, n->notify, body, owner, operates(request), &report);
+    bool everybodys = nexus_service_may(request, "notifications:manage");
+    nexus_status status = nexus_notify_add_endpoint(&text, &len, n->notify, body, owner, everybodys, &report);
     (void)nexus_request_set_header(request, "Cache-Control", NEXUS_S("no-store"));
     reply(n, request, status, 201, text, len, &report);
 }
@@ -242,7 +238,7 @@ nexus_status notification_routes(notification *n)
          .handler = send_notification,
          .operation_id = "sendNotification",
          .summary = "Sends a message over one or more channels.",
-         .roles = "operator,admin",
+         .permission = "notifications:send",
          .body_schema = REQUEST,
          .params = key_param,
          .param_count = COUNT(key_param),
@@ -253,7 +249,7 @@ nexus_status notification_routes(notification *n)
          .handler = list_notifications,
          .operation_id = "listNotifications",
          .summary = "Lists notifications.",
-         .roles = "operator,admin",
+         .permission = "notifications:read",
          .params = list_params,
          .param_count = COUNT(list_params),
          .replies = many,
@@ -279,7 +275,7 @@ nexus_status notification_routes(notification *n)
          .handler = list_mailbox,
          .operation_id = "listMailbox",
          .summary = "Lists the mail that the development mailbox captured.",
-         .roles = "operator,admin",
+         .permission = "notifications:read",
          .params = list_params,
          .param_count = 1,
          .replies = many,
@@ -289,7 +285,7 @@ nexus_status notification_routes(notification *n)
          .handler = get_mail,
          .operation_id = "getMail",
          .summary = "Shows one captured mail.",
-         .roles = "operator,admin",
+         .permission = "notifications:read",
          .replies = mail,
          .reply_count = COUNT(mail)},
         {.method = "POST",
@@ -297,7 +293,7 @@ nexus_status notification_routes(notification *n)
          .handler = preview_template,
          .operation_id = "previewTemplate",
          .summary = "Renders a template with the given data, without sending anything.",
-         .roles = "operator,admin",
+         .permission = "notifications:send",
          .body_schema = "{\"type\":\"object\",\"properties\":{\"data\":{\"type\":\"object\"}}}",
          .body_max = 262144,
          .replies = rendered,

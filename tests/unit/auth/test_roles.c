@@ -177,9 +177,9 @@ Test(roles, own_objects_only)
     char *json;
     size_t n;
     must(put("writer", "{\"allow\":[\"pages:edit:own\"]}"));
-    must(nexus_roles_explain(roles, S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"self\"}"), &json, &n));
+    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"self\"}"), &json, &n));
     has(json, "{\"allowed\":true,\"reason\":\"allow, own object\",\"rule\":\"pages:edit\",\"effect\":\"allow-own\",\"path\":[\"writer\"]}");
-    must(nexus_roles_explain(roles, S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"u2\"}"), &json, &n));
+    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"u2\"}"), &json, &n));
     has(json, "\"allowed\":false,\"reason\":\"deny, another's object\"");
     /* who may with his own only does not pass on more */
     must(put("boss", "{\"inherits\":[\"writer\"],\"allow\":[\"roles:write\"]}"));
@@ -385,19 +385,19 @@ Test(roles, explained)
     must(put("base", "{\"allow\":[\"tickets:**\"]}"));
     must(put("top", "{\"inherits\":[\"base\"],\"deny\":[\"tickets:delete\"]}"));
     must(nexus_roles_grant(roles, NULL, S(user->id), S("top"), S("acme"), true));
-    snprintf(question, sizeof question, "{\"user_id\":\"%s\",\"permission\":\"tickets:close\",\"tenant\":\"acme\"}", user->id);
-    must(nexus_roles_explain(roles, S(question), &json, &n));
+    snprintf(question, sizeof question, "{\"user_id\":\"%s\",\"permission\":\"tickets:close\"}", user->id);
+    must(nexus_roles_explain(roles, S("acme"), S(question), &json, &n));
     has(json, "{\"allowed\":true,\"reason\":\"allow\",\"rule\":\"tickets:**\",\"effect\":\"allow\",\"path\":[\"top\",\"base\"]}");
     snprintf(question, sizeof question, "{\"user_id\":\"%s\",\"permission\":\"tickets:close\"}", user->id);
-    must(nexus_roles_explain(roles, S(question), &json, &n));
+    must(nexus_roles_explain(roles, S(""), S(question), &json, &n));
     has(json, "{\"allowed\":false,\"reason\":\"deny: no rule allows it\",\"rule\":null,\"effect\":null,\"path\":[]}");
-    must(nexus_roles_explain(roles, S("{\"roles\":[\"base\",\"top\"],\"permission\":\"tickets:delete\"}"), &json, &n));
+    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"base\",\"top\"],\"permission\":\"tickets:delete\"}"), &json, &n));
     has(json, "{\"allowed\":false,\"reason\":\"deny\",\"rule\":\"tickets:delete\",\"effect\":\"deny\",\"path\":[\"top\"]}");
 
-    refused(nexus_roles_explain(roles, S("{\"roles\":[\"top\"],\"permission\":\"tickets:*\"}"), &json, &n), NEXUS_EINVAL, "permission: ");
-    refused(nexus_roles_explain(roles, S("{\"roles\":[\"top\"],\"permission\":\"tickets:read:own\"}"), &json, &n), NEXUS_EINVAL, "permission: ");
-    refused(nexus_roles_explain(roles, S("{\"permission\":\"tickets:read\"}"), &json, &n), NEXUS_EINVAL, "user_id: ");
-    refused(nexus_roles_explain(roles, S("{\"user_id\":\"x\",\"permission\":\"tickets:read\"}"), &json, &n), NEXUS_ENOTFOUND, "user_id: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"top\"],\"permission\":\"tickets:*\"}"), &json, &n), NEXUS_EINVAL, "permission: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"top\"],\"permission\":\"tickets:read:own\"}"), &json, &n), NEXUS_EINVAL, "permission: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"permission\":\"tickets:read\"}"), &json, &n), NEXUS_EINVAL, "user_id: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"user_id\":\"x\",\"permission\":\"tickets:read\"}"), &json, &n), NEXUS_EINVAL, "user_id: ");
     nexus_user_free(user);
 }
 
@@ -416,21 +416,21 @@ Test(roles, simulated_and_not_made)
              "\"change\":{\"roles\":[{\"name\":\"top\",\"inherits\":[\"new\"]},{\"name\":\"new\",\"allow\":[\"tickets:close\"]}],"
              "\"grants\":[{\"user_id\":\"%s\",\"role\":\"operator\"},{\"user_id\":\"%s\",\"role\":\"top\",\"held\":false}]}}",
              user->id, user->id, user->id, user->id);
-    must(nexus_roles_simulate(roles, S(body), &json, &n));
+    must(nexus_roles_simulate(roles, S(""), S(body), &json, &n));
     const char *first = strstr(json, "\"allowed\":true,\"reason\":\"allow\",\"rule\":\"tickets:close\",\"effect\":\"allow\",\"path\":[\"top\",\"new\"],\"now\":{\"allowed\":false");
     cr_expect(first, "%s", json);
     cr_expect(strstr(json, "{\"allowed\":false,\"reason\":\"deny: no rule allows it\",\"rule\":null,\"effect\":null,\"path\":[],\"now\":{\"allowed\":true,"), "%s", json);
     has(json, "\"path\":[\"operator\"],\"now\":{\"allowed\":false");
     cr_expect(!may("top", "", "tickets:close") && may("top", "", "tickets:read"), "nothing was saved");
 
-    refused(nexus_roles_simulate(roles, S("{\"checks\":[{\"roles\":[],\"permission\":\"a:b\"},{\"roles\":[],\"permission\":\"a:*\"}]}"), &json, &n),
+    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[{\"roles\":[],\"permission\":\"a:b\"},{\"roles\":[],\"permission\":\"a:*\"}]}"), &json, &n),
             NEXUS_EINVAL, "checks/1/permission: ");
-    refused(nexus_roles_simulate(roles, S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"inherits\":[\"y\"]},{\"name\":\"y\",\"inherits\":[\"x\"]}]}}"), &json, &n),
+    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"inherits\":[\"y\"]},{\"name\":\"y\",\"inherits\":[\"x\"]}]}}"), &json, &n),
             NEXUS_ECONFLICT, "inherit from itself");
-    refused(nexus_roles_simulate(roles, S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"allow\":[\"y\"]}]}}"), &json, &n),
+    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"allow\":[\"y\"]}]}}"), &json, &n),
             NEXUS_EINVAL, "change/roles/0/allow/0: ");
-    refused(nexus_roles_simulate(roles, S("{\"checks\":[],\"change\":{\"delete\":[\"admin\"]}}"), &json, &n), NEXUS_ECONFLICT, "built in");
-    refused(nexus_roles_simulate(roles, S("{\"checks\":[],\"change\":{\"delete\":[\"x\"]}}"), &json, &n), NEXUS_EINVAL, "change/delete/0: ");
+    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"delete\":[\"admin\"]}}"), &json, &n), NEXUS_ECONFLICT, "built in");
+    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"delete\":[\"x\"]}}"), &json, &n), NEXUS_EINVAL, "change/delete/0: ");
     nexus_user_free(user);
 }
 
