@@ -57,7 +57,8 @@ NEXUS_API void nexus_roles_actor_init(nexus_roles_actor *actor);
 
 /** Whether the actor holds all that these roles give, so that he may pass them on or touch who has them: names as tokens
  * carry them. */
-NEXUS_API bool nexus_roles_holds(nexus_roles *roles, const nexus_roles_actor *actor, const nexus_slice *names, size_t count);
+NEXUS_API bool nexus_roles_holds(nexus_roles *roles, const nexus_roles_actor *actor, const nexus_slice *names,
+                                 size_t count);
 /** The same for permissions or patterns in a tenant. */
 NEXUS_API bool nexus_roles_covers(nexus_roles *roles, const nexus_roles_actor *actor, nexus_slice tenant,
                                   nexus_slice pattern);

@@ -23,12 +23,15 @@ const size_t nexus__rbac_builtin_count = sizeof nexus__rbac_builtins / sizeof ne
 const char *const nexus__rbac_builtin_roles[NEXUS__RBAC_BUILTIN_ROLES] = {"customer", "operator", "admin"};
 
 static const char *const permissions[] = {
-    "users:read",        "users:list",     "users:write",   "orders:create",      "orders:read",
-    "analytics:read",    "analytics:query", "analytics:ingest", "notifications:read", "notifications:send",
-    "notifications:manage", "notifications:endpoint", "copilot:chat", "audit:read", "keys:read",
-    "keys:write",        "keys:rotate",    "clients:read",  "clients:write",      "secrets:read",
-    "secrets:write",     "roles:read",     "roles:write",   "roles:grant",        "loglevel:write",
-    "metrics:read",      "machine:operate",
+    "users:read",         "users:list",           "users:write",
+    "orders:create",      "orders:read",          "analytics:read",
+    "analytics:query",    "analytics:ingest",     "notifications:read",
+    "notifications:send", "notifications:manage", "notifications:endpoint",
+    "copilot:chat",       "audit:read",           "keys:read",
+    "keys:write",         "keys:rotate",          "clients:read",
+    "clients:write",      "secrets:read",         "secrets:write",
+    "roles:read",         "roles:write",          "roles:grant",
+    "loglevel:write",     "metrics:read",         "machine:operate",
 };
 
 nexus_status nexus__rbac_declare_default(nexus_rbac *r)

@@ -43,8 +43,8 @@ static nexus_status judge_giver(const nexus__role_view *before, const nexus_rbac
     nexus_status status = nexus__role_giver_init(&g, before->policy, actor, role->tenant);
     if (status != NEXUS_OK)
         return status;
-    const nexus__rbac_rule *rule = too_much(&g, nexus__map_get(&before->policy->roles, role->key),
-                                            nexus__map_get(&after->roles, role->key));
+    const nexus__rbac_rule *rule =
+        too_much(&g, nexus__map_get(&before->policy->roles, role->key), nexus__map_get(&after->roles, role->key));
     return rule ? nexus__fail(NEXUS_EPERM, "you do not hold \"%.*s\", which the role would give", (int)rule->pattern.n,
                               rule->pattern.p)
                 : NEXUS_OK;
@@ -208,8 +208,7 @@ static nexus_status delete_in(nexus_auth *a, nexus_db *tx, const nexus_roles_act
         status = nexus__fail(NEXUS_ENOTFOUND, "no such role");
     if (status == NEXUS_OK)
         status = nexus__role_giver_init(&g, view.policy, actor, tenant);
-    if (status == NEXUS_OK && !g.everything &&
-        !nexus__rbac_covers_role(view.policy, g.roles, g.count, role->key, false))
+    if (status == NEXUS_OK && !g.everything && !nexus__rbac_covers_role(view.policy, g.roles, g.count, role->key, false))
         status = nexus__fail(NEXUS_EPERM, "you do not hold all that the role gives");
     if (status == NEXUS_OK)
         status = delete_role(a, tx, view.set, role);
@@ -235,8 +234,7 @@ static nexus_status judge_grant(const nexus__role_view *view, const nexus_roles_
     if (!role)
         return nexus__fail(NEXUS_EINVAL, "role: there is no such role%s", tenant.n ? " in this tenant" : "");
     nexus_status status = nexus__role_giver_init(&g, view->policy, actor, tenant);
-    if (status == NEXUS_OK && !g.everything &&
-        !nexus__rbac_covers_role(view->policy, g.roles, g.count, role->key, !held))
+    if (status == NEXUS_OK && !g.everything && !nexus__rbac_covers_role(view->policy, g.roles, g.count, role->key, !held))
         status = nexus__fail(NEXUS_EPERM, "you do not hold all that the role \"%s\" gives", role->key.p);
     return status;
 }

@@ -39,8 +39,9 @@ static nexus_status judge_permission(nexus_slice permission, const char *prefix)
     (void)nexus__role_pattern(permission, &own);
     return !own && nexus__permission_valid(permission)
                ? NEXUS_OK
-               : nexus__fail(NEXUS_EINVAL, "%spermission: must be one permission such as orders:read, 2 to 6 segments of "
-                                           "[a-z0-9_.-], no wildcard and no :own",
+               : nexus__fail(NEXUS_EINVAL,
+                             "%spermission: must be one permission such as orders:read, 2 to 6 segments of "
+                             "[a-z0-9_.-], no wildcard and no :own",
                              prefix);
 }
 
@@ -139,7 +140,8 @@ typedef struct simulation {
 static nexus_status find_list(const simulation *s, uint32_t object, const char *name, uint32_t most, uint32_t *out)
 {
     *out = nexus__json_get(&s->doc, object, name);
-    if (*out == NEXUS__JSON_NONE || (nexus__json_is(&s->doc, *out, NEXUS__JSON_ARRAY) && nexus__json_count(&s->doc, *out) <= most))
+    if (*out == NEXUS__JSON_NONE ||
+        (nexus__json_is(&s->doc, *out, NEXUS__JSON_ARRAY) && nexus__json_count(&s->doc, *out) <= most))
         return NEXUS_OK;
     return nexus__fail(NEXUS_EINVAL, "%s: must be a list of at most %u", name, most);
 }
@@ -187,7 +189,8 @@ static nexus_status read_change(simulation *s)
     if (status == NEXUS_OK)
         status = find_list(s, change, "grants", CHANGES_MAX, &s->grants);
     for (int rules = 0; rules < 2; rules++)
-        for (nexus__json_iter it = nexus__json_each(&s->doc, roles); status == NEXUS_OK && nexus__json_step(&s->doc, &it);)
+        for (nexus__json_iter it = nexus__json_each(&s->doc, roles);
+             status == NEXUS_OK && nexus__json_step(&s->doc, &it);)
             status = change_role(s, &it, rules);
     for (nexus__json_iter it = nexus__json_each(&s->doc, deletes); status == NEXUS_OK && nexus__json_step(&s->doc, &it);)
         status = delete_role(s, &it);
@@ -262,7 +265,8 @@ static nexus_status run(simulation *s, nexus_slice body, nexus__json_writer *w)
     nexus__json_open(w, '{');
     nexus__json_key(w, "results");
     nexus__json_open(w, '[');
-    for (nexus__json_iter it = nexus__json_each(&s->doc, s->checks); status == NEXUS_OK && nexus__json_step(&s->doc, &it);)
+    for (nexus__json_iter it = nexus__json_each(&s->doc, s->checks);
+         status == NEXUS_OK && nexus__json_step(&s->doc, &it);)
         status = check_one(s, w, &it);
     nexus__json_close(w, ']');
     nexus__json_close(w, '}');

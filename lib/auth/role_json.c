@@ -64,8 +64,8 @@ nexus_status nexus__role_read(nexus__role_set *set, nexus__role *role, nexus__js
         if (!is_one_of(doc, it.key, own) && !is_one_of(doc, it.key, allowed)) {
             nexus_slice name = NEXUS_S("");
             (void)nexus__json_text(doc, it.key, &name);
-            return nexus__fail(NEXUS_EINVAL, "%s%.*s: a role has no such member", prefix, name.n > 64 ? 64 : (int)name.n,
-                               name.p);
+            return nexus__fail(NEXUS_EINVAL, "%s%.*s: a role has no such member", prefix,
+                               name.n > 64 ? 64 : (int)name.n, name.p);
         }
     if (nexus__json_get(doc, object, "description") != NEXUS__JSON_NONE &&
         (!nexus__json_get_text(doc, object, "description", &description) || description.n > 500))

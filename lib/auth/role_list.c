@@ -148,9 +148,9 @@ nexus_status nexus_roles_grants(nexus_roles *r, const nexus_grant_filter *f, cha
         "SELECT id, user_id, role, tenant, granted_at FROM auth_grants WHERE id < $1 AND ($2 = '' OR user_id = $2)"
         " AND ($3 = '' OR role = $3) AND ($4 = 1 OR tenant = $5) ORDER BY id DESC LIMIT $6",
         (nexus_value[]){NEXUS_TEXT(f->cursor.n ? f->cursor : NEXUS_S("~")),
-                        NEXUS_TEXT(f->user_id.n ? f->user_id : NEXUS_S("")), NEXUS_TEXT(f->role.n ? f->role : NEXUS_S("")),
-                        NEXUS_INT(f->any_tenant ? 1 : 0), NEXUS_TEXT(f->tenant.n ? f->tenant : NEXUS_S("")),
-                        NEXUS_INT(limit + 1)},
+                        NEXUS_TEXT(f->user_id.n ? f->user_id : NEXUS_S("")),
+                        NEXUS_TEXT(f->role.n ? f->role : NEXUS_S("")), NEXUS_INT(f->any_tenant ? 1 : 0),
+                        NEXUS_TEXT(f->tenant.n ? f->tenant : NEXUS_S("")), NEXUS_INT(limit + 1)},
         6);
     if (status != NEXUS_OK)
         return status;

@@ -25,8 +25,8 @@ const size_t nexus__role_migration_count = sizeof nexus__role_migrations / sizeo
 nexus_status nexus__role_rows_version(nexus_db *db, int64_t *version)
 {
     nexus_rows *rows;
-    nexus_status status =
-        nexus_db_query_one(&rows, db, "SELECT taken FROM auth_locks WHERE name = $1", (nexus_value[]){NEXUS_TEXT_C("roles")}, 1);
+    nexus_status status = nexus_db_query_one(&rows, db, "SELECT taken FROM auth_locks WHERE name = $1",
+                                             (nexus_value[]){NEXUS_TEXT_C("roles")}, 1);
     if (status != NEXUS_OK)
         return status;
     *version = nexus_rows_int(rows, 0);
@@ -87,12 +87,13 @@ nexus_status nexus__role_rows_load(nexus__role_view *out, nexus_auth *a, nexus_d
 {
     nexus_rows *rows;
     nexus__role_view view = {0};
-    nexus_status status = nexus_db_query(&rows, db,
-                                         "SELECT n.tenant, n.name, n.description, n.built_in, n.changed_at, r.list, r.text,"
-                                         " (SELECT taken FROM auth_locks WHERE name = 'roles')"
-                                         " FROM auth_role_names n LEFT JOIN auth_role_rules r ON r.tenant = n.tenant AND"
-                                         " r.role = n.name ORDER BY n.tenant, n.name, r.list, r.at",
-                                         NULL, 0);
+    nexus_status status =
+        nexus_db_query(&rows, db,
+                       "SELECT n.tenant, n.name, n.description, n.built_in, n.changed_at, r.list, r.text,"
+                       " (SELECT taken FROM auth_locks WHERE name = 'roles')"
+                       " FROM auth_role_names n LEFT JOIN auth_role_rules r ON r.tenant = n.tenant AND"
+                       " r.role = n.name ORDER BY n.tenant, n.name, r.list, r.at",
+                       NULL, 0);
     if (status != NEXUS_OK)
         return status;
     status = nexus__role_set_new(&view.set, a->alloc);
@@ -123,7 +124,8 @@ nexus_status nexus__role_rows_write(nexus_auth *a, nexus_db *tx, const nexus__ro
     nexus_status status = nexus_db_exec(
         tx,
         "INSERT INTO auth_role_names (tenant, name, description, built_in, changed_at) VALUES ($1, $2, $3, 0, $4)"
-        " ON CONFLICT (tenant, name) DO UPDATE SET description = excluded.description, changed_at = excluded.changed_at",
+        " ON CONFLICT (tenant, name) DO UPDATE SET description = excluded.description, changed_at = "
+        "excluded.changed_at",
         (nexus_value[]){NEXUS_TEXT(role->tenant), NEXUS_TEXT(role->name), NEXUS_TEXT(role->description),
                         NEXUS_INT(nexus__auth_now_ns(a))},
         4, NULL);
@@ -144,10 +146,9 @@ nexus_status nexus__role_rows_write(nexus_auth *a, nexus_db *tx, const nexus__ro
 nexus_status nexus__role_rows_delete(nexus_db *tx, const nexus__role *role)
 {
     nexus_status status = delete_rules(tx, role);
-    return status == NEXUS_OK
-               ? nexus_db_exec(tx, "DELETE FROM auth_role_names WHERE tenant = $1 AND name = $2",
-                               (nexus_value[]){NEXUS_TEXT(role->tenant), NEXUS_TEXT(role->name)}, 2, NULL)
-               : status;
+    return status == NEXUS_OK ? nexus_db_exec(tx, "DELETE FROM auth_role_names WHERE tenant = $1 AND name = $2",
+                                              (nexus_value[]){NEXUS_TEXT(role->tenant), NEXUS_TEXT(role->name)}, 2, NULL)
+                              : status;
 }
 
 nexus_status nexus__role_rows_holders(nexus_db *tx, const nexus__role *role, int64_t *out)

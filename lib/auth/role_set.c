@@ -27,8 +27,8 @@ nexus_status nexus__role_check_name(const char *member, nexus_slice name, bool m
 
 size_t nexus__role_key(char out[static NEXUS__ROLE_KEY_MAX], nexus_slice tenant, nexus_slice name)
 {
-    int n = snprintf(out, NEXUS__ROLE_KEY_MAX, "%.*s%s%.*s", (int)tenant.n, tenant.n ? tenant.p : "", tenant.n ? "/" : "",
-                     (int)name.n, name.n ? name.p : "");
+    int n = snprintf(out, NEXUS__ROLE_KEY_MAX, "%.*s%s%.*s", (int)tenant.n, tenant.n ? tenant.p : "",
+                     tenant.n ? "/" : "", (int)name.n, name.n ? name.p : "");
     return n < NEXUS__ROLE_KEY_MAX ? (size_t)n : NEXUS__ROLE_KEY_MAX - 1;
 }
 

@@ -8,8 +8,8 @@
 #include "auth/jwks.h"
 #include "base/status.h"
 #include "base/time.h"
-#include "json/read.h"
 #include "service/service.h"
+#include "json/read.h"
 
 enum { AGAIN_S = 5, FIRST_PAUSE_MS = 100, FETCH_MS = 1000, REPLY_MAX = 16 * 1024 * 1024 };
 

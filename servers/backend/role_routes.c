@@ -223,7 +223,7 @@ static void change_grant(nexus_request *request, void *user_data)
 
 #define TEXTS(most) "{\"type\":\"array\",\"maxItems\":" most ",\"items\":{\"type\":\"string\",\"maxLength\":256}}"
 #define DEFINITION                                                                                                     \
-    "\"description\":{\"type\":\"string\",\"maxLength\":500},\"inherits\":" TEXTS("16") ",\"allow\":" TEXTS(          \
+    "\"description\":{\"type\":\"string\",\"maxLength\":500},\"inherits\":" TEXTS("16") ",\"allow\":" TEXTS(           \
         "256") ",\"deny\":" TEXTS("256")
 #define ROLE_NAME "\"type\":\"string\",\"minLength\":1,\"maxLength\":64"
 #define QUESTION                                                                                                       \
@@ -231,12 +231,13 @@ static void change_grant(nexus_request *request, void *user_data)
     "\"roles\":{\"type\":\"array\",\"maxItems\":32,\"items\":{\"type\":\"string\",\"maxLength\":129}},"                \
     "\"owner\":{\"type\":\"string\",\"maxLength\":128,\"description\":\"self, or the id of an owner\"}"
 #define CHANGE                                                                                                         \
-    "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"roles\":{\"type\":\"array\",\"maxItems\":50," \
+    "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"roles\":{\"type\":\"array\",\"maxItems\":"  \
+    "50,"                                                                                                              \
     "\"items\":" OBJECT("\"name\"", "\"name\":{" ROLE_NAME "}," DEFINITION) "},\"delete\":" TEXTS(                     \
         "50") ",\"grants\":{\"type\":\"array\",\"maxItems\":50,\"items\":" OBJECT("\"user_id\",\"role\"",              \
-                                                                               "\"user_id\":{\"type\":\"string\"},"    \
-                                                                               "\"role\":{" ROLE_NAME "},"             \
-                                                                               "\"held\":{\"type\":\"boolean\"}") "}}}"
+                                                                                  "\"user_id\":{\"type\":\"string\"}," \
+                                                                                  "\"role\":{" ROLE_NAME "},"          \
+                                                                                  "\"held\":{\"type\":\"boolean\"}") "}}}"
 #define SIMULATION                                                                                                     \
     OBJECT("\"checks\"", "\"checks\":{\"type\":\"array\",\"maxItems\":200,\"items\":" OBJECT(                          \
                              "\"permission\"", QUESTION) "},\"change\":" CHANGE)
@@ -250,8 +251,8 @@ static void change_grant(nexus_request *request, void *user_data)
            "\"name\":{\"type\":\"string\"},\"tenant\":{\"type\":\"string\"},\"built_in\":{\"type\":\"boolean\"},"      \
            "\"changed_at\":{\"type\":[\"string\",\"null\"]}," DEFINITION)
 #define PAGE(items)                                                                                                    \
-    OBJECT("\"items\",\"next_cursor\"", "\"items\":{\"type\":\"array\",\"items\":" items                               \
-                                        "},\"next_cursor\":{\"type\":[\"string\",\"null\"]}")
+    OBJECT("\"items\",\"next_cursor\"",                                                                                \
+           "\"items\":{\"type\":\"array\",\"items\":" items "},\"next_cursor\":{\"type\":[\"string\",\"null\"]}")
 #define GRANT                                                                                                          \
     OBJECT("\"user_id\",\"role\",\"tenant\",\"granted_at\"",                                                           \
            "\"user_id\":{\"type\":\"string\"},\"role\":{\"type\":\"string\"},\"tenant\":{\"type\":\"string\"},"        \
@@ -281,22 +282,22 @@ static const nexus_param have_param[] = {{"have", "query", "{\"type\":\"integer\
 static const nexus_reply_doc one[] = {{200, "The role.", ROLE}, {404, "There is none.", NULL}};
 static const nexus_reply_doc many[] = {{200, "By tenant and name.", PAGE(ROLE)}};
 static const nexus_reply_doc grants[] = {{200, "The newest first.", PAGE(GRANT)}};
-static const nexus_reply_doc put[] = {{200, "It is changed.", ROLE},
-                                      {201, "It is made.", ROLE},
-                                      {409, "A cycle, more than 8 levels, a built-in role, or a name that is taken.", NULL},
-                                      {422, "A value is not allowed.", NULL}};
+static const nexus_reply_doc put[] = {
+    {200, "It is changed.", ROLE},
+    {201, "It is made.", ROLE},
+    {409, "A cycle, more than 8 levels, a built-in role, or a name that is taken.", NULL},
+    {422, "A value is not allowed.", NULL}};
 static const nexus_reply_doc deleted[] = {{204, "It is gone.", NULL},
                                           {404, "There is none.", NULL},
                                           {409, "Built in, or somebody has it or inherits from it.", NULL}};
-static const nexus_reply_doc granted[] = {{204, "Done.", NULL},
-                                          {404, "There is no such user.", NULL},
-                                          {422, "There is no such role.", NULL}};
+static const nexus_reply_doc granted[] = {
+    {204, "Done.", NULL}, {404, "There is no such user.", NULL}, {422, "There is no such role.", NULL}};
 static const nexus_reply_doc why[] = {{200, "The rule that decided and the way to it.", OBJECT(WHY_ALL, WHY)},
                                       {422, "A value is not allowed.", NULL}};
 static const nexus_reply_doc results[] = {
     {200, "One for each check; now: without the change.",
-     OBJECT("\"results\"", "\"results\":{\"type\":\"array\",\"items\":" OBJECT(
-                               WHY_ALL, WHY ",\"now\":" OBJECT(WHY_ALL, WHY)) "}")},
+     OBJECT("\"results\"",
+            "\"results\":{\"type\":\"array\",\"items\":" OBJECT(WHY_ALL, WHY ",\"now\":" OBJECT(WHY_ALL, WHY)) "}")},
     {409, "The change is none that could be made.", NULL},
     {422, "A value is not allowed.", NULL}};
 static const nexus_reply_doc document[] = {{200, "All roles.", "{\"type\":\"object\"}"}, {204, "You have them.", NULL}};
@@ -318,8 +319,8 @@ nexus_status role_routes(backend *b)
         ROW("GET", ROLES "/{name}", show_role, "roles:read", "getRole", "Shows a role.", NULL, role_params, one),
         ROW("PUT", ROLES "/{name}", put_role, "roles:write", "putRole", "Makes a role or replaces it.",
             OBJECT("", DEFINITION), role_params, put),
-        ROW("DELETE", ROLES "/{name}", delete_role, "roles:write", "deleteRole", "Deletes a role that nobody has.", NULL,
-            role_params, deleted),
+        ROW("DELETE", ROLES "/{name}", delete_role, "roles:write", "deleteRole", "Deletes a role that nobody has.",
+            NULL, role_params, deleted),
         ROW("POST", ROLES "/explain", explain, "roles:read", "explainRoles", "Says why a check comes out as it does.",
             OBJECT("\"permission\"", QUESTION), tenant_param, why),
         ROW("POST", ROLES "/simulate", simulate, "roles:read", "simulateRoles",

@@ -94,7 +94,8 @@ Test(roles, the_built_in_ones_are_there_and_stay)
         refused(put(nexus__rbac_builtin_roles[i], "{}"), NEXUS_ECONFLICT, "built in");
         refused(nexus_roles_delete(roles, NULL, S(""), S(nexus__rbac_builtin_roles[i])), NEXUS_ECONFLICT, "built in");
     }
-    cr_expect(may("admin", "", "anything:at:all") && may("operator", "", "orders:create") && !may("operator", "", "roles:write"));
+    cr_expect(may("admin", "", "anything:at:all") && may("operator", "", "orders:create") &&
+              !may("operator", "", "roles:write"));
 }
 
 Test(roles, a_role_is_made_changed_listed_and_deleted)
@@ -102,10 +103,11 @@ Test(roles, a_role_is_made_changed_listed_and_deleted)
     char *json;
     size_t n;
     bool made = false;
-    must(nexus_roles_put(roles, NULL, S(""), S("support"),
-                         S("{\"description\":\"First line.\",\"inherits\":[\"customer\"],\"allow\":[\"users:list\",\"tickets:**\"],"
-                           "\"deny\":[\"tickets:delete\"]}"),
-                         &made));
+    must(nexus_roles_put(
+        roles, NULL, S(""), S("support"),
+        S("{\"description\":\"First line.\",\"inherits\":[\"customer\"],\"allow\":[\"users:list\",\"tickets:**\"],"
+          "\"deny\":[\"tickets:delete\"]}"),
+        &made));
     cr_expect(made && may("support", "", "users:list") && may("support", "", "tickets:close:late"));
     cr_expect_not(may("support", "", "tickets:delete"), "a deny beats an allow");
     must(nexus_roles_put(roles, NULL, S(""), S("support"), S("{\"allow\":[\"users:list\"]}"), &made));
@@ -177,9 +179,12 @@ Test(roles, own_objects_only)
     char *json;
     size_t n;
     must(put("writer", "{\"allow\":[\"pages:edit:own\"]}"));
-    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"self\"}"), &json, &n));
-    has(json, "{\"allowed\":true,\"reason\":\"allow, own object\",\"rule\":\"pages:edit\",\"effect\":\"allow-own\",\"path\":[\"writer\"]}");
-    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"u2\"}"), &json, &n));
+    must(nexus_roles_explain(
+        roles, S(""), S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"self\"}"), &json, &n));
+    has(json, "{\"allowed\":true,\"reason\":\"allow, own "
+              "object\",\"rule\":\"pages:edit\",\"effect\":\"allow-own\",\"path\":[\"writer\"]}");
+    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"writer\"],\"permission\":\"pages:edit\",\"owner\":\"u2\"}"),
+                             &json, &n));
     has(json, "\"allowed\":false,\"reason\":\"deny, another's object\"");
     /* who may with his own only does not pass on more */
     must(put("boss", "{\"inherits\":[\"writer\"],\"allow\":[\"roles:write\"]}"));
@@ -271,7 +276,8 @@ Test(roles, tenants_are_kept_apart)
     nexus_grant_filter filter = NEXUS_GRANT_FILTER_INIT;
     filter.tenant = S("acme");
     must(nexus_roles_grants(roles, &filter, &json, &n));
-    cr_expect(strstr(json, "\"role\":\"editor\"") && strstr(json, "\"role\":\"operator\"") && !strstr(json, "customer"), "%s", json);
+    cr_expect(strstr(json, "\"role\":\"editor\"") && strstr(json, "\"role\":\"operator\"") && !strstr(json, "customer"),
+              "%s", json);
     nexus_free(json);
     filter = (nexus_grant_filter)NEXUS_GRANT_FILTER_INIT;
     filter.any_tenant = true;
@@ -387,17 +393,24 @@ Test(roles, explained)
     must(nexus_roles_grant(roles, NULL, S(user->id), S("top"), S("acme"), true));
     snprintf(question, sizeof question, "{\"user_id\":\"%s\",\"permission\":\"tickets:close\"}", user->id);
     must(nexus_roles_explain(roles, S("acme"), S(question), &json, &n));
-    has(json, "{\"allowed\":true,\"reason\":\"allow\",\"rule\":\"tickets:**\",\"effect\":\"allow\",\"path\":[\"top\",\"base\"]}");
+    has(json, "{\"allowed\":true,\"reason\":\"allow\",\"rule\":\"tickets:**\",\"effect\":\"allow\",\"path\":[\"top\","
+              "\"base\"]}");
     snprintf(question, sizeof question, "{\"user_id\":\"%s\",\"permission\":\"tickets:close\"}", user->id);
     must(nexus_roles_explain(roles, S(""), S(question), &json, &n));
     has(json, "{\"allowed\":false,\"reason\":\"deny: no rule allows it\",\"rule\":null,\"effect\":null,\"path\":[]}");
-    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"base\",\"top\"],\"permission\":\"tickets:delete\"}"), &json, &n));
-    has(json, "{\"allowed\":false,\"reason\":\"deny\",\"rule\":\"tickets:delete\",\"effect\":\"deny\",\"path\":[\"top\"]}");
+    must(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"base\",\"top\"],\"permission\":\"tickets:delete\"}"), &json,
+                             &n));
+    has(json,
+        "{\"allowed\":false,\"reason\":\"deny\",\"rule\":\"tickets:delete\",\"effect\":\"deny\",\"path\":[\"top\"]}");
 
-    refused(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"top\"],\"permission\":\"tickets:*\"}"), &json, &n), NEXUS_EINVAL, "permission: ");
-    refused(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"top\"],\"permission\":\"tickets:read:own\"}"), &json, &n), NEXUS_EINVAL, "permission: ");
-    refused(nexus_roles_explain(roles, S(""), S("{\"permission\":\"tickets:read\"}"), &json, &n), NEXUS_EINVAL, "user_id: ");
-    refused(nexus_roles_explain(roles, S(""), S("{\"user_id\":\"x\",\"permission\":\"tickets:read\"}"), &json, &n), NEXUS_EINVAL, "user_id: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"top\"],\"permission\":\"tickets:*\"}"), &json, &n),
+            NEXUS_EINVAL, "permission: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"roles\":[\"top\"],\"permission\":\"tickets:read:own\"}"), &json, &n),
+            NEXUS_EINVAL, "permission: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"permission\":\"tickets:read\"}"), &json, &n), NEXUS_EINVAL,
+            "user_id: ");
+    refused(nexus_roles_explain(roles, S(""), S("{\"user_id\":\"x\",\"permission\":\"tickets:read\"}"), &json, &n),
+            NEXUS_EINVAL, "user_id: ");
     nexus_user_free(user);
 }
 
@@ -411,26 +424,42 @@ Test(roles, simulated_and_not_made)
     must(put("top", "{\"allow\":[\"tickets:read\"]}"));
     must(nexus_auth_set_role(auth, S(user->id), "top", true));
     snprintf(body, sizeof body,
-             "{\"checks\":[{\"roles\":[\"top\"],\"permission\":\"tickets:close\"},{\"user_id\":\"%s\",\"permission\":\"tickets:read\"},"
+             "{\"checks\":[{\"roles\":[\"top\"],\"permission\":\"tickets:close\"},{\"user_id\":\"%s\",\"permission\":"
+             "\"tickets:read\"},"
              "{\"user_id\":\"%s\",\"permission\":\"audit:read\"}],"
-             "\"change\":{\"roles\":[{\"name\":\"top\",\"inherits\":[\"new\"]},{\"name\":\"new\",\"allow\":[\"tickets:close\"]}],"
-             "\"grants\":[{\"user_id\":\"%s\",\"role\":\"operator\"},{\"user_id\":\"%s\",\"role\":\"top\",\"held\":false}]}}",
+             "\"change\":{\"roles\":[{\"name\":\"top\",\"inherits\":[\"new\"]},{\"name\":\"new\",\"allow\":[\"tickets:"
+             "close\"]}],"
+             "\"grants\":[{\"user_id\":\"%s\",\"role\":\"operator\"},{\"user_id\":\"%s\",\"role\":\"top\",\"held\":"
+             "false}]}}",
              user->id, user->id, user->id, user->id);
     must(nexus_roles_simulate(roles, S(""), S(body), &json, &n));
-    const char *first = strstr(json, "\"allowed\":true,\"reason\":\"allow\",\"rule\":\"tickets:close\",\"effect\":\"allow\",\"path\":[\"top\",\"new\"],\"now\":{\"allowed\":false");
+    const char *first = strstr(json, "\"allowed\":true,\"reason\":\"allow\",\"rule\":\"tickets:close\",\"effect\":"
+                                     "\"allow\",\"path\":[\"top\",\"new\"],\"now\":{\"allowed\":false");
     cr_expect(first, "%s", json);
-    cr_expect(strstr(json, "{\"allowed\":false,\"reason\":\"deny: no rule allows it\",\"rule\":null,\"effect\":null,\"path\":[],\"now\":{\"allowed\":true,"), "%s", json);
+    cr_expect(strstr(json, "{\"allowed\":false,\"reason\":\"deny: no rule allows "
+                           "it\",\"rule\":null,\"effect\":null,\"path\":[],\"now\":{\"allowed\":true,"),
+              "%s", json);
     has(json, "\"path\":[\"operator\"],\"now\":{\"allowed\":false");
     cr_expect(!may("top", "", "tickets:close") && may("top", "", "tickets:read"), "nothing was saved");
 
-    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[{\"roles\":[],\"permission\":\"a:b\"},{\"roles\":[],\"permission\":\"a:*\"}]}"), &json, &n),
+    refused(nexus_roles_simulate(
+                roles, S(""),
+                S("{\"checks\":[{\"roles\":[],\"permission\":\"a:b\"},{\"roles\":[],\"permission\":\"a:*\"}]}"), &json,
+                &n),
             NEXUS_EINVAL, "checks/1/permission: ");
-    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"inherits\":[\"y\"]},{\"name\":\"y\",\"inherits\":[\"x\"]}]}}"), &json, &n),
+    refused(nexus_roles_simulate(roles, S(""),
+                                 S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"inherits\":[\"y\"]},{"
+                                   "\"name\":\"y\",\"inherits\":[\"x\"]}]}}"),
+                                 &json, &n),
             NEXUS_ECONFLICT, "inherit from itself");
-    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"allow\":[\"y\"]}]}}"), &json, &n),
+    refused(nexus_roles_simulate(roles, S(""),
+                                 S("{\"checks\":[],\"change\":{\"roles\":[{\"name\":\"x\",\"allow\":[\"y\"]}]}}"),
+                                 &json, &n),
             NEXUS_EINVAL, "change/roles/0/allow/0: ");
-    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"delete\":[\"admin\"]}}"), &json, &n), NEXUS_ECONFLICT, "built in");
-    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"delete\":[\"x\"]}}"), &json, &n), NEXUS_EINVAL, "change/delete/0: ");
+    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"delete\":[\"admin\"]}}"), &json, &n),
+            NEXUS_ECONFLICT, "built in");
+    refused(nexus_roles_simulate(roles, S(""), S("{\"checks\":[],\"change\":{\"delete\":[\"x\"]}}"), &json, &n),
+            NEXUS_EINVAL, "change/delete/0: ");
     nexus_user_free(user);
 }
 
@@ -474,9 +503,13 @@ Test(roles_before, grants_of_an_older_schema_are_taken_over, .init = set_up, .fi
     opts.schema = schema;
     must(nexus_db_open(&old, postgres ? postgres : url, &opts));
     must(nexus_db_migrate(old, "auth", nexus__auth_migrations, nexus__auth_migration_count));
-    must(nexus_db_exec(old, "INSERT INTO auth_users (id, email, email_key, name, password, disabled, created_at, password_at)"
-                            " VALUES ('u1', 'a@b.c', 'a@b.c', 'A', '', 0, 1, 1)", NULL, 0, NULL));
-    must(nexus_db_exec(old, "INSERT INTO auth_roles (user_id, role, granted_at) VALUES ('u1', 'admin', 5)", NULL, 0, NULL));
+    must(
+        nexus_db_exec(old,
+                      "INSERT INTO auth_users (id, email, email_key, name, password, disabled, created_at, password_at)"
+                      " VALUES ('u1', 'a@b.c', 'a@b.c', 'A', '', 0, 1, 1)",
+                      NULL, 0, NULL));
+    must(nexus_db_exec(old, "INSERT INTO auth_roles (user_id, role, granted_at) VALUES ('u1', 'admin', 5)", NULL, 0,
+                       NULL));
     nexus_auth_close(auth);
     nexus_db_close(db);
     db = old;
