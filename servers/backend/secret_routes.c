@@ -187,7 +187,7 @@ nexus_status secret_routes(backend *b)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         rows[i].size = sizeof rows[i];
         rows[i].tag = "secrets";
-        rows[i].permission = i == 0 ? "secrets:read" : "secrets:write";
+        rows[i].permission = strcmp(rows[i].method, "GET") == 0 ? "secrets:read" : "secrets:write";
         rows[i].user_data = b;
         rows[i].reply_count = 1;
     }

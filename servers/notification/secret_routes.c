@@ -118,7 +118,7 @@ nexus_status notification_secret_routes(notification *n)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         rows[i].size = sizeof rows[i];
         rows[i].tag = "secrets";
-        rows[i].roles = "admin";
+        rows[i].permission = strcmp(rows[i].method, "GET") == 0 ? "secrets:read" : "secrets:write";
         rows[i].user_data = n;
         rows[i].reply_count = 1;
     }
