@@ -79,6 +79,9 @@ int cli_print_one(const cli *c, int code, answer *a, cli_print_fn *print);
 void cli_put_words(nexus_json_writer *w, const char *name, const char *words);
 void cli_print_words(answer *a, uint32_t list);
 
+/* users.c: the id of a user; an address is looked up, anything else is taken for an id. */
+int cli_find_user(cli *c, const char *name, char id[static 64]);
+
 /* The bus of this machine's servers, as a client of its owner; else CLI_UNREACHABLE, said. */
 int cli_open_bus(cli *c, nexus_bus **bus);
 int cli_told(nexus_status status); /* CLI_DONE, or CLI_REFUSED with the message printed */
@@ -118,6 +121,7 @@ int cli_secrets(cli *c);
 int cli_config(cli *c);
 int cli_clients(cli *c);
 int cli_users(cli *c);
+int cli_roles(cli *c);
 int cli_completion(cli *c);
 
 extern const cli_command cli_commands[];

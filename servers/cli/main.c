@@ -52,6 +52,11 @@ const cli_command cli_commands[] = {
      "list [--email ADDRESS] [--state STATE] | show ID | disable|enable|lock|unlock|delete ID |\n"
      "                        require-reset|verify|drop-second-factor|sign-out ID | roles ID [--add R] [--remove R]",
      "Accounts: lists, shows, changes them; for administrators", cli_users},
+    {"roles",
+     "list | show NAME | delete NAME | set NAME [--inherits LIST] [--allow LIST] [--deny LIST] [--description TEXT] |\n"
+     "                        grants [--role NAME] [--user ID] | grant NAME ID | revoke NAME ID |\n"
+     "                        explain PERMISSION --user ID|--roles LIST [--owner self|ID] | simulate FILE   [--tenant NAME]",
+     "Roles of one's own: what they allow, who has them, and what would be if", cli_roles},
     {"audit",
      "list [--actor ID] [--action NAME] [--object ID] [--outcome WORD] [--after N] [--limit N] | verify [--dir DIR]",
      "The audit trail: lists it; names its first bad record", cli_audit},

@@ -33,8 +33,7 @@ static int list(cli *c)
     return code == CLI_DONE ? cli_pages(c, path, "users list", print_user) : code;
 }
 
-/* An address is looked up; anything else is taken for an id. */
-static int find(cli *c, const char *name, char id[static 64])
+int cli_find_user(cli *c, const char *name, char id[static 64])
 {
     char path[1024] = "/api/v1/admin/users";
     answer a;
@@ -63,9 +62,9 @@ static int show(cli *c, const char *id)
 /* METHOD base/ID, and what is done to it. */
 static int change(cli *c, const char *method, const char *base, const char *id, const char *between, const char *word)
 {
-    char path[192];
+    char path[256];
     answer a;
-    snprintf(path, sizeof path, "%s/%.63s%s%.31s", base, id, between, word);
+    snprintf(path, sizeof path, "%s/%.63s%s%.64s", base, id, between, word);
     int code = cli_send(c, method, path, NULL, "users", &a);
     answer_free(&a);
     return code;
@@ -102,7 +101,7 @@ int cli_users(cli *c)
         code = CLI_USAGE;
     }
     if (code == CLI_DONE)
-        code = find(c, c->argv[1], id);
+        code = cli_find_user(c, c->argv[1], id);
     if (code != CLI_DONE)
         return code;
     if (strcmp(word, "show") == 0)

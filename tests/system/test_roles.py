@@ -256,3 +256,34 @@ def test_only_services_are_told_all_roles(world):
     assert world.call("GET", have, token=bearer, service="backend").status == 204
     make(world)
     assert world.call("GET", have, token=bearer, service="backend").json["version"] == document["version"] + 1
+
+
+def test_the_command_line(world, tmp_path):
+    def nexus(*words, code=0, token=None):
+        env = {**world.env, "NEXUS_TOKEN": token or world.admin, "PATH": os.environ["PATH"]}
+        run = subprocess.run([binary("nexus"), "roles", *words], env=env, capture_output=True, text=True, timeout=60)
+        assert run.returncode == code, run
+        return run.stdout or run.stderr
+
+    base, role, person = name(), name(), Person(world)
+    assert f"name        {base}" in nexus("set", base, "--allow", "tickets:**", "--description", "All of them")
+    nexus("set", role, "--inherits", base, "--deny", "tickets:delete,tickets:merge")
+    shown = json.loads(nexus("set", role, "--deny", "tickets:delete", "--json"))  # what is not said stays
+    assert (shown["inherits"], shown["deny"]) == ([base], ["tickets:delete"])
+    assert base in nexus("list") and "built in    yes" in nexus("show", "admin") and base not in nexus("list", "--tenant", "acme")
+    nexus("grant", role, person.email)
+    nexus("grant", "operator", person.id, "--tenant", "acme")
+    assert f"role        {role}" in nexus("grants", "--user", person.email) and "tenant      acme" in nexus("grants", "--tenant", "acme", "--role", "operator")
+    assert nexus("explain", "tickets:close", "--user", person.email) == f"allowed   allow: {role} > {base}: tickets:**\n"
+    assert nexus("explain", "tickets:delete", "--user", person.id) == f"refused   deny: {role}: tickets:delete\n"
+    assert nexus("explain", "audit:read", "--user", person.id).startswith("refused") and nexus("explain", "audit:read", "--user", person.id, "--tenant", "acme").startswith("allowed")
+    assert nexus("explain", "orders:read", "--roles", "customer", "--owner", "self").startswith("allowed   allow, own object: customer")
+    what_if = tmp_path / "what-if.json"
+    what_if.write_text(json.dumps({"checks": [{"user_id": person.id, "permission": "tickets:delete"}], "change": {"roles": [{"name": role, "inherits": [base]}]}}))
+    assert nexus("simulate", str(what_if)) == f" 0 allowed   allow: {role} > {base}: tickets:**\n   now refused   deny: {role}: tickets:delete\n"
+    assert "409" in nexus("delete", role, code=1) and "not hold" in nexus("set", name(), "--allow", "audit:read", code=1, token=Person(world, make(world, allow=["roles:*"])).token())
+    nexus("revoke", role, person.email)
+    nexus("delete", role)
+    assert "404" in nexus("show", role, code=1)
+    for words in ((), ("frob",), ("set",), ("explain", "a:b"), ("list", "--what"), ("grant", role)):
+        nexus(*words, code=2)
