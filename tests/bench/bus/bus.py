@@ -160,6 +160,19 @@ def row_behind(b):
           [("at most 2 x idle", beside["p99_us"] / alone["p99_us"], beside["p99_us"] <= 2 * alone["p99_us"])])
 
 
+def row_poison(b):
+    place = b.folder / "poison"
+    fine, poisoned = [], []
+    for _ in range(b.options.rounds):
+        alone, beside = b.lines(b.programs / "bench-bus-poison", place, b.options.seconds)
+        fine.append(alone)
+        poisoned.append(beside)
+        shutil.rmtree(place, ignore_errors=True)
+    idle, ours = median(fine, "p99_us"), median(poisoned, "p99_us")
+    b.say("stored to handled, 10,000/s, one key of 1,000 always fails, p99 of the others", "us", ours, {"none fails": idle},
+          [("within 10 % of none failing", ours / idle, ours <= 1.1 * idle)])
+
+
 def row_saga(b):
     program = Path(b.options.build) / "tests/bench/bench-saga"
     if not program.exists():
