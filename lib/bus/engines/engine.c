@@ -47,11 +47,15 @@ static const nexus__bus_engine engines[] = {
 #else
     {.scheme = "redis://", .left_out = "libhiredis-dev"},
 #endif
+#if NEXUS_HAVE_KAFKA
+    {.scheme = "kafka://", .caps = BROKER_CAPS, .open_log = nexus__kafka_log_open},
+#else
+    {.scheme = "kafka://", .left_out = "librdkafka-dev"},
+#endif
 };
 
 nexus_status nexus__bus_engine_find(const char *url, const nexus__bus_engine **out)
 {
-    static const char *const later[] = {"kafka:"};
     nexus_slice text = nexus__slice_c(url);
     for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
         const nexus__bus_engine *e = &engines[i];
@@ -64,12 +68,9 @@ nexus_status nexus__bus_engine_find(const char *url, const nexus__bus_engine **o
         *out = e;
         return NEXUS_OK;
     }
-    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++) /* not the whole URL: it may hold a password */
-        if (nexus__slice_starts(text, nexus__slice_c(later[i])))
-            return nexus__fail(NEXUS_ENOTSUP, "bus URL %s: this engine is not built", later[i]);
     if (nexus__slice_starts(text, NEXUS_S("rediss:")))
         return nexus__fail(NEXUS_ENOTSUP, "bus URL rediss:: hiredis 0.14 has no TLS. Use redis:// on a private network or "
                                           "through a TLS tunnel");
-    return nexus__fail(NEXUS_EINVAL, "not a bus URL: use file:DIR, sqlite:PATH, postgresql://…, redis://…, nats://… or "
-                                     "memory:");
+    return nexus__fail(NEXUS_EINVAL, "not a bus URL: use file:DIR, sqlite:PATH, postgresql://…, redis://…, nats://…, "
+                                     "kafka://… or memory:");
 }

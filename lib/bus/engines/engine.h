@@ -47,6 +47,9 @@ void nexus__sql_porter_close(nexus__bus_porter *p);
 /* nats_log.c */
 nexus_status nexus__nats_log_open(nexus__wal_engine **out, const char *url, const nexus_alloc *alloc);
 
+/* kafka_log.c */
+nexus_status nexus__kafka_log_open(nexus__wal_engine **out, const char *url, const nexus_alloc *alloc);
+
 /* nats_porter.c: connections carried in messages */
 nexus_status nexus__nats_serve(nexus__bus_porter **out, const char *url, nexus__bus_server *server,
                                const nexus_alloc *alloc);

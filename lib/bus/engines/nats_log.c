@@ -22,7 +22,6 @@
 
 #define PATIENCE_NS (3 * NEXUS__NS_PER_S) /* an outage shorter than this is nobody's trouble */
 #define PAGE_BYTES (1u << 20)
-#define AHEAD 65536u /* positions, batches and runs that may be given before the end record is written again */
 #define ATTEMPTS 5
 enum { HINTS = 8 };
 
@@ -30,11 +29,6 @@ enum { HINTS = 8 };
 typedef struct hint {
     uint64_t place, seq;
 } hint;
-
-typedef struct end_record { /* as stored */
-    uint64_t reserved_place, reserved_seq, reserved_pos;
-    uint64_t begin, first_pos; /* what drop_below has left; 0, 1: everything */
-} end_record;
 
 typedef struct nats_log {
     nexus__wal_engine base;
@@ -50,7 +44,7 @@ typedef struct nats_log {
     hint hints[HINTS];  /* locked */
     unsigned next_hint; /* locked */
     pthread_mutex_t end_lock; /* one writes the end record */
-    end_record record;        /* end_lock */
+    nexus__end_note record;   /* end_lock */
     uint64_t noted_seq;       /* end_lock: next_seq in it */
     bool lost;                        /* locked, as the two below */
     void (*lost_fn)(void *user_data);
@@ -171,11 +165,6 @@ static nexus_status read_end(nats_log *log, nexus__parcel *known)
     return good ? NEXUS_OK : nexus__fail(NEXUS_ENOTFOUND, "the message %s is not one of ours", subject);
 }
 
-static uint64_t greater(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Under end_lock. run: what it must cover, or NULL. */
 static nexus_status write_end(nats_log *log, const nexus__wal_run *run)
 {
@@ -185,9 +174,7 @@ static nexus_status write_end(nats_log *log, const nexus__wal_run *run)
     pthread_mutex_lock(&log->lock);
     nexus__parcel end = log->end;
     pthread_mutex_unlock(&log->lock);
-    log->record.reserved_place = end.place + AHEAD;
-    log->record.reserved_seq = greater(end.next_seq, run ? run->next_seq : 0) + AHEAD;
-    log->record.reserved_pos = greater(end.next_pos, run ? run->next_pos : 0) + AHEAD;
+    nexus__end_reserve(&log->record, &end, run);
     end.bytes = nexus__slice(&log->record, sizeof log->record);
     nexus__parcel_put(&body, &end);
     end_subject(log, subject);
@@ -216,8 +203,7 @@ static nexus_status note_end(nats_log *log, bool anyway)
 static nexus_status reserve(nats_log *log, const nexus__wal_run *run)
 {
     pthread_mutex_lock(&log->end_lock);
-    bool enough = log->end.place < log->record.reserved_place && run->next_seq <= log->record.reserved_seq &&
-                  run->next_pos <= log->record.reserved_pos;
+    bool enough = nexus__end_covers(&log->record, &log->end, run);
     nexus_status status = enough ? NEXUS_OK : write_end(log, run);
     pthread_mutex_unlock(&log->end_lock);
     return status;
@@ -266,16 +252,11 @@ static nexus_status publish_mark(nats_log *log, const nexus__parcel *mark, uint6
     return status;
 }
 
-static bool ends_before(const nexus__parcel *a, const nexus__parcel *b)
-{
-    return a->place < b->place || a->next_seq < b->next_seq || a->next_pos < b->next_pos;
-}
-
 /* Where the log goes on, from its last parcel and from the end record. */
 static nexus_status find_end(nats_log *log, nexus__parcel *end, uint64_t *last_seq)
 {
-    nexus__parcel last = {.next_seq = 1, .next_pos = 1}, known = last;
-    log->record = (end_record){.first_pos = 1};
+    nexus__parcel last, known;
+    log->record = (nexus__end_note){.first_pos = 1};
     nexus_status status = last_parcel(log, &last, last_seq);
     bool empty = status == NEXUS_ENOTFOUND;
     if (status == NEXUS_OK || empty)
@@ -283,23 +264,7 @@ static nexus_status find_end(nats_log *log, nexus__parcel *end, uint64_t *last_s
     bool unknown = status == NEXUS_ENOTFOUND;
     if (status != NEXUS_OK && !unknown)
         return status;
-    /* A run whose last part is missing was never stored. */
-    bool whole = !last.parts || last.part + 1 == last.parts;
-    *end = (nexus__parcel){.place = last.place + (last.parts && whole),
-                           .next_seq = whole ? last.next_seq : last.first_seq,
-                           .next_pos = whole ? last.next_pos : last.first_pos,
-                           .recv_ns = last.recv_ns};
-    memcpy(end->uuid, empty ? known.uuid : last.uuid, sizeof end->uuid);
-    if (empty && unknown)
-        nexus__random(end->uuid, sizeof end->uuid);
-    if (!unknown && ends_before(end, &known)) { /* lost, with nobody there to see how much */
-        end->place = log->record.reserved_place;
-        end->next_seq = log->record.reserved_seq;
-        end->next_pos = log->record.reserved_pos;
-    }
-    end->first_seq = end->next_seq;
-    end->first_pos = end->next_pos;
-    end->epoch = (last.epoch > known.epoch ? last.epoch : known.epoch) + 1;
+    *end = nexus__end_find(empty ? NULL : &last, unknown ? NULL : &known, &log->record);
     return NEXUS_OK;
 }
 

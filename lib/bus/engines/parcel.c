@@ -2,6 +2,7 @@
 #include "bus/engines/parcel.h"
 
 #include "base/codec.h"
+#include "base/id.h"
 
 #define MAGIC 0x3150584eu /* "NXP1" */
 
@@ -57,6 +58,60 @@ bool nexus__parcel_get(nexus__parcel *out, nexus_slice message)
     memcpy(out->uuid, h.uuid, sizeof out->uuid);
     return true;
 }
+
+/* --- where a log ends ----------------------------------------------------------------------------------------------- */
+
+#define AHEAD 65536u
+
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+bool nexus__end_covers(const nexus__end_note *note, const nexus__parcel *end, const nexus__wal_run *run)
+{
+    return end->place < note->reserved_place && run->next_seq <= note->reserved_seq &&
+           run->next_pos <= note->reserved_pos;
+}
+
+void nexus__end_reserve(nexus__end_note *note, const nexus__parcel *end, const nexus__wal_run *run)
+{
+    note->reserved_place = end->place + AHEAD;
+    note->reserved_seq = greater(end->next_seq, run ? run->next_seq : 0) + AHEAD;
+    note->reserved_pos = greater(end->next_pos, run ? run->next_pos : 0) + AHEAD;
+}
+
+static bool ends_before(const nexus__parcel *a, const nexus__parcel *b)
+{
+    return a->place < b->place || a->next_seq < b->next_seq || a->next_pos < b->next_pos;
+}
+
+nexus__parcel nexus__end_find(const nexus__parcel *last, const nexus__parcel *known, const nexus__end_note *note)
+{
+    static const nexus__parcel none = {.next_seq = 1, .next_pos = 1};
+    const nexus__parcel *l = last ? last : &none;
+    /* A run whose last part is missing was never stored. */
+    bool whole = !l->parts || l->part + 1 == l->parts;
+    nexus__parcel end = {.place = l->place + (l->parts && whole),
+                         .next_seq = whole ? l->next_seq : l->first_seq,
+                         .next_pos = whole ? l->next_pos : l->first_pos,
+                         .recv_ns = l->recv_ns};
+    if (last || known)
+        memcpy(end.uuid, last ? last->uuid : known->uuid, sizeof end.uuid);
+    else
+        nexus__random(end.uuid, sizeof end.uuid);
+    if (known && ends_before(&end, known)) { /* lost, with nobody there to see how much */
+        end.place = note->reserved_place;
+        end.next_seq = note->reserved_seq;
+        end.next_pos = note->reserved_pos;
+    }
+    end.first_seq = end.next_seq;
+    end.first_pos = end.next_pos;
+    end.epoch = greater(l->epoch, known ? known->epoch : 0) + 1;
+    return end;
+}
+
+/* --- runs from parcels ---------------------------------------------------------------------------------------------- */
 
 void nexus__parcels_end(nexus__parcels *s)
 {

@@ -10,6 +10,7 @@
 #define NEXUS_BUS_PARCEL_H
 
 #include "base/buf.h"
+#include "wal/wal.h"
 
 #define PARCEL_HEAD_BYTES 96u
 
@@ -27,6 +28,24 @@ typedef struct nexus__parcel {
 void nexus__parcel_put(nexus__buf *out, const nexus__parcel *p);
 /* False: this message is not a parcel. bytes is borrowed from it. */
 bool nexus__parcel_get(nexus__parcel *out, nexus_slice message);
+
+/* --- where a log ends ---- */
+
+/* Kept beside the stream, with a mark of where the log ended for certain: how far it can have gone, and what was dropped.
+ * Behind the reserved numbers nothing was ever given to anything. */
+typedef struct nexus__end_note { /* as stored */
+    uint64_t reserved_place, reserved_seq, reserved_pos;
+    uint64_t begin, first_pos; /* 0, 1: nothing was dropped */
+} nexus__end_note;
+
+/* Whether this run may be written before another note is. */
+bool nexus__end_covers(const nexus__end_note *note, const nexus__parcel *end, const nexus__wal_run *run);
+void nexus__end_reserve(nexus__end_note *note, const nexus__parcel *end, const nexus__wal_run *run); /* run: or NULL */
+/* The first mark of a new owner: where the log goes on. last: the last parcel there is; known: the mark noted; either is
+ * NULL when there is none. When the stream ends before it, the log goes on behind all that was reserved. */
+nexus__parcel nexus__end_find(const nexus__parcel *last, const nexus__parcel *known, const nexus__end_note *note);
+
+/* --- runs from parcels ---- */
 
 /* Puts whole runs together from the parcels of a stream, given in its order. */
 typedef struct nexus__parcels {

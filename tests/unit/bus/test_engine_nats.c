@@ -260,6 +260,7 @@ Test(bus_engine_nats, a_client_takes_over_from_an_owner_that_was_killed)
     cr_assert(pipe(ready) == 0);
     pid_t owner = fork();
     if (owner == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         nexus_bus *bus = engine_open(s.url, NEXUS_BUS_AUTO);
         publish_numbers(bus, 1, 1);
         if (write(ready[1], "", 1) == 1)

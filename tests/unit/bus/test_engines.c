@@ -21,7 +21,8 @@ static void on(const char *engine, conformance_fn *check)
     Test(bus_engines, check##_in_sqlite) { on("sqlite", check); }                                                      \
     Test(bus_engines, check##_in_postgresql) { on("postgresql", check); }                                              \
     Test(bus_engines, check##_in_nats) { on("nats", check); }                                                          \
-    Test(bus_engines, check##_in_redis) { on("redis", check); }
+    Test(bus_engines, check##_in_redis) { on("redis", check); }                                                        \
+    Test(bus_engines, check##_in_kafka) { on("kafka", check); }
 
 static bool lasts(const char *url) /* beyond its handle */
 {
@@ -126,7 +127,7 @@ ON_EACH_ENGINE(an_expected_version_lets_one_writer_win)
 
 static void large_events_and_long_logs_are_read_in_pages(const char *url)
 {
-    enum { EVENTS = 60, BYTES = 100000 };
+    enum { EVENTS = 40, BYTES = 100000 };
     nexus_bus *bus = engine_open(url, NEXUS_BUS_AUTO);
     char *data = malloc(BYTES + 1);
     memset(data, 'x', BYTES);
