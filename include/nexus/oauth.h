@@ -27,6 +27,11 @@ typedef struct nexus_oauth_opts {
     const char *base_url;     /**< under which the endpoints are published; NULL = the issuer of auth; copied */
     uint32_t code_ttl_s;      /**< of an authorization code; 0 = 60 */
     uint32_t client_ttl_s;    /**< of an access token by client credentials; 0 = 600 */
+    const char *client_ca_file;  /**< PEM: authorities of clients that use tls_client_auth (RFC 8705); read at the opening;
+                                      NULL = there are no such clients */
+    const char *client_crl_file; /**< PEM: what they have revoked, a current list for each authority; NULL = not checked */
+    const char *mtls_url;        /**< under which the endpoints ask for certificates, when that is another than base_url:
+                                      mtls_endpoint_aliases of the metadata; copied; NULL = there are no aliases */
 } nexus_oauth_opts;
 
 #define NEXUS_OAUTH_OPTS_INIT NEXUS_SIZED(nexus_oauth_opts)
@@ -50,7 +55,10 @@ NEXUS_API nexus_status nexus_oauth_expire(nexus_oauth *oauth) NEXUS_MUST_CHECK;
  *      "token_endpoint_auth_method":"client_secret_basic"}
  *
  * client_name is required. grant_types: authorization_code (the default), refresh_token, client_credentials.
- * token_endpoint_auth_method: client_secret_basic (the default), private_key_jwt (needs "jwks"), none (a public client).
+ * token_endpoint_auth_method: client_secret_basic (the default), private_key_jwt (needs "jwks"), none (a public client),
+ * tls_client_auth (needs one of tls_client_auth_subject_dn, …_san_dns, …_san_uri, …_san_ip, …_san_email),
+ * self_signed_tls_client_auth (needs "jwks" with x5c: RFC 8705). tls_client_certificate_bound_access_tokens (true: access
+ * tokens are good with the certificate alone that the client used to get them).
  * Of our own: "first_party" (true: people are not asked for consent), "resource_server" (true: may introspect tokens of
  * every client), "roles" (what its client-credentials tokens carry under the scope "api").
  *
@@ -82,6 +90,10 @@ typedef struct nexus_oauth_call {
     nexus_slice form;          /**< the body, application/x-www-form-urlencoded, as received */
     nexus_slice authorization; /**< value of the Authorization field; empty = none */
     nexus_slice address;       /**< of who calls, for the back-off of wrong secrets; empty = nobody in particular */
+    nexus_slice client_cert;   /**< DER of the certificate whose key the caller has proved to have (nexus_client_cert);
+                                    empty = none */
+    const nexus_slice *client_cert_chain; /**< DER of those that were sent beside it */
+    size_t client_cert_chain_count;
 } nexus_oauth_call;
 
 #define NEXUS_OAUTH_CALL_INIT NEXUS_SIZED(nexus_oauth_call)

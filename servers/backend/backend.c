@@ -28,6 +28,13 @@ static const nexus_setting settings[] = {
      "Secret that passwords are mixed with before they are hashed, to be kept apart from the database and its backups. Once "
      "set it must stay: without it no password is right any more."},
     {"hash_queue", NEXUS_SETTING_INT, "64", 1, 10000, NULL, "Logins that wait for that; more are answered 503."},
+    {"oauth_client_ca", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "PEM file of the authorities of OAuth clients that use tls_client_auth (RFC 8705). Unset: there are none."},
+    {"oauth_client_crl", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "PEM file of what they have revoked: a current list for each authority. Unset: not checked."},
+    {"oauth_mtls_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
+     "Where the OAuth endpoints ask for certificates, such as https://mtls.id.example: mtls_endpoint_aliases of the metadata. "
+     "Unset: no aliases."},
     {"registration", NEXUS_SETTING_CHOICE, "open", 0, 0, "open,verify,closed",
      "Who may register: open: everybody, at once; verify: everybody, once the code of a mail has confirmed the address; "
      "closed: nobody."},

@@ -52,9 +52,24 @@ static void bad_request(nexus_request *request, const char *description)
 
 typedef nexus_status endpoint_fn(nexus_oauth *oauth, const nexus_oauth_call *call, nexus_oauth_answer **out);
 
+enum { CHAIN_MAX = 8 };
+
+static void tell_certificate(nexus_oauth_call *call, const nexus_request *request, nexus_slice chain[static CHAIN_MAX])
+{
+    nexus_client_cert cert = NEXUS_CLIENT_CERT_INIT;
+    if (!nexus_request_client_cert(request, &cert))
+        return;
+    call->client_cert = cert.der;
+    call->client_cert_chain = chain;
+    while (call->client_cert_chain_count < CHAIN_MAX &&
+           nexus_request_client_cert_chain(request, call->client_cert_chain_count, &chain[call->client_cert_chain_count]))
+        call->client_cert_chain_count++;
+}
+
 static void run(backend *b, nexus_request *request, endpoint_fn *fn)
 {
     nexus_oauth_call call = NEXUS_OAUTH_CALL_INIT;
+    nexus_slice chain[CHAIN_MAX];
     nexus_oauth_answer *answer;
     if (is_ambiguous(request)) {
         bad_request(request, "Send one Authorization field.");
@@ -63,6 +78,7 @@ static void run(backend *b, nexus_request *request, endpoint_fn *fn)
     nexus_request_body(request, &call.form);
     (void)nexus_request_header(request, "authorization", &call.authorization);
     nexus_request_remote_ip(request, &call.address);
+    tell_certificate(&call, request, chain);
     current_request = request;
     nexus_status status = fn(b->oauth, &call, &answer);
     current_request = NULL;
@@ -302,7 +318,14 @@ static const row rows[] = {
 
 nexus_status oauth_routes(backend *b)
 {
-    nexus_status status = nexus_oauth_open(&b->oauth, b->auth, NULL);
+    const nexus_settings *s = nexus_service_settings(b->service);
+    const char *ca = nexus_settings_text(s, "oauth_client_ca"), *crl = nexus_settings_text(s, "oauth_client_crl");
+    const char *mtls = nexus_settings_text(s, "oauth_mtls_url");
+    nexus_oauth_opts opts = NEXUS_OAUTH_OPTS_INIT;
+    opts.client_ca_file = *ca ? ca : NULL;
+    opts.client_crl_file = *crl ? crl : NULL;
+    opts.mtls_url = *mtls ? mtls : NULL;
+    nexus_status status = nexus_oauth_open(&b->oauth, b->auth, &opts);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && status == NEXUS_OK; i++) {
         const row *r = &rows[i];
         nexus_route route = NEXUS_ROUTE_INIT;

@@ -7,9 +7,8 @@
 
 static const char usage[] =
     "clients add --name TEXT [--redirect URI,…] [--grants authorization_code,refresh_token,client_credentials]\n"
-    "                         [--scope 'openid profile …'] [--roles operator,…] [--public | --jwks FILE] "
-    "[--first-party]\n"
-    "                         [--resource-server]\n"
+    "                         [--scope 'openid profile …'] [--roles operator,…] [--public | --jwks FILE | --certificate FILE |\n"
+    "                         --certificate-name san_dns:NAME] [--bound] [--first-party] [--resource-server]\n"
     "       nexus clients list | show ID | rotate ID [--overlap SECONDS] | delete ID";
 
 #define PATH "/api/v1/admin/clients"
@@ -75,21 +74,90 @@ static bool put_jwks(nexus_json_writer *w, const char *path)
     return true;
 }
 
+/* A PEM certificate as the JWK set that RFC 8705 registers it by. */
+static bool put_certificate(nexus_json_writer *w, const char *path)
+{
+    char line[256], base64[JWKS_MAX];
+    size_t n = 0;
+    bool inside = false;
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f) && n < sizeof base64 - sizeof line) {
+        size_t length = strcspn(line, "\r\n");
+        if (strncmp(line, "-----END", 8) == 0)
+            break;
+        if (inside) {
+            memcpy(base64 + n, line, length);
+            n += length;
+        }
+        inside |= strncmp(line, "-----BEGIN CERTIFICATE-----", 27) == 0;
+    }
+    if (f)
+        fclose(f);
+    if (n == 0) {
+        cli_fail("%s: has no PEM certificate", path);
+        return false;
+    }
+    nexus_json_open_object(w, "jwks");
+    nexus_json_open_array(w, "keys");
+    nexus_json_open_object(w, NULL);
+    nexus_json_open_array(w, "x5c");
+    nexus_json_put_text(w, NULL, (nexus_slice){base64, n});
+    for (int i = 0; i < 4; i++)
+        nexus_json_close(w);
+    return true;
+}
+
+/* "san_dns:NAME" is tls_client_auth_san_dns. */
+static bool put_certificate_name(nexus_json_writer *w, const char *text)
+{
+    char member[64];
+    const char *colon = strchr(text, ':');
+    if (!colon || colon - text > 16) {
+        cli_fail("--certificate-name: subject_dn:, san_dns:, san_uri:, san_ip: or san_email:, and a name");
+        return false;
+    }
+    snprintf(member, sizeof member, "tls_client_auth_%.*s", (int)(colon - text), text);
+    nexus_json_put_text_c(w, member, colon + 1);
+    return true;
+}
+
+typedef struct proof {
+    bool is_public;
+    const char *jwks, *certificate, *certificate_name;
+} proof;
+
+/* How the client proves who it is; false: said why not. */
+static bool put_proof(nexus_json_writer *w, const proof *p)
+{
+    const char *method = p->is_public          ? "none"
+                         : p->jwks             ? "private_key_jwt"
+                         : p->certificate      ? "self_signed_tls_client_auth"
+                         : p->certificate_name ? "tls_client_auth"
+                                               : NULL;
+    if (method)
+        nexus_json_put_text_c(w, "token_endpoint_auth_method", method);
+    return (!p->jwks || put_jwks(w, p->jwks)) && (!p->certificate || put_certificate(w, p->certificate)) &&
+           (!p->certificate_name || put_certificate_name(w, p->certificate_name));
+}
+
 static int add(cli *c)
 {
     const char *name = cli_option(c, "--name"), *redirects = cli_option(c, "--redirect");
     const char *grants = cli_option(c, "--grants"), *scope = cli_option(c, "--scope"), *roles = cli_option(c, "--roles");
-    const char *jwks = cli_option(c, "--jwks");
-    bool is_public = cli_flag(c, "--public"), first = cli_flag(c, "--first-party"),
+    proof p = {.jwks = cli_option(c, "--jwks"), .certificate = cli_option(c, "--certificate"),
+               .certificate_name = cli_option(c, "--certificate-name")};
+    p.is_public = cli_flag(c, "--public");
+    int proofs = p.is_public + (p.jwks != NULL) + (p.certificate != NULL) + (p.certificate_name != NULL);
+    bool bound = cli_flag(c, "--bound"), first = cli_flag(c, "--first-party"),
          server = cli_flag(c, "--resource-server");
     nexus_json_writer *w;
     answer a = {0};
     int code = cli_words(c, 1, 1, usage);
     if (code != CLI_DONE)
         return code;
-    if (!name || (is_public && jwks)) {
-        fprintf(stderr, "nexus: %s\nusage: nexus %s\n", name ? "--public or --jwks, not both" : "a client needs --name",
-                usage);
+    if (!name || proofs > 1) {
+        fprintf(stderr, "nexus: %s\nusage: nexus %s\n",
+                name ? "one of --public, --jwks, --certificate and --certificate-name" : "a client needs --name", usage);
         return CLI_USAGE;
     }
     if (nexus_json_writer_new(&w) != NEXUS_OK)
@@ -101,13 +169,13 @@ static int add(cli *c)
     cli_put_words(w, "roles", roles);
     if (scope)
         nexus_json_put_text_c(w, "scope", scope);
-    if (is_public || jwks)
-        nexus_json_put_text_c(w, "token_endpoint_auth_method", is_public ? "none" : "private_key_jwt");
+    if (bound)
+        nexus_json_put_bool(w, "tls_client_certificate_bound_access_tokens", true);
     if (first)
         nexus_json_put_bool(w, "first_party", true);
     if (server)
         nexus_json_put_bool(w, "resource_server", true);
-    code = jwks && !put_jwks(w, jwks) ? CLI_USAGE : CLI_DONE;
+    code = put_proof(w, &p) ? CLI_DONE : CLI_USAGE;
     nexus_json_close(w);
     if (code == CLI_DONE)
         code = cli_send(c, "POST", PATH, cli_json(w), "clients add", &a);

@@ -45,7 +45,8 @@ const cli_command cli_commands[] = {
      "                        list [--owner ID | --all] | show ID | rotate ID [--overlap SECONDS] | revoke ID",
      "API keys: makes, lists, rotates, ends them", cli_keys},
     {"clients",
-     "add --name TEXT [--redirect URI,…] [--grants LIST] [--scope WORDS] [--roles LIST] [--public | --jwks FILE]\n"
+     "add --name TEXT [--redirect URI,…] [--grants LIST] [--scope WORDS] [--roles LIST] [--public | --jwks FILE |\n"
+     "            --certificate FILE | --certificate-name san_dns:NAME] [--bound]\n"
      "                        [--first-party] [--resource-server] | list | show ID | rotate ID [--overlap SECONDS] | delete ID",
      "OAuth clients: registers, lists, gives another secret, removes them", cli_clients},
     {"users",

@@ -1,9 +1,9 @@
 /*
- * Who calls an endpoint (RFC 6749, 2.3; RFC 7523). A client uses the one method it was registered with. Secrets are 256
+ * Who calls an endpoint (RFC 6749, 2.3; RFC 7523; RFC 8705). A client uses the one method it was registered with. Secrets are 256
  * random bits, so a right one is never held up by the guesses of others: wrong ones are counted for each pair of client
  * and address, and answered 429 while it waits.
  */
-#include "auth/oauth/oauth.h"
+#include "auth/oauth/certificate.h"
 #include "base/codec.h"
 #include "crypto/wipe.h"
 #include "json/read.h"
@@ -161,8 +161,11 @@ static const char *read_sent(const nexus_oauth_call *call, const nexus__oauth_fo
     return NULL;
 }
 
-static nexus_status prove(nexus_oauth *o, const nexus__oauth_client *c, const sent *s, bool public_too)
+static nexus_status prove(nexus_oauth *o, const nexus__oauth_client *c, const sent *s, const nexus_oauth_call *call,
+                          bool public_too)
 {
+    if (strcmp(s->method, "none") == 0 && nexus__oauth_is_tls_method(c->method))
+        return nexus__oauth_check_certificate(o, c, call);
     if (!nexus__slice_eq_c(c->method, s->method))
         return NEXUS_EAUTH;
     if (s->assertion.n)
@@ -183,7 +186,7 @@ nexus_status nexus__oauth_caller(nexus_oauth *o, const nexus_oauth_call *call, c
         return nexus__oauth_refuse(refusal, "invalid_client", why);
     nexus_status status = nexus__oauth_client_load(client, o->auth->db, s.id);
     if (status == NEXUS_OK)
-        status = prove(o, client, &s, public_too);
+        status = prove(o, client, &s, call, public_too);
     if (status == NEXUS_EAUTH || status == NEXUS_ENOTFOUND)
         status = wrong(o, call, s.id, refusal);
     if (status != NEXUS_OK || *refusal)

@@ -58,6 +58,12 @@ static void write_access(nexus__buf *out, nexus_oauth *o, const nexus__oauth_gra
         nexus__json_put_text_c(&w, "sid", g->family);
     if (g->auth_time_s)
         nexus__json_put_i64(&w, "auth_time", g->auth_time_s);
+    if (g->cert) {
+        nexus__json_key(&w, "cnf");
+        nexus__json_open(&w, '{');
+        nexus__json_put_text_c(&w, "x5t#S256", g->cert);
+        nexus__json_close(&w, '}');
+    }
     nexus__json_put_text_c(&w, "jti", jti);
     nexus__json_put_i64(&w, "iat", now);
     nexus__json_put_i64(&w, "exp", now + g->ttl_s);

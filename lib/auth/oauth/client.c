@@ -1,10 +1,10 @@
 /* Clients: what is kept of them, and how they are shown, given another secret, removed. */
-#include "auth/oauth/oauth.h"
+#include "auth/oauth/certificate.h"
 #include "crypto/wipe.h"
 
 #define COLUMNS                                                                                                        \
     "id, name, method, secret, previous, previous_until, jwks, redirect_uris, grants, scopes, roles, first_party,"     \
-    " resource_server, created_at"
+    " resource_server, created_at, tls_name, certs, cert_bound"
 
 /* --- loading ------------------------------------------------------------------------------------------------------- */
 
@@ -20,6 +20,9 @@ static void read_row(nexus__oauth_client *c, nexus_rows *rows)
     c->first_party = nexus_rows_int(rows, 11) != 0;
     c->resource_server = nexus_rows_int(rows, 12) != 0;
     c->created_at = nexus_rows_int(rows, 13);
+    nexus_rows_text(rows, 14, &c->tls_name);
+    nexus_rows_text(rows, 15, &c->certs);
+    c->cert_bound = nexus_rows_int(rows, 16) != 0;
 }
 
 nexus_status nexus__oauth_client_load(nexus__oauth_client *out, nexus_db *db, nexus_slice id)
@@ -70,6 +73,7 @@ static void put_client(nexus__json_writer *w, const nexus__oauth_client *c, cons
     nexus__json_put_bool(w, "resource_server", c->resource_server);
     if (c->jwks.n)
         nexus__json_put_raw(w, "jwks", c->jwks);
+    nexus__oauth_put_certificate(w, c);
     nexus__json_put_text(w, "created_at", nexus__slice(at, nexus__format_rfc3339(c->created_at, at)));
     nexus__json_close(w, '}');
 }

@@ -1,5 +1,6 @@
 /* What is said and done about tokens that are out: revocation (RFC 7009), introspection (RFC 7662), userinfo. */
-#include "auth/oauth/oauth.h"
+#include "auth/oauth/certificate.h"
+#include "auth/confirmation.h"
 
 /* --- one frame for both: form, caller, token ------------------------------------------------------------------------- */
 
@@ -221,12 +222,24 @@ static nexus_status answer_person(const nexus_user *user, nexus_slice scope, nex
     return nexus__oauth_answer_check(out, a);
 }
 
+/* A bound token comes with its certificate. */
+static nexus_status check_bound(const nexus_oauth_call *call, const nexus_claims *claims)
+{
+    uint8_t sha256[32];
+    nexus__confirmation c;
+    nexus__confirmation_read(&c, claims);
+    bool shown = call->client_cert.n > 0 && nexus__hash(NEXUS__SHA256, call->client_cert, sha256) == NEXUS_OK;
+    return nexus__confirmation_check(&c, shown ? sha256 : NULL);
+}
+
 nexus_status nexus_oauth_userinfo(nexus_oauth *o, const nexus_oauth_call *call, nexus_oauth_answer **out)
 {
     nexus_claims *claims = NULL;
     nexus_user *user = NULL;
     nexus_slice scope = {"", 0}, token = bearer_of(call->authorization);
     nexus_status status = token.n ? nexus__oauth_verify(o, token, &claims) : NEXUS_EAUTH;
+    if (status == NEXUS_OK)
+        status = check_bound(call, claims);
     if (status == NEXUS_OK)
         status = nexus__oauth_subject(o, claims, &user);
     if (status == NEXUS_OK)

@@ -10,6 +10,7 @@
 #include "auth/oauth/oauth.h"
 
 #include "base/codec.h"
+#include "crypto/trust.h"
 #include "crypto/wipe.h"
 
 #define KEYS_S 5 /* our own keys are looked at so often: an emergency rotation ends what they signed */
@@ -46,6 +47,11 @@ nexus_status nexus_oauth_open(nexus_oauth **out, nexus_auth *auth, const nexus_o
     nexus_verifier_opts keys = NEXUS_VERIFIER_OPTS_INIT;
     keys.alloc = given->alloc;
     nexus_status status = nexus__jwks_open(&o->keys, &keys);
+    if (status == NEXUS_OK && given->client_ca_file)
+        status = nexus__trust_open(&o->trust, o->alloc, given->client_ca_file, given->client_crl_file);
+    o->mtls_url = given->mtls_url ? nexus__strndup(o->alloc, nexus__slice_c(given->mtls_url)) : NULL;
+    if (status == NEXUS_OK && given->mtls_url && !o->mtls_url)
+        status = nexus__nomem();
     o->base_url = nexus__strndup(o->alloc, nexus__slice_c(given->base_url ? given->base_url : auth->opts.issuer));
     if (status == NEXUS_OK && !o->base_url)
         status = nexus__nomem();
@@ -62,6 +68,8 @@ void nexus_oauth_close(nexus_oauth *o)
         return;
     nexus__jwks_close(o->keys);
     pthread_mutex_destroy(&o->lock);
+    nexus__trust_free(o->trust);
+    nexus__free(o->alloc, o->mtls_url);
     nexus__free(o->alloc, o->base_url);
     nexus__free(o->alloc, o);
 }

@@ -14,6 +14,8 @@ struct nexus_oauth {
     nexus_auth *auth;
     char *base_url;
     uint32_t code_ttl_s, client_ttl_s;
+    char *mtls_url;             /* NULL = none */
+    struct nexus__trust *trust; /* of clients' certificates; NULL = nobody vouches for any */
     nexus__jwks *keys; /* our own, to verify what we signed */
     pthread_mutex_t lock;
     struct {
@@ -43,8 +45,10 @@ nexus_status nexus__oauth_answer_check(nexus_oauth_answer **out, nexus_oauth_ans
 typedef struct nexus__oauth_client {
     nexus_rows *rows;
     nexus_slice id, name, method, secret, previous, jwks, redirect_uris, grants, scopes, roles;
+    nexus_slice tls_name, certs; /* certificate.h */
     int64_t previous_until, created_at;
     bool first_party, resource_server;
+    bool cert_bound; /* its access tokens are good with its certificate alone */
 } nexus__oauth_client;
 
 /* NEXUS_ENOTFOUND. Free with nexus__oauth_client_end. */
@@ -75,6 +79,7 @@ typedef struct nexus__oauth_grant {
     int64_t auth_time_s;
     uint32_t ttl_s;
     const char *refresh_token; /* NULL: none */
+    const char *cert;          /* x5t#S256 that the access token is bound to; NULL: to none */
 } nexus__oauth_grant;
 
 /* Signs and writes the token answer. */

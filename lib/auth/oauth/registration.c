@@ -1,11 +1,12 @@
 /* Registering a client: its metadata (RFC 7591) read, judged member by member and together, and kept. */
-#include "auth/oauth/oauth.h"
+#include "auth/oauth/certificate.h"
 #include "auth/roles_private.h"
 #include "crypto/wipe.h"
 #include "json/read.h"
 
 static const char *const known_grants[] = {"authorization_code", "refresh_token", "client_credentials"};
-static const char *const known_methods[] = {"client_secret_basic", "private_key_jwt", "none"};
+static const char *const known_methods[] = {"client_secret_basic", "private_key_jwt", "none", "tls_client_auth",
+                                            "self_signed_tls_client_auth"};
 
 static bool is_known(const char *const *names, size_t n, nexus_slice name)
 {
@@ -19,8 +20,8 @@ static bool is_known(const char *const *names, size_t n, nexus_slice name)
 /* Metadata read and judged. */
 typedef struct draft {
     nexus_slice name, method, scopes;
-    nexus__buf redirect_uris, grants, roles, jwks;
-    bool first_party, resource_server;
+    nexus__buf redirect_uris, grants, roles, jwks, tls_name, certs;
+    bool first_party, resource_server, cert_bound;
 } draft;
 
 static void draft_end(draft *d)
@@ -29,6 +30,8 @@ static void draft_end(draft *d)
     nexus__buf_free(&d->grants);
     nexus__buf_free(&d->roles);
     nexus__buf_free(&d->jwks);
+    nexus__buf_free(&d->tls_name);
+    nexus__buf_free(&d->certs);
 }
 
 /* Why an item of a list is refused; NULL: it is fine. */
@@ -116,7 +119,9 @@ static nexus_status refuse_unknown(nexus__json *doc)
 {
     static const char *const members[] = {
         "client_name", "redirect_uris", "grant_types",     "scope", "token_endpoint_auth_method",
-        "jwks",        "first_party",   "resource_server", "roles"};
+        "jwks",        "first_party",   "resource_server", "roles", "tls_client_auth_subject_dn", "tls_client_auth_san_dns",
+        "tls_client_auth_san_uri", "tls_client_auth_san_ip", "tls_client_auth_san_email",
+        "tls_client_certificate_bound_access_tokens"};
     for (nexus__json_iter it = nexus__json_each(doc, 0); nexus__json_step(doc, &it);) {
         nexus_slice name;
         if (!nexus__json_text(doc, it.key, &name) || !KNOWN(members, name))
@@ -137,8 +142,8 @@ static nexus_status check_draft(const draft *d)
     if (nexus__check_name(d->name) != NEXUS_OK)
         return nexus__fail(NEXUS_EINVAL, "client_name: must have 1 to 200 bytes of text without control characters");
     if (!KNOWN(known_methods, d->method))
-        return nexus__fail(NEXUS_EINVAL, "token_endpoint_auth_method: must be client_secret_basic, private_key_jwt or "
-                                         "none");
+        return nexus__fail(NEXUS_EINVAL, "token_endpoint_auth_method: must be client_secret_basic, private_key_jwt, "
+                                         "tls_client_auth, self_signed_tls_client_auth or none");
     if (d->scopes.n && !nexus__oauth_scope_valid(d->scopes))
         return nexus__fail(NEXUS_EINVAL, "scope: must be words parted by one space, none twice");
     if (code != (d->redirect_uris.len > 0))
@@ -149,7 +154,12 @@ static nexus_status check_draft(const draft *d)
         return nexus__fail(NEXUS_EINVAL, "grant_types: a public client proves nothing, so it has no credentials of its "
                                          "own and is no resource server");
     if (nexus__slice_eq_c(d->method, "private_key_jwt") != (d->jwks.len > 0))
-        return nexus__fail(NEXUS_EINVAL, "jwks: goes with private_key_jwt, and only with it");
+        return nexus__fail(NEXUS_EINVAL, "jwks: goes with private_key_jwt and self_signed_tls_client_auth, and only with them");
+    if (nexus__slice_eq_c(d->method, "self_signed_tls_client_auth") != (d->certs.len > 0))
+        return nexus__fail(NEXUS_EINVAL, "jwks: self_signed_tls_client_auth needs the client's certificate as x5c");
+    if (nexus__slice_eq_c(d->method, "tls_client_auth") != (d->tls_name.len > 0))
+        return nexus__fail(NEXUS_EINVAL, "tls_client_auth_subject_dn: one of it and the tls_client_auth_san_… members goes "
+                                         "with tls_client_auth, and only with it");
     return NEXUS_OK;
 }
 
@@ -177,7 +187,12 @@ static nexus_status read_draft(nexus__json *doc, draft *d)
     if (status == NEXUS_OK)
         status = read_flag(doc, "resource_server", &d->resource_server);
     if (status == NEXUS_OK)
-        status = read_jwks(doc, d);
+        status = read_flag(doc, "tls_client_certificate_bound_access_tokens", &d->cert_bound);
+    if (status == NEXUS_OK)
+        status = nexus__oauth_read_tls_name(doc, &d->tls_name);
+    if (status == NEXUS_OK)
+        status = nexus__slice_eq_c(d->method, "self_signed_tls_client_auth") ? nexus__oauth_read_certificates(doc, &d->certs)
+                                                                             : read_jwks(doc, d);
     return status == NEXUS_OK ? check_draft(d) : status;
 }
 
@@ -207,14 +222,15 @@ static nexus_status insert(nexus_oauth *o, const char *id, const char *secret_ha
         status = nexus_db_exec(tx,
                                "INSERT INTO oauth_clients (id, name, method, secret, previous, previous_until, jwks, "
                                "redirect_uris, grants, scopes,"
-                               " roles, first_party, resource_server, created_at, updated_at)"
-                               " VALUES ($1, $2, $3, $4, '', 0, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
+                               " roles, first_party, resource_server, created_at, updated_at, tls_name, certs, cert_bound)"
+                               " VALUES ($1, $2, $3, $4, '', 0, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15)",
                                (nexus_value[]){NEXUS_TEXT_C(id), NEXUS_TEXT(d->name), NEXUS_TEXT(d->method),
                                                NEXUS_TEXT_C(secret_hash), text_of(&d->jwks), text_of(&d->redirect_uris),
                                                text_of(&d->grants), NEXUS_TEXT(d->scopes), text_of(&d->roles),
                                                NEXUS_INT(d->first_party), NEXUS_INT(d->resource_server),
-                                               NEXUS_INT(nexus__auth_now_ns(o->auth))},
-                               12, NULL);
+                                               NEXUS_INT(nexus__auth_now_ns(o->auth)), text_of(&d->tls_name),
+                                               text_of(&d->certs), NEXUS_INT(d->cert_bound)},
+                               15, NULL);
     if (status == NEXUS_OK)
         status = nexus__oauth_client_tell(o, tx, "client.created", id);
     return nexus__finish(tx, status);

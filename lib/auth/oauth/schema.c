@@ -22,5 +22,11 @@ const nexus_migration nexus__oauth_migrations[] = {
      "CREATE TABLE oauth_assertions (hash TEXT PRIMARY KEY, expires_at BIGINT NOT NULL);"
      "CREATE TABLE oauth_revoked (jti TEXT PRIMARY KEY, expires_at BIGINT NOT NULL);",
      NULL},
+    {2, "certificates of clients, and refresh tokens that are bound to one",
+     "ALTER TABLE oauth_clients ADD COLUMN tls_name TEXT NOT NULL DEFAULT '';"
+     "ALTER TABLE oauth_clients ADD COLUMN certs TEXT NOT NULL DEFAULT '';"
+     "ALTER TABLE oauth_clients ADD COLUMN cert_bound BIGINT NOT NULL DEFAULT 0;"
+     "ALTER TABLE oauth_grants ADD COLUMN cert TEXT NOT NULL DEFAULT '';",
+     NULL},
 };
 const size_t nexus__oauth_migration_count = sizeof nexus__oauth_migrations / sizeof nexus__oauth_migrations[0];

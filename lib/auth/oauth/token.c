@@ -2,7 +2,7 @@
  * The token endpoint. Who may have a token is asked here, at redemption: the client has proved who it is, and the person
  * passes nexus__subject_gate. Each grant is a row.
  */
-#include "auth/oauth/oauth.h"
+#include "auth/oauth/certificate.h"
 
 #include "crypto/wipe.h"
 
@@ -10,6 +10,7 @@ typedef struct request {
     nexus_oauth *o;
     const nexus__oauth_form *form;
     const nexus__oauth_client *client;
+    const char *cert; /* that access tokens are bound to; NULL = to none */
     nexus_oauth_answer **out;
 } request;
 
@@ -38,7 +39,10 @@ static nexus_status client_credentials(const request *r)
     if (scope.n && (!nexus__oauth_scope_valid(scope) || !nexus__oauth_scope_within(scope, r->client->scopes)))
         return refuse(r, "invalid_scope", "The client may not have that scope.");
     nexus__oauth_grant grant = {
-        .client = r->client, .scope = scope.n ? scope : r->client->scopes, .ttl_s = r->o->client_ttl_s};
+        .client = r->client,
+                                .scope = scope.n ? scope : r->client->scopes,
+                                .ttl_s = r->o->client_ttl_s,
+                                .cert = r->cert};
     return nexus__oauth_grant_answer(r->o, &grant, r->out);
 }
 
@@ -110,8 +114,15 @@ static const char *mismatch(const request *r, const code *c)
     return NULL;
 }
 
-static nexus_status begin_family(nexus_oauth *o, nexus_db *tx, const code *c, const char *family, bool refreshes)
+/* A public client proves nothing when it refreshes but that it has the certificate (RFC 8705, 7.1). */
+static const char *refresh_cert(const request *r)
 {
+    return r->cert && nexus__slice_eq_c(r->client->method, "none") ? r->cert : "";
+}
+
+static nexus_status begin_family(const request *r, nexus_db *tx, const code *c, const char *family, bool refreshes)
+{
+    nexus_oauth *o = r->o;
     int64_t now = nexus__auth_now_ns(o->auth);
     int64_t ttl_s = refreshes ? o->auth->opts.refresh_absolute_s : o->auth->opts.access_ttl_s;
     nexus_status status =
@@ -122,9 +133,10 @@ static nexus_status begin_family(nexus_oauth *o, nexus_db *tx, const code *c, co
     if (status != NEXUS_OK)
         return status;
     return nexus_db_exec(
-        tx, "INSERT INTO oauth_grants (family, client_id, scope, auth_time) VALUES ($1, $2, $3, $4)",
-        (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_TEXT(c->client_id), NEXUS_TEXT(c->scope), NEXUS_INT(c->auth_time)},
-        4, NULL);
+        tx, "INSERT INTO oauth_grants (family, client_id, scope, auth_time, cert) VALUES ($1, $2, $3, $4, $5)",
+        (nexus_value[]){NEXUS_TEXT_C(family), NEXUS_TEXT(c->client_id), NEXUS_TEXT(c->scope), NEXUS_INT(c->auth_time),
+                        NEXUS_TEXT_C(refresh_cert(r))},
+        5, NULL);
 }
 
 static nexus_status first_refresh(nexus_oauth *o, nexus_db *tx, const char *family, char token[static NEXUS__TOKEN_TEXT])
@@ -172,7 +184,7 @@ static nexus_status redeem(const request *r, nexus_db *tx, const char *hash, red
     d->refreshes = nexus__oauth_has(r->client->grants, ' ', NEXUS_S("refresh_token")) &&
                    nexus__oauth_has(d->code.scope, ' ', NEXUS_S("offline_access"));
     if (status == NEXUS_OK)
-        status = begin_family(r->o, tx, &d->code, d->family, d->refreshes);
+        status = begin_family(r, tx, &d->code, d->family, d->refreshes);
     return status == NEXUS_OK && d->refreshes ? first_refresh(r->o, tx, d->family, d->refresh_token) : status;
 }
 
@@ -196,7 +208,8 @@ static nexus_status authorization_code(const request *r)
                                 .family = d.family,
                                 .auth_time_s = d.code.auth_time,
                                 .ttl_s = r->o->auth->opts.access_ttl_s,
-                                .refresh_token = d.refreshes ? d.refresh_token : NULL};
+                                .refresh_token = d.refreshes ? d.refresh_token : NULL,
+                                .cert = r->cert};
     if (status == NEXUS_OK)
         status = d.refusal ? invalid_grant(r, d.refusal) : nexus__oauth_grant_answer(r->o, &grant, r->out);
     nexus_user_free(d.user);
@@ -220,15 +233,19 @@ typedef struct refreshed {
 static nexus_status refresh_in(const request *r, nexus_db *tx, refreshed *d, nexus_slice scope)
 {
     char client_id[NEXUS__UUID_LEN + 1];
+    nexus_slice cert = {"", 0};
     snprintf(client_id, sizeof client_id, "%.*s", (int)r->client->id.n, r->client->id.p);
     nexus_status status = nexus__refresh_look_up(&d->presented, tx);
     if (status != NEXUS_OK || strcmp(d->presented.client_id, client_id) != 0)
         return status == NEXUS_OK ? NEXUS_EAUTH : status;
-    status = nexus_db_query_one(&d->rows, tx, "SELECT scope, auth_time FROM oauth_grants WHERE family = $1",
+    status = nexus_db_query_one(&d->rows, tx, "SELECT scope, auth_time, cert FROM oauth_grants WHERE family = $1",
                                 (nexus_value[]){NEXUS_TEXT_C(d->presented.family)}, 1);
     if (status != NEXUS_OK)
         return status;
     nexus_rows_text(d->rows, 0, &d->granted);
+    nexus_rows_text(d->rows, 2, &cert);
+    if (cert.n > 0 && (!r->cert || !nexus__slice_eq_c(cert, r->cert)))
+        return NEXUS_EAUTH;
     d->too_much = scope.n && (!nexus__oauth_scope_valid(scope) || !nexus__oauth_scope_within(scope, d->granted));
     if (d->too_much)
         return NEXUS_OK;
@@ -247,7 +264,8 @@ static nexus_status refresh_answer(const request *r, const refreshed *d, nexus_s
                                 .family = d->presented.family,
                                 .auth_time_s = nexus_rows_int(d->rows, 1),
                                 .ttl_s = r->o->auth->opts.access_ttl_s,
-                                .refresh_token = d->token};
+                                .refresh_token = d->token,
+                                .cert = r->cert};
     if (d->too_much)
         return refuse(r, "invalid_scope", "A refresh may ask for less than what was granted, not for more.");
     if (d->reuse)
@@ -317,7 +335,12 @@ nexus_status nexus_oauth_token(nexus_oauth *o, const nexus_oauth_call *call, nex
     if (status == NEXUS_OK && refusal)
         *out = refusal;
     else if (status == NEXUS_OK) {
-        status = run_grant(&(request){o, &form, &client, out});
+        char cert[NEXUS__HASH_TEXT];
+        bool shown = client.cert_bound && nexus__oauth_thumbprint(call, cert);
+        status = client.cert_bound && !shown
+                     ? nexus__oauth_refuse(out, "invalid_request",
+                                           "The client's tokens are bound to a certificate; none came with this.")
+                     : run_grant(&(request){o, &form, &client, shown ? cert : NULL, out});
         nexus__oauth_client_end(&client);
     }
     nexus__oauth_form_end(&form);

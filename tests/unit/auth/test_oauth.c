@@ -179,6 +179,8 @@ static void basic(const client *c, char out[static 256])
     nexus__buf_free(&b);
 }
 
+static nexus_slice caller_cert; /* the certificate of who calls */
+
 static reply call(endpoint_fn *fn, const client *c, const char *format, ...)
 {
     char form[4096], credentials[256] = "";
@@ -193,6 +195,7 @@ static reply call(endpoint_fn *fn, const client *c, const char *format, ...)
     request.form = nexus__slice_c(form);
     request.authorization = nexus__slice_c(credentials);
     request.address = NEXUS_S("192.0.2.7");
+    request.client_cert = caller_cert;
     nexus_status status = fn(oauth, &request, &answer);
     return finish(status, answer);
 }
@@ -747,6 +750,37 @@ Test(oauth, a_refresh_belongs_to_its_client_and_asks_for_no_more)
     cr_expect_eq(count_events("auth.revoked {\"kind\":\"session\""), 1);
 }
 
+Test(oauth, tokens_of_a_public_client_are_bound_to_the_certificate_that_got_them)
+{
+    client c = add_client("{\"client_name\":\"App\",\"redirect_uris\":[\"https://shop.example/cb\"],\"grant_types\":["
+                          "\"authorization_code\",\"refresh_token\"],\"scope\":\"openid api offline_access\","
+                          "\"token_endpoint_auth_method\":\"none\",\"tls_client_certificate_bound_access_tokens\":true}");
+    char code[64], form[160], token[2048], first[64];
+    nexus_slice sub;
+    get_code(&c, "openid+api+offline_access", code);
+    snprintf(form, sizeof form, "%s&client_id=%s", code, c.id);
+    expect_error(redeem(&c, form), 400, "invalid_request"); /* no certificate: and the code is still good */
+    caller_cert = NEXUS_S("a certificate");
+    reply r = redeem(&c, form);
+    cr_assert_eq(r.status, 200);
+    text_at(r.json, "access_token", token, sizeof token);
+    text_at(r.json, "refresh_token", first, sizeof first);
+    nexus_json_free(r.json);
+    nexus_claims *claims = claims_of(token, NULL, "nexus");
+    cr_assert_not_null(claims);
+    nexus_claims_json(claims, &sub);
+    cr_expect(strstr(sub.p, "\"cnf\":{\"x5t#S256\":\""), "%s", sub.p);
+    nexus_claims_free(claims);
+    caller_cert = NEXUS_S("another");
+    expect_error(call(nexus_oauth_token, NULL, "grant_type=refresh_token&refresh_token=%s&client_id=%s", first, c.id), 400,
+                 "invalid_grant");
+    caller_cert = NEXUS_S("a certificate");
+    r = call(nexus_oauth_token, NULL, "grant_type=refresh_token&refresh_token=%s&client_id=%s", first, c.id);
+    cr_expect_eq(r.status, 200, "the other has not spent it");
+    nexus_json_free(r.json);
+    caller_cert = (nexus_slice){0};
+}
+
 Test(oauth, the_first_partys_refresh_token_is_no_clients)
 {
     client c = add_client(WEB);
@@ -1005,6 +1039,7 @@ Test(oauth, the_metadata_names_what_there_is)
     cr_expect(strstr(text, "\"code_challenge_methods_supported\":[\"S256\"]"));
     cr_expect(strstr(text, "\"authorization_response_iss_parameter_supported\":true"));
     cr_expect(!strstr(text, "implicit") && !strstr(text, "password"));
+    cr_expect(!strstr(text, "tls_client") && !strstr(text, "mtls"), "nobody is asked for certificates");
     nexus_free(text);
     cr_assert_eq(nexus_oauth_resource_metadata(oauth, &text, &n), NEXUS_OK);
     cr_expect(strstr(text, "\"authorization_servers\":[\"" ISSUER "\"]"));
