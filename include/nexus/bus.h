@@ -63,6 +63,9 @@ typedef struct nexus_bus_opts {
     uint32_t durability;    /**< NEXUS_DURABILITY_…, of logs of files. An owner gives it to everybody; a client that asks for
                                  more than its owner gives is refused (NEXUS_ECONFLICT). memory: ignores it */
     uint32_t durability_ms; /**< of INTERVAL; 0 = 100, at most an hour */
+    const char *compact_types; /**< owner: of these types (patterns, comma-separated) the last event of each key
+                                    (partitionkey, else subject) is kept (nexus_bus_compact); NULL = everything. Copied */
+    uint32_t tombstone_grace_s; /**< a last event without data stays for so long; 0 = 86,400 */
 } nexus_bus_opts;
 
 #define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)
@@ -461,6 +464,24 @@ NEXUS_API nexus_status nexus_bus_verify(char **out, size_t *n, const char *url) 
  * what this gives up.
  */
 NEXUS_API nexus_status nexus_bus_repair(char **out, size_t *n, const char *url) NEXUS_MUST_CHECK;
+
+/* --- compaction ----------------------------------------------------------------------------- */
+
+/** A report: set size, the rest is filled. */
+typedef struct nexus_compact_result {
+    size_t size;
+    uint64_t events, files;            /**< events that went; files of the log that were written anew */
+    uint64_t bytes_before, bytes_after; /**< of all files */
+} nexus_compact_result;
+
+/**
+ * Removes now what the owner otherwise removes by and by, when half of a file has been superseded: of each type of
+ * compact_types the events that have a later one of the same type and key, and last ones without data whose grace is over.
+ * Only what every group has passed and no delayed publish needs; the last event of a stream stays. Positions stay: readers and
+ * groups pass over those that went, versions of streams have holes. result may be NULL. NEXUS_EINVAL: the owner has no
+ * compact_types. NEXUS_ENOTSUP at open: not a log of files.
+ */
+NEXUS_API nexus_status nexus_bus_compact(nexus_bus *bus, nexus_compact_result *result);
 
 /* --- erasure -------------------------------------------------------------------------------- */
 

@@ -57,6 +57,12 @@ static nexus_status start(nexus_bus *bus, const char *url)
     bus->source = nexus__strndup(bus->alloc, nexus__slice_c(bus->opts.source ? bus->opts.source : "/nexus"));
     if (!bus->source)
         return nexus__nomem();
+    if (bus->opts.compact_types) { /* a later owner of this handle needs it again */
+        bus->compact_types = nexus__strndup(bus->alloc, nexus__slice_c(bus->opts.compact_types));
+        if (!bus->compact_types)
+            return nexus__nomem();
+        bus->opts.compact_types = bus->compact_types;
+    }
     status = nexus__event_attr_check("source", NEXUS__ATTR_URI, nexus__slice_c(bus->source));
     return status == NEXUS_OK ? nexus__bus_link(bus) : status;
 }
@@ -116,6 +122,7 @@ void nexus_bus_close(nexus_bus *bus)
     nexus__free(bus->alloc, bus->url);
     nexus__free(bus->alloc, bus->dir);
     nexus__free(bus->alloc, bus->source);
+    nexus__free(bus->alloc, bus->compact_types);
     nexus__contracts_free(&bus->contracts, bus->alloc);
     pthread_mutex_destroy(&bus->lock);
     pthread_cond_destroy(&bus->changed);

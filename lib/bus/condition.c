@@ -21,6 +21,7 @@ nexus_status nexus__broker_find(nexus__broker *b, const nexus__publish_terms *te
     nexus_status status = nexus__wal_reader_open(&reader, b->wal, *upto + 1 > first ? *upto + 1 : first);
     if (status != NEXUS_OK)
         return status;
+    nexus__wal_reader_show_compacted(reader);
     nexus__wal_record r;
     while (!*found && (status = nexus__wal_reader_next(reader, &r)) != NEXUS_EDONE) {
         if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING)

@@ -69,6 +69,8 @@ static nexus_status consider(nexus__bgroup *g, const nexus__wal_record *r)
     if (k)
         kept = *k;
     nexus__free(g->broker->alloc, k);
+    if (r->flags & NEXUS__WAL_COMPACTED)
+        return NEXUS_OK;
     bool back = g->dead_count < g->dead_by_pos.count && nexus__map_get(&g->by_pos, nexus__pos_key(&r->pos));
     if (settled || kept.done || back || nexus__event_decode(&view, r->meta, r->payload) != NEXUS_OK ||
         !nexus__filter_match(&g->filter, &view.event))
@@ -109,6 +111,8 @@ nexus_status nexus__bgroup_load(nexus__bgroup *g, const nexus__member *member, s
         status = nexus__wal_reader_open(&g->reader, g->broker->wal, g->loaded + 1);
     if (status == NEXUS_EMISSING) /* dropped by retention: what is left */
         status = nexus__wal_reader_open(&g->reader, g->broker->wal, nexus__wal_first(g->broker->wal));
+    if (status == NEXUS_OK)
+        nexus__wal_reader_show_compacted(g->reader); /* positions that are not there at all were lost */
     while (status == NEXUS_OK && nexus__bgroup_ready_for(g, member) < wanted && g->window_count < GROUP_WINDOW) {
         nexus__wal_record r;
         status = nexus__wal_reader_next(g->reader, &r);

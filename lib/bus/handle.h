@@ -25,7 +25,7 @@ struct nexus_bus {
     const nexus_alloc *alloc;
     nexus_bus_opts opts;
     const nexus__bus_engine *engine;
-    char *url, *dir, *source; /* dir: of the lock and the socket, or NULL */
+    char *url, *dir, *source, *compact_types; /* dir: of the lock and the socket, or NULL */
     int dir_fd;
     _Atomic(nexus__broker *) broker;
     _Atomic uint64_t caps;

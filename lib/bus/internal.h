@@ -55,6 +55,7 @@ struct nexus__broker {
     uint64_t taken_back; /* publishes that were not stored after all */
 
     nexus__delays delays;
+    struct nexus__compaction *compaction; /* NULL: no type is compacted */
 
     pthread_mutex_t open_lock; /* makers of groups, one at a time; held while waiting for the log */
     pthread_mutex_t groups_lock;

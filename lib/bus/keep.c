@@ -1,6 +1,7 @@
 /* The keeper: one thread that does in the background what keeps a bus small and quick to open. */
 #include "base/status.h"
 #include "base/thread.h"
+#include "bus/compact.h"
 #include "bus/internal.h"
 #include "bus/state.h"
 
@@ -128,14 +129,20 @@ static int64_t index_one(nexus__broker *b)
     return now + 10 * (now - begun);
 }
 
+static int64_t tidy(nexus__broker *b)
+{
+    int64_t compaction_due = nexus__compaction_round(b), index_due = index_one(b);
+    return compaction_due < index_due ? compaction_due : index_due;
+}
+
 static void *keeper_main(void *arg)
 {
     nexus__broker *b = arg;
-    int64_t index_due = 0, look_due = nexus__mono_ns() + (atomic_load(&b->disk_low) ? LOW_NS : LOOK_NS);
+    int64_t tidy_due = 0, look_due = nexus__mono_ns() + (atomic_load(&b->disk_low) ? LOW_NS : LOOK_NS);
     pthread_mutex_lock(&b->keep.lock);
     while (!b->keep.stop) {
-        int64_t until = index_due < look_due ? index_due : look_due;
-        while (!b->keep.stop && !b->keep.asked && !(b->keep.unindexed && index_due == INT64_MAX) &&
+        int64_t until = tidy_due < look_due ? tidy_due : look_due;
+        while (!b->keep.stop && !b->keep.asked && !(b->keep.unindexed && tidy_due == INT64_MAX) &&
                nexus__cond_wait_until(&b->keep.wake, &b->keep.lock, until))
             ;
         bool asked = b->keep.asked, by_time = !asked && nexus__mono_ns() >= look_due;
@@ -151,8 +158,8 @@ static void *keeper_main(void *arg)
                 look(b, by_time);
             look_due = nexus__mono_ns() + (atomic_load(&b->disk_low) ? LOW_NS : LOOK_NS);
         }
-        if (!low && (index_due == INT64_MAX || nexus__mono_ns() >= index_due))
-            index_due = index_one(b);
+        if (!low && (tidy_due == INT64_MAX || nexus__mono_ns() >= tidy_due))
+            tidy_due = tidy(b);
         pthread_mutex_unlock(&b->keep.work);
         pthread_mutex_lock(&b->keep.lock);
     }

@@ -10,8 +10,8 @@ static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
         return NEXUS_OK; /* unreadable attributes: readers report it */
     nexus__key128 id = nexus__window_key(&b->ids, view.event.source, view.event.id);
     uint32_t crc = r->flags & NEXUS__WAL_ERASED ? 0 : nexus__broker_content_crc(&view.event);
-    nexus__broker_remember(b, id, r->pos, crc,
-                           (uint32_t)(r->recv_ns / NEXUS__NS_PER_S));
+    if (!(r->flags & NEXUS__WAL_COMPACTED)) /* of those the checkpoints know the ids */
+        nexus__broker_remember(b, id, r->pos, crc, (uint32_t)(r->recv_ns / NEXUS__NS_PER_S));
     if (!view.event.stream.n)
         return NEXUS_OK;
     nexus__table_entry *head = nexus__table_put(&b->heads, nexus__table_key(&b->heads, view.event.stream, NEXUS_S("")));
@@ -243,6 +243,7 @@ nexus_status nexus__broker_recover(nexus__broker *b)
     nexus_status status = open_reader(b, &reader);
     if (status != NEXUS_OK)
         return status;
+    nexus__wal_reader_show_compacted(reader);
     status = apply(b, reader);
     nexus__wal_reader_close(reader);
     for (size_t i = 0; i < b->group_count && status == NEXUS_OK; i++) {

@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "base/thread.h"
+#include "bus/compact.h"
 #include "bus/wire.h"
 #include <stdatomic.h>
 
@@ -592,6 +593,12 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
     case WIRE_REDACT: {
         uint64_t pos = nexus__wire_take_u64(&in);
         reply(c, WIRE_REDACT, nexus__broker_redact(c->server->broker, pos), head->id, NEXUS_S(""));
+        break;
+    }
+    case WIRE_COMPACT: {
+        nexus__compact_step step = {.after = nexus__wire_take_u64(&in)};
+        nexus_status status = nexus__broker_compact(c->server->broker, &step);
+        reply(c, WIRE_COMPACT, status, head->id, nexus__slice(&step, sizeof step));
         break;
     }
     case WIRE_VERSION: {

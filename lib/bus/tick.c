@@ -1,6 +1,7 @@
 /* The broker's life: opening, the thread that ends leases and writes acks, waking those who wait, closing. */
 #include "base/status.h"
 #include "base/thread.h"
+#include "bus/compact.h"
 #include "bus/internal.h"
 #include "bus/state.h"
 
@@ -209,11 +210,13 @@ static bool wants_retention(const nexus_bus_opts *o)
 
 static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *engine, const nexus_bus_opts *o)
 {
+    bool compacts = o->compact_types && *o->compact_types;
     bool weaker = o->durability == NEXUS_DURABILITY_INTERVAL || o->durability == NEXUS_DURABILITY_OS;
-    if (engine && (wants_retention(o) || weaker)) {
+    if (engine && (wants_retention(o) || weaker || compacts)) {
         engine->ops->close(engine);
-        return nexus__fail(NEXUS_ENOTSUP, weaker ? "bus option durability: interval and os need a log of files (file:)"
-                                                 : "bus options retention_s and retention_bytes need a log of files "
+        return nexus__fail(NEXUS_ENOTSUP, weaker     ? "bus option durability: interval and os need a log of files (file:)"
+                                          : compacts ? "bus option compact_types needs a log of files (file:, memory:)"
+                                                     : "bus options retention_s and retention_bytes need a log of files "
                                                    "(file:, memory:)");
     }
     nexus__wal_opts opts = {.alloc = o->alloc,
@@ -225,6 +228,8 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
     nexus__wal_report report;
     nexus__durability_ask(o, &opts);
     nexus_status status = nexus__wal_open(&b->wal, dir, &opts, &report);
+    if (status == NEXUS_OK)
+        status = nexus__compaction_open(&b->compaction, o);
     if (status != NEXUS_OK)
         return status;
     b->read_only = report.read_only;
@@ -308,6 +313,7 @@ void nexus__broker_close(nexus__broker *b)
     nexus__table_free(&b->heads);
     nexus__categories_free(&b->categories);
     nexus__delays_free(b);
+    nexus__compaction_close(b->compaction);
     pthread_cond_destroy(&b->quiet_over);
     pthread_mutex_destroy(&b->lock);
     pthread_mutex_destroy(&b->open_lock);

@@ -40,7 +40,8 @@ enum {
     WIRE_LEAVE = 21,   /* u32 group: the index is free again */
     WIRE_COMMIT = 22,  /* u32 n, {u32 group, u64 pos, u64 token}, then as WIRE_PUBLISH -> result */
     WIRE_REDACT = 23,  /* u64 pos */
-    WIRE_OP_MAX = 23
+    WIRE_COMPACT = 24, /* u64 generation to go on behind -> nexus__compact_step */
+    WIRE_OP_MAX = 24
 };
 
 typedef struct nexus__wire_head {

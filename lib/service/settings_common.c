@@ -30,6 +30,11 @@ static const nexus_setting rows[] = {
      "The oldest files of the event log may go when there are more MiB of them; 0: kept for ever."},
     {"bus_retention_hard", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
      "They go although a group has not passed them: it gets an event nexus.gap instead. Otherwise they wait for it."},
+    {"bus_compact_types", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Types of events, patterns parted by commas, of which the event log keeps the last one of each key. For the process that "
+     "owns a bus of files."},
+    {"bus_tombstone_hours", NEXUS_SETTING_INT, "24", 1, 100000, NULL,
+     "A last event without data stays so long; then nothing of its key is left."},
     {"bus_durability", NEXUS_SETTING_CHOICE, "always", 0, 0, "always,interval,os",
      "When a publish is answered: when it is on the disk, or at once; then a power cut can take the end of the log. The owner "
      "gives it to all; a client that asks for more is refused."},

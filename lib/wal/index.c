@@ -126,7 +126,6 @@ void nexus__wal_index_unref(nexus__wal_index *x)
 {
     if (!x || atomic_fetch_sub(&x->refs, 1) != 1)
         return;
-    close(x->fd);
     nexus__free(x->alloc, x->summary);
     nexus__free(x->alloc, x);
 }
@@ -142,32 +141,29 @@ static bool head_fits(const nexus__wal *wal, const segment *s, const nexus__wal_
            nexus__wal_head_ok(&last, h->end_at - h->last_at, s->generation, wal->seed) && last.seq + 1 == h->end_seq;
 }
 
-static bool fill(nexus__wal *wal, const segment *s, nexus__wal_index *x)
+static bool fill(nexus__wal *wal, const segment *s, nexus__wal_index *x, int fd)
 {
-    if (!read_at(x->fd, &x->head, sizeof x->head, 0) || !head_fits(wal, s, &x->head))
+    if (!read_at(fd, &x->head, sizeof x->head, 0) || !head_fits(wal, s, &x->head))
         return false;
     uint64_t n = nexus__wal_index_summary_bytes(&x->head);
     x->summary = n ? nexus__malloc(x->alloc, n) : NULL;
-    return x->summary && read_at(x->fd, x->summary, n, sizeof x->head) &&
+    return x->summary && read_at(fd, x->summary, n, sizeof x->head) &&
            nexus__crc32c(0, x->summary, n) == x->head.summary_crc && nexus__wal_index_parse(x);
 }
 
 static nexus__wal_index *load(nexus__wal *wal, const segment *s)
 {
-    char name[SEGMENT_NAME_MAX];
-    nexus__wal_index_name(s, name);
-    int fd = nexus__wal_io_open(wal, name, O_RDONLY);
-    if (fd < 0)
-        return NULL;
     nexus__wal_index *x = nexus__calloc(wal->alloc, 1, sizeof *x);
-    if (!x) {
-        close(fd);
+    if (!x)
         return NULL;
-    }
     x->alloc = wal->alloc;
-    x->fd = fd;
     atomic_init(&x->refs, 1);
-    if (fill(wal, s, x))
+    nexus__wal_index_name(s, x->name);
+    int fd = nexus__wal_io_open(wal, x->name, O_RDONLY);
+    bool good = fd >= 0 && fill(wal, s, x, fd);
+    if (fd >= 0)
+        close(fd);
+    if (good)
         return x;
     nexus__wal_index_unref(x);
     return NULL;
@@ -240,24 +236,24 @@ uint32_t nexus__wal_index_page_crc(const nexus__wal_index_page *page)
     return nexus__crc32c(0, &page->count, sizeof *page - offsetof(nexus__wal_index_page, count));
 }
 
-static nexus_status read_page(nexus__wal_index *x, uint32_t i, nexus__wal_index_page *page)
+/* A file of another life has this name when it was rewritten meanwhile: then a page may be of that one, which is as good, or
+ * the file is gone. */
+static nexus_status read_page(nexus__wal_index *x, int fd, uint32_t i, nexus__wal_index_page *page)
 {
     uint64_t at = sizeof x->head + nexus__wal_index_summary_bytes(&x->head) + (uint64_t)i * sizeof *page;
-    if (read_at(x->fd, page, sizeof *page, at) && page->crc == nexus__wal_index_page_crc(page) &&
+    if (read_at(fd, page, sizeof *page, at) && page->crc == nexus__wal_index_page_crc(page) &&
         page->count <= INDEX_PAGE_ENTRIES)
         return NEXUS_OK;
     atomic_store(&x->broken, true);
     return nexus__fail(NEXUS_ECORRUPT, "an index of the log fails its check");
 }
 
-static nexus_status mark_stream(nexus__wal_index *x, uint64_t stream, uint64_t *bits)
+static nexus_status mark_stream(nexus__wal_index *x, int fd, uint64_t stream, uint64_t *bits)
 {
-    if (!nexus__wal_bloom_has(x->bloom, x->head.bloom_lines, stream))
-        return NEXUS_OK;
     nexus__wal_index_page page;
     bool over = false;
     for (uint32_t i = page_of(x, stream); i < x->head.pages && !over; i++) {
-        nexus_status status = read_page(x, i, &page);
+        nexus_status status = read_page(x, fd, i, &page);
         if (status != NEXUS_OK)
             return status;
         for (uint32_t k = 0; k < page.count && !over; k++) {
@@ -279,6 +275,18 @@ void nexus__wal_index_wanted(nexus_slice rest, uint32_t types, const nexus__wal_
         if (name.n == 0 || select->wants_type(name, select->user_data))
             wanted[i / 64] |= (uint64_t)1 << i % 64;
     }
+}
+
+static nexus_status look_for_stream(nexus__wal *wal, nexus__wal_index *x, uint64_t stream, uint64_t *bits)
+{
+    if (!nexus__wal_bloom_has(x->bloom, x->head.bloom_lines, stream))
+        return NEXUS_OK;
+    int fd = nexus__wal_io_open(wal, x->name, O_RDONLY);
+    if (fd < 0)
+        return nexus__fail_errno(errno, "open %s", x->name);
+    nexus_status status = mark_stream(x, fd, stream, bits);
+    close(fd);
+    return status;
 }
 
 static void mark_types(const nexus__wal_index *x, const nexus__wal_select *select, uint64_t *bits)
@@ -310,7 +318,7 @@ void nexus__wal_index_ranges(const nexus__wal_index_block *blocks, uint32_t n, u
         nexus__buf_append(out, &range, sizeof range);
 }
 
-nexus_status nexus__wal_index_find(nexus__wal_index *x, const nexus__wal_select *select, nexus__buf *out)
+nexus_status nexus__wal_index_find(nexus__wal *wal, nexus__wal_index *x, const nexus__wal_select *select, nexus__buf *out)
 {
     size_t words = (x->head.blocks + 63) / 64;
     uint64_t *bits = nexus__calloc(x->alloc, words, sizeof *bits);
@@ -318,7 +326,7 @@ nexus_status nexus__wal_index_find(nexus__wal_index *x, const nexus__wal_select 
         return nexus__nomem();
     nexus_status status = NEXUS_OK;
     if (select->stream)
-        status = mark_stream(x, select->stream, bits);
+        status = look_for_stream(wal, x, select->stream, bits);
     else
         memset(bits, 0xff, words * sizeof *bits);
     if (status == NEXUS_OK && select->wants_type)

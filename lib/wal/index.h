@@ -44,7 +44,6 @@ _Static_assert(sizeof(nexus__wal_index_page) == INDEX_PAGE_BYTES, "layout");
 struct nexus__wal_index {
     const nexus_alloc *alloc;
     atomic_uint refs;
-    int fd;
     nexus__wal_index_head head;
     char *summary;
     /* into the summary */
@@ -55,6 +54,7 @@ struct nexus__wal_index {
     const char *names;       /* u16 length, bytes; an empty one stands for all that found no place */
     uint32_t words;
     atomic_bool broken; /* a page failed its check */
+    char name[SEGMENT_NAME_MAX]; /* opened for each page: the files of a long log are many */
 };
 
 /* "seg-….log" -> "seg-….idx" */
@@ -103,7 +103,7 @@ typedef struct nexus__wal_range {
 } nexus__wal_range;
 
 /* The stretches, in order, appended to out. NEXUS_ECORRUPT: a page is broken, and the index is of no more use. */
-nexus_status nexus__wal_index_find(nexus__wal_index *x, const nexus__wal_select *select, nexus__buf *out);
+nexus_status nexus__wal_index_find(nexus__wal *wal, nexus__wal_index *x, const nexus__wal_select *select, nexus__buf *out);
 /* The types that are wanted, of a list of names. */
 void nexus__wal_index_wanted(nexus_slice names, uint32_t types, const nexus__wal_select *select,
                              uint64_t wanted[static INDEX_TYPES_MAX / 64]);

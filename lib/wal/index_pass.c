@@ -82,6 +82,8 @@ static nexus_status add_batch(nexus__wal_index_pass *p, const nexus__wal_batch_h
         if (r.flags & NEXUS__WAL_INTERNAL)
             continue;
         r.pos = ++pos;
+        if (r.flags & NEXUS__WAL_COMPACTED)
+            continue;
         status = add_record(p, &r);
     }
     return status;

@@ -30,7 +30,7 @@ struct nexus__wal_reader {
     size_t page_at;
     /* what it is after, and the stretches of the present file where that may be */
     nexus__wal_select select;
-    bool selecting, has_plan;
+    bool selecting, has_plan, shows_compacted;
     const segment *planned;
     nexus__buf plan; /* nexus__wal_range */
     size_t plan_at;
@@ -185,6 +185,11 @@ void nexus__wal_reader_select(nexus__wal_reader *r, const nexus__wal_select *sel
     r->selecting = !r->wal->engine && (select->stream || select->wants_type);
 }
 
+void nexus__wal_reader_show_compacted(nexus__wal_reader *r)
+{
+    r->shows_compacted = true;
+}
+
 uint64_t nexus__wal_reader_pos(const nexus__wal_reader *r)
 {
     return r->pos;
@@ -205,7 +210,7 @@ static void make_plan(nexus__wal_reader *r)
     nexus__wal_index_head head = {0};
     if (x)
         head = x->head;
-    r->has_plan = x ? nexus__wal_index_find(x, &r->select, &r->plan) == NEXUS_OK
+    r->has_plan = x ? nexus__wal_index_find(r->wal, x, &r->select, &r->plan) == NEXUS_OK
                     : nexus__wal_recent_find(r->wal, r->at, r->offset, &r->select, &r->plan, &head);
     r->plan_end_seq = head.end_seq;
     r->plan_end_pos = head.end_pos;
@@ -484,6 +489,8 @@ nexus_status nexus__wal_reader_next(nexus__wal_reader *r, nexus__wal_record *rec
         if (record->pos + internal < r->want)
             continue;
         if (record->flags & NEXUS__WAL_LOST && internal)
+            continue;
+        if (record->flags & NEXUS__WAL_COMPACTED && !r->shows_compacted)
             continue;
         if (record->flags & NEXUS__WAL_LOST)
             return nexus__fail(NEXUS_EMISSING, "position %llu was damaged and is no longer in the log",

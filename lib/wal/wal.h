@@ -77,6 +77,7 @@ void nexus__wal_close(nexus__wal *wal);
 enum {
     NEXUS__WAL_INTERNAL = 1, /* it takes no position */
     NEXUS__WAL_ERASED = 2,   /* its payload was removed later; the owner's own meaning beyond that */
+    NEXUS__WAL_COMPACTED = 8, /* it was superseded; readers pass over it unless they ask for its rest */
     NEXUS__WAL_LOST = 4      /* it was damaged and cut out by a repair: readers get NEXUS_EMISSING */
 };
 
@@ -166,6 +167,8 @@ nexus_status nexus__wal_reader_next(nexus__wal_reader *reader, nexus__wal_record
 void nexus__wal_reader_close(nexus__wal_reader *reader);
 /* Before the first read. Records that are not wanted come, too, and damage among those passed over is not told. */
 void nexus__wal_reader_select(nexus__wal_reader *reader, const nexus__wal_select *select);
+/* Records that compaction has left in the place of others come, too. */
+void nexus__wal_reader_show_compacted(nexus__wal_reader *reader);
 /* The last position it has come past, read or passed over; 0 = it has read nothing yet. */
 uint64_t nexus__wal_reader_pos(const nexus__wal_reader *reader);
 

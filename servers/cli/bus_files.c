@@ -111,15 +111,35 @@ static int stats(report *r, bool yes)
     return code;
 }
 
+/* By the owner, while it runs. */
+static int compact(cli *c)
+{
+    nexus_compact_result done = {.size = sizeof done};
+    nexus_bus *bus;
+    int code = cli_open_bus(c, &bus);
+    if (code != CLI_DONE)
+        return code;
+    nexus_status status = nexus_bus_compact(bus, &done);
+    if (status == NEXUS_OK)
+        printf(c->json ? "{\"events\":%llu,\"files\":%llu,\"bytes_before\":%llu,\"bytes_after\":%llu}\n"
+                       : "%llu events went from %llu files; %llu bytes before, %llu now\n",
+               (unsigned long long)done.events, (unsigned long long)done.files, (unsigned long long)done.bytes_before,
+               (unsigned long long)done.bytes_after);
+    nexus_bus_close(bus);
+    return cli_told(status);
+}
+
 int cli_bus(cli *c)
 {
-    static const char usage[] = "bus asyncapi | verify | repair [--yes] | stats   [--dir DIR]";
+    static const char usage[] = "bus asyncapi | compact | verify | repair [--yes] | stats   [--dir DIR]";
     static const struct {
         const char *word;
         int (*run)(report *r, bool yes);
     } rows[] = {{"verify", verify}, {"repair", repair}, {"stats", stats}};
     if (c->argc && strcmp(c->argv[0], "asyncapi") == 0)
         return cli_asyncapi(c);
+    if (c->argc == 1 && strcmp(c->argv[0], "compact") == 0)
+        return compact(c);
     char url[CLI_PATH_MAX + 16];
     const char *dir = cli_option(c, "--dir"), *setting = nexus_settings_text(c->settings, "bus_url");
     bool yes = cli_flag(c, "--yes");

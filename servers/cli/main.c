@@ -30,7 +30,7 @@ const cli_command cli_commands[] = {
      "list SAGA [--status S,…] [--after CURSOR] [--limit N] | show SAGA ID\n"
      "                         retry SAGA ID --why TEXT | skip SAGA ID --why TEXT | force SAGA ID done|failed --why TEXT",
      "Instances of a saga; tries one again, leaves out what it is stuck at, ends it", cli_saga},
-    {"bus", "asyncapi [--title TEXT] [--api-version V] | verify | repair [--yes] | stats [--dir DIR]",
+    {"bus", "asyncapi [--title TEXT] [--api-version V] | compact | verify | repair [--yes] | stats [--dir DIR]",
      "What the data of each event type is (AsyncAPI 3.0). Files of a bus that no process has open: checks every byte, cuts out what is bad",
      cli_bus},
     {"check", "FILE", "Checks a routes file of the gateway: 0 fine, 1 wrong, 2 usage", cli_check},

@@ -16,7 +16,7 @@ static bool wants(nexus_slice type, void *user_data)
 /* A head, and then the summary; pages are read by others, and have lengths of their own. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    nexus__wal_index x = {.fd = -1};
+    nexus__wal_index x = {0};
     if (size < sizeof x.head)
         return 0;
     memcpy(&x.head, data, sizeof x.head);
@@ -28,9 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     nexus__buf out;
     nexus__buf_init(&out, NULL, 0);
     if (nexus__wal_index_parse(&x)) {
-        nexus__wal_select by_type = {.wants_type = wants}, by_stream = {.stream = 7};
-        (void)!nexus__wal_index_find(&x, &by_type, &out);
-        (void)!nexus__wal_index_find(&x, &by_stream, &out);
+        nexus__wal_select by_type = {.wants_type = wants};
+        (void)!nexus__wal_index_find(NULL, &x, &by_type, &out);
+        (void)nexus__wal_bloom_has(x.bloom, x.head.bloom_lines, 7);
     }
     nexus__buf_free(&out);
     free(x.summary);
