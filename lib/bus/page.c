@@ -1,4 +1,6 @@
 /* What the owner does for a client's publish and read, apart from sockets. */
+#include <stdio.h>
+
 #include "base/status.h"
 #include "bus/internal.h"
 #include "bus/server.h"
@@ -144,6 +146,28 @@ static bool narrow(nexus__broker *b, const nexus__read_request *r, span *s)
     return true;
 }
 
+/* What the reader has just told is told once: the next page begins with the next record that can be read. */
+static void pass_trouble(nexus__broker *b, nexus__wal_reader *reader, nexus__wal_record *record, nexus_status told,
+                         uint64_t *next)
+{
+    char said[256];
+    snprintf(said, sizeof said, "%s", nexus_error_message());
+    nexus_status status = told;
+    uint64_t behind = told == NEXUS_ECORRUPT ? record->pos + 1 : 0; /* known, where one record is damaged */
+    while (behind <= *next && (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING || status == NEXUS_OK)) {
+        status = nexus__wal_reader_next(reader, record);
+        if (status == NEXUS_OK && !(record->flags & NEXUS__WAL_INTERNAL))
+            break;
+    }
+    if (behind > *next)
+        *next = behind;
+    else if (status == NEXUS_OK)
+        *next = record->pos;
+    else if (status == NEXUS_EDONE)
+        *next = nexus__wal_durable(nexus__broker_wal(b)) + 1;
+    (void)nexus__fail(told, "%s", said);
+}
+
 nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc, const nexus__read_request *r,
                                      nexus__buf *out, uint32_t *count, uint64_t *next)
 {
@@ -160,7 +184,7 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
     nexus__read_select(r, reader);
     for (uint32_t looked = 0; looked < SCAN_MAX && out->len < PAGE_BYTES && *count < (r->max ? r->max : UINT32_MAX);
          looked++) {
-        nexus__wal_record record;
+        nexus__wal_record record = {0};
         nexus__event_view view;
         status = nexus__wal_reader_next(reader, &record);
         if (status != NEXUS_OK) {
@@ -168,8 +192,8 @@ nexus_status nexus__broker_read_page(nexus__broker *b, const nexus_alloc *alloc,
                 *next = nexus__wal_reader_pos(reader) + 1; /* the end was passed over, not read */
             if (status == NEXUS_EDONE || *count)
                 status = NEXUS_OK; /* what was found first; the trouble comes with the next page */
-            else if (status == NEXUS_ECORRUPT)
-                *next = record.pos + 1;
+            else if (status == NEXUS_ECORRUPT || status == NEXUS_EMISSING)
+                pass_trouble(b, reader, &record, status, next);
             break;
         }
         if (r->to && record.pos > r->to)

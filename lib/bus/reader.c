@@ -166,21 +166,14 @@ static nexus_status page_local(nexus_reader *r, nexus__broker *broker, uint32_t 
     }
 }
 
-/* The owner told that retention has overtaken us: the files show where it goes on. */
-static void skip_missing(nexus_reader *r)
+/* The owner told what cannot be read, and behind its words where it goes on: so it is told once. */
+static void pass_trouble(nexus_reader *r)
 {
-    nexus__wal *view;
-    uint64_t end;
-    nexus__buf said;
-    nexus__buf_init(&said, r->bus->alloc, 512);
-    nexus__buf_text(&said, nexus_error_message());
-    if (r->bus->dir && nexus__wal_view_open(&view, r->bus->dir, r->bus->alloc, &end) == NEXUS_OK) {
-        uint64_t first = nexus__wal_first(view);
-        r->request.from = first > r->request.from ? first : r->request.from;
-        nexus__wal_close(view);
-    }
-    (void)nexus__fail(NEXUS_EMISSING, "%.*s", (int)said.len, said.p ? said.p : "");
-    nexus__buf_free(&said);
+    uint64_t next;
+    if (r->page.len <= sizeof next || r->page.p[r->page.len - sizeof next - 1] != '\0')
+        return;
+    memcpy(&next, r->page.p + r->page.len - sizeof next, sizeof next);
+    r->request.from = next > r->request.from ? next : r->request.from;
 }
 
 static nexus_status page_remote(nexus_reader *r, nexus__remote *remote, uint32_t wait_ms)
@@ -192,8 +185,8 @@ static nexus_status page_remote(nexus_reader *r, nexus__remote *remote, uint32_t
     nexus_status status = nexus__remote_call(remote, WIRE_READ, nexus__buf_slice(&body),
                                              nexus__bus_until(r->bus, 0) + wait_ms * NEXUS__NS_PER_MS, &r->page);
     nexus__buf_free(&body);
-    if (status == NEXUS_EMISSING)
-        skip_missing(r);
+    if (status == NEXUS_EMISSING || status == NEXUS_ECORRUPT)
+        pass_trouble(r);
     if (status != NEXUS_OK)
         return status;
     r->in = (nexus__wire_in){.rest = nexus__buf_slice(&r->page)};

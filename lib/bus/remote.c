@@ -314,6 +314,8 @@ nexus_status nexus__remote_call(nexus__remote *r, uint16_t op, nexus_slice body,
         (void)ended();
     else if (status != NEXUS_OK)
         (void)nexus__fail(status, "%.*s", (int)b->body.len, b->body.len ? b->body.p : "");
+    if (status != NEXUS_OK && out)
+        nexus__buf_slice_append(out, nexus__buf_slice(&b->body));
     blocked_unref(b);
     return status;
 }

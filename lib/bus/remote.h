@@ -29,7 +29,7 @@ nexus_status nexus__remote_send(nexus__remote *r, uint16_t op, nexus_slice body,
 /* The same for calls that nobody waits for: the thread in run sends them, as many at a time as have come. */
 nexus_status nexus__remote_post(nexus__remote *r, uint16_t op, nexus_slice body, nexus__remote_fn *fn,
                                 void *user_data) NEXUS_MUST_CHECK;
-/* Waits for the answer, which is appended to answer (may be NULL). NEXUS_ETIMEDOUT: none came by until_ns. */
+/* Waits for the answer, which is appended to answer (may be NULL), that of a failure too. NEXUS_ETIMEDOUT: none came by until_ns. */
 nexus_status nexus__remote_call(nexus__remote *r, uint16_t op, nexus_slice body, int64_t until_ns,
                                 nexus__buf *answer) NEXUS_MUST_CHECK;
 

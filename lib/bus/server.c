@@ -391,7 +391,10 @@ static bool try_read(conn *c, uint64_t id, nexus_slice body, int64_t until_ns)
     bool wait = status == NEXUS_OK && count == 0 && !(r.to && next > r.to) && nexus__mono_ns() < until_ns &&
                 !atomic_load(&c->server->closing);
     if (!wait && status != NEXUS_OK) {
-        reply(c, WIRE_READ, status, id, NEXUS_S(""));
+        nexus__buf_clear(&page); /* the message, and where the reader goes on */
+        nexus__buf_append(&page, nexus_error_message(), strlen(nexus_error_message()) + 1);
+        nexus__wire_u64(&page, next);
+        reply(c, WIRE_READ, status, id, nexus__buf_slice(&page));
     } else if (!wait) {
         size_t begin;
         reply_begin(c, WIRE_READ, NEXUS_OK, id, &begin);

@@ -28,6 +28,7 @@ struct nexus__wal_reader {
     /* with an engine: offset is the place of the next run, page holds the last ones read */
     nexus__buf page;
     size_t page_at;
+    bool begun;
     /* what it is after, and the stretches of the present file where that may be */
     nexus__wal_select select;
     bool selecting, has_plan, shows_compacted;
@@ -415,12 +416,13 @@ static nexus_status pass_broken(nexus__wal_reader *r)
                        r->wal->engine->ops->name);
 }
 
-/* Numbers are missing before this batch: rows or entries were removed behind our back. Said once, then read on. */
+/* Numbers are missing before this batch: rows or entries were removed behind our back. Said once, then read on, and not
+ * to those who want nothing of it. */
 static nexus_status pass_gap(nexus__wal_reader *r, uint64_t first_pos)
 {
     uint64_t from = r->pos + 1;
     r->next_seq = 0;
-    if (from >= first_pos)
+    if (from >= first_pos || first_pos <= r->want)
         return NEXUS_OK;
     return nexus__fail(NEXUS_EMISSING, "positions %llu to %llu are missing from the log's %s engine",
                        (unsigned long long)from, (unsigned long long)first_pos - 1, r->wal->engine->ops->name);
@@ -439,7 +441,12 @@ static nexus_status load_from_engine(nexus__wal_reader *r)
     if (!nexus__wal_head_ok(&r->head, n, ENGINE_GENERATION, r->wal->seed) ||
         !nexus__wal_body_ok(&r->head, p + sizeof r->head, false))
         return pass_broken(r);
-    if (r->next_seq && r->head.seq != r->next_seq && (status = pass_gap(r, r->head.first_pos)) != NEXUS_OK)
+    bool first = !r->begun; /* which begins before what is wanted, unless that is gone */
+    r->begun = true;
+    if (first && !r->next_seq)
+        r->pos = (r->want > 1 ? r->want : nexus__wal_first(r->wal)) - 1;
+    bool gap = r->next_seq ? r->head.seq != r->next_seq : first && r->head.first_pos > r->pos + 1;
+    if (gap && (status = pass_gap(r, r->head.first_pos)) != NEXUS_OK)
         return status;
     r->body = p + sizeof r->head;
     r->index = 0;

@@ -194,10 +194,12 @@ static nexus_status refused(nexus__redis_log *log, nexus_status status)
 {
     char said[200];
     snprintf(said, sizeof said, "%s", nexus_error_message());
-    if (status == NEXUS_EROFS || status == NEXUS_ESTALE || status == NEXUS_EUNKNOWN) {
+    if (status != NEXUS_ENOSPC) {
         nexus__redis_close(log->link);
         log->link = NULL;
     }
+    if (status != NEXUS_ENOSPC && status != NEXUS_EROFS)
+        nexus__redis_give_up(log); /* the log takes no more: whoever can may own it now */
     return status == NEXUS_ENOSPC ? nexus__fail(status, "%s: raise maxmemory, or let old events go (retention)", said)
                                   : nexus__fail(status, "%s", said);
 }

@@ -78,7 +78,8 @@ void nexus__redis_on_lost(nexus__wal_engine *e, void (*fn)(void *user_data), voi
 nexus_status nexus__redis_look(nexus__redis_log *log, nexus__redis *link, uint64_t *at) NEXUS_MUST_CHECK;
 /* A new connection for the writer, within a few seconds; then as look. */
 nexus_status nexus__redis_reown(nexus__redis_log *log, uint64_t *at) NEXUS_MUST_CHECK;
-void nexus__redis_disown(nexus__redis_log *log); /* at close */
+void nexus__redis_give_up(nexus__redis_log *log); /* no longer the owner, though it may still have the lease */
+void nexus__redis_disown(nexus__redis_log *log);  /* at close */
 nexus_status nexus__redis_owner_scripts(nexus__redis_script_set *out) NEXUS_MUST_CHECK;
 
 int64_t nexus__redis_deadline(const nexus__redis_log *log);

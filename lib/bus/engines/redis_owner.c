@@ -193,6 +193,13 @@ static nexus_status beat(nexus__redis_log *log, nexus__redis **link)
     return status;
 }
 
+static void release(nexus__redis_log *log, nexus__redis *link)
+{
+    nexus__redis_reply reply;
+    if (link && run(log, link, &log->scripts.release, NULL, 0, &reply) == NEXUS_OK)
+        nexus__redis_reply_free(&reply);
+}
+
 static void *pulse_main(void *arg)
 {
     nexus__redis_log *log = arg;
@@ -209,8 +216,17 @@ static void *pulse_main(void *arg)
             ;
     }
     pthread_mutex_unlock(&log->lock);
+    release(log, link);
     nexus__redis_close(link);
     return NULL;
+}
+
+void nexus__redis_give_up(nexus__redis_log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    log->locked.over = true;
+    pthread_cond_broadcast(&log->changed);
+    pthread_mutex_unlock(&log->lock);
 }
 
 /* --- becoming the owner --------------------------------------------------------------------------------------------- */
@@ -312,14 +328,12 @@ nexus_status nexus__redis_reown(nexus__redis_log *log, uint64_t *at)
 
 void nexus__redis_disown(nexus__redis_log *log)
 {
-    nexus__redis_reply reply;
     pthread_mutex_lock(&log->lock);
     log->locked.stop = true;
     pthread_cond_broadcast(&log->changed);
     pthread_mutex_unlock(&log->lock);
     if (log->pulse_started)
         pthread_join(log->pulse, NULL);
-    if (log->owns && log->link && !log->locked.over &&
-        run(log, log->link, &log->scripts.release, NULL, 0, &reply) == NEXUS_OK)
-        nexus__redis_reply_free(&reply);
+    else if (log->owns)
+        release(log, log->link);
 }
