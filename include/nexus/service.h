@@ -42,6 +42,8 @@ extern "C" {
 #endif
 
 struct nexus_runtime;
+struct nexus_audit;
+struct nexus_audit_record;
 struct nexus_secrets;
 struct nexus_server;
 struct nexus_route;
@@ -213,6 +215,18 @@ NEXUS_API const char *nexus_service_issuer(const nexus_service *service);
 NEXUS_API nexus_status nexus_service_secret(char **out, nexus_service *service, const char *file,
                                             size_t bytes) NEXUS_MUST_CHECK;
 
+/**
+ * The service's audit trail, $STATE/audit/<service>, opened at the first call, which is made while mounting. From then on what
+ * the service answers with 401 or 403 is in it, too (see nexus_service_denied), each record goes out as an event audit.* where
+ * the module has a role on the bus, and POST /admin/v1/audit/verify verifies it.
+ */
+NEXUS_API struct nexus_audit *nexus_service_audit(nexus_service *service);
+/**
+ * Records that somebody was not let, within a second and without blocking; detail is the reason, a word. The same once more
+ * (actor or else address, action, object, reason) is counted, and recorded a minute later with its count; beyond 64 of them a
+ * minute all others are one record. Without a trail nothing happens.
+ */
+NEXUS_API void nexus_service_denied(nexus_service *service, const struct nexus_audit_record *record);
 /**
  * A ring of keys in $STATE/<file> ("secrets.key"), wrapped by the setting secrets_kek where that is set. Close it with
  * nexus_secrets_close.

@@ -169,6 +169,25 @@ nexus_status nexus__auth_event(nexus_auth *a, nexus_db *tx, const char *type, co
     return a->opts.event_fn(tx, type, nexus__slice_c(user_id), nexus__buf_slice(data), a->opts.user_data);
 }
 
+nexus_status nexus__tell_token(nexus_auth *a, nexus_db *tx, const char *user_id, nexus_slice client_id, const char *grant)
+{
+    char client[NEXUS__UUID_LEN + 1];
+    nexus__buf data;
+    snprintf(client, sizeof client, "%.*s", (int)client_id.n, client_id.p);
+    nexus__buf_init(&data, NULL, 0);
+    nexus__json_writer w = nexus__json_writer_on(&data);
+    nexus__json_open(&w, '{');
+    if (*user_id)
+        nexus__json_put_text_c(&w, "user_id", user_id);
+    if (client_id.n)
+        nexus__json_put_text(&w, "client_id", client_id);
+    nexus__json_put_text_c(&w, "grant", grant);
+    nexus__json_close(&w, '}');
+    nexus_status status = nexus__auth_event(a, tx, "token.issued", *user_id ? user_id : client, &data);
+    nexus__buf_free(&data);
+    return status;
+}
+
 nexus_status nexus__auth_revoke(nexus_auth *a, nexus_db *tx, const char *kind, const char *id, int64_t expires_s)
 {
     nexus__buf data;

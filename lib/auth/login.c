@@ -81,7 +81,9 @@ static nexus_status admit_in(const entry *e, nexus_db *tx, nexus_login *l)
     nexus_status status = begin(e, tx, l);
     if (status == NEXUS_OK && e->client && !e->attempt->known_device)
         status = nexus__device_add(e->a, tx, e->user->id, l->device);
-    return status == NEXUS_OK ? tell_login(e, tx) : status;
+    if (status == NEXUS_OK)
+        status = tell_login(e, tx);
+    return status == NEXUS_OK ? nexus__tell_token(e->a, tx, e->user->id, NEXUS_S(""), e->method) : status;
 }
 
 /* --- the first step -------------------------------------------------------------------------------------------------------- */

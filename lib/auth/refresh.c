@@ -283,6 +283,8 @@ nexus_status nexus_auth_refresh(nexus_auth *a, nexus_slice refresh_token, nexus_
             status = nexus__user_load(&user, tx, "id", nexus__slice_c(p.user_id));
         if (status == NEXUS_OK && user && nexus__subject_gate(user) != NEXUS_OK)
             status = refuse();
+        if (status == NEXUS_OK && user)
+            status = nexus__tell_token(a, tx, p.user_id, NEXUS_S(""), "refresh_token");
         status = nexus__finish(tx, status); /* commits the revocation, too */
     }
     if (status == NEXUS_OK)

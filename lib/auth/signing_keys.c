@@ -17,6 +17,20 @@ static nexus_slice seal_context(const char *kid, char out[static 128])
     return (nexus_slice){out, (size_t)snprintf(out, 128, "auth_keys/%s/private", kid)};
 }
 
+static nexus_status tell(nexus_auth *a, nexus_db *tx, const char *type, const char *kid, const char *state)
+{
+    nexus__buf data;
+    nexus__buf_init(&data, NULL, 0);
+    nexus__json_writer w = nexus__json_writer_on(&data);
+    nexus__json_open(&w, '{');
+    nexus__json_put_text_c(&w, "key_id", kid);
+    nexus__json_put_text_c(&w, "state", state);
+    nexus__json_close(&w, '}');
+    nexus_status status = nexus__auth_event(a, tx, type, kid, &data);
+    nexus__buf_free(&data);
+    return status;
+}
+
 static nexus_status insert_key(nexus_auth *a, nexus_db *tx, const char *state)
 {
     nexus_key *key;
@@ -41,6 +55,8 @@ static nexus_status insert_key(nexus_auth *a, nexus_db *tx, const char *state)
                                                NEXUS_TEXT(nexus__slice(sealed, sealed_n)),
                                                NEXUS_TEXT(nexus__slice(jwk, jwk_n)), NEXUS_INT(nexus__auth_now_ns(a))},
                                5, NULL);
+    if (status == NEXUS_OK)
+        status = tell(a, tx, "key.created", nexus_key_id(key), state);
     if (private)
         nexus_free_wiped(private, private_n);
     nexus_free(jwk);
@@ -54,6 +70,21 @@ static nexus_status set_state(nexus_auth *a, nexus_db *tx, const char *from, con
     return nexus_db_exec(tx, "UPDATE auth_keys SET state = $2, changed_at = $3 WHERE state = $1",
                          (nexus_value[]){NEXUS_TEXT_C(from), NEXUS_TEXT_C(to), NEXUS_INT(nexus__auth_now_ns(a))}, 3,
                          NULL);
+}
+
+/* The new active key; the one before it is retired. */
+static nexus_status tell_active(nexus_auth *a, nexus_db *tx)
+{
+    nexus_rows *rows;
+    char kid[64];
+    nexus_slice text;
+    nexus_status status = nexus_db_query_one(&rows, tx, "SELECT kid FROM auth_keys WHERE state = 'active'", NULL, 0);
+    if (status != NEXUS_OK)
+        return status;
+    nexus_rows_text(rows, 0, &text);
+    snprintf(kid, sizeof kid, "%.*s", (int)text.n, text.p);
+    nexus_rows_free(rows);
+    return tell(a, tx, "key.activated", kid, "active");
 }
 
 /* Age in seconds of the newest key in that state; -1 without. */
@@ -80,6 +111,8 @@ static nexus_status take_turn(nexus_auth *a, nexus_db *tx, int64_t active, int64
         status = set_state(a, tx, "active", "retired");
         if (status == NEXUS_OK)
             status = set_state(a, tx, "pending", "active");
+        if (status == NEXUS_OK)
+            status = tell_active(a, tx);
     }
     return status;
 }
@@ -87,12 +120,14 @@ static nexus_status take_turn(nexus_auth *a, nexus_db *tx, int64_t active, int64
 static nexus_status emergency(nexus_auth *a, nexus_db *tx)
 {
     nexus_status status = nexus_db_exec(tx, "DELETE FROM auth_keys", NULL, 0, NULL);
+    if (status == NEXUS_OK)
+        status = tell(a, tx, "key.deleted", "all", "emergency");
     return status == NEXUS_OK ? insert_key(a, tx, "active") : status;
 }
 
 static nexus_status move_on(nexus_auth *a, nexus_db *tx, bool now)
 {
-    int64_t active, pending;
+    int64_t active, pending, deleted = 0;
     nexus_status status =
         nexus_db_exec(tx, "UPDATE auth_locks SET taken = taken + 1 WHERE name = 'keys'", NULL, 0, NULL);
     if (status == NEXUS_OK && now)
@@ -106,8 +141,8 @@ static nexus_status move_on(nexus_auth *a, nexus_db *tx, bool now)
     int64_t over = nexus__auth_now_ns(a) - (a->opts.access_ttl_s + 120) * NEXUS__NS_PER_S;
     if (status == NEXUS_OK)
         status = nexus_db_exec(tx, "DELETE FROM auth_keys WHERE state = 'retired' AND changed_at < $1",
-                               (nexus_value[]){NEXUS_INT(over)}, 1, NULL);
-    return status;
+                               (nexus_value[]){NEXUS_INT(over)}, 1, &deleted);
+    return status == NEXUS_OK && deleted ? tell(a, tx, "key.deleted", "retired", "retired") : status;
 }
 
 nexus_status nexus_auth_rotate(nexus_auth *a, bool now)

@@ -10,9 +10,26 @@
     HEAD "\"required\":[\"order_id\"" required "],\"properties\":{\"order_id\":" TEXT ",\"user_id\":" TEXT             \
          ",\"amount\":" COUNT ",\"currency\":" CURRENCY more "}}"
 
+/* A record of an audit trail, as nexus/audit.h writes it. */
+#define AUDIT                                                                                                          \
+    HEAD "\"required\":[\"seq\",\"prev\",\"at\",\"action\",\"outcome\"],\"properties\":{\"seq\":" COUNT ",\"prev\":" TEXT  \
+         ",\"at\":" TEXT ",\"action\":" TEXT ",\"outcome\":{\"enum\":[\"done\",\"denied\",\"failed\"]},\"actor\":" TEXT    \
+         ",\"object\":" TEXT ",\"ip\":" TEXT ",\"request_id\":" TEXT ",\"tenant\":" TEXT ",\"detail\":" TEXT "}}"
+
 static const struct { /* sorted by type */
     const char *type, *schema;
 } schemas[] = {
+    {"audit.access", AUDIT},
+    {"audit.apikey", AUDIT},
+    {"audit.auth", AUDIT},
+    {"audit.client", AUDIT},
+    {"audit.gateway", AUDIT},
+    {"audit.key", AUDIT},
+    {"audit.order", AUDIT},
+    {"audit.role", AUDIT},
+    {"audit.secrets", AUDIT},
+    {"audit.token", AUDIT},
+    {"audit.user", AUDIT},
     {"notification.sent",
      HEAD "\"properties\":{\"notification_id\":" TEXT ",\"channel\":" TEXT ",\"to\":" TEXT ",\"order_id\":" TEXT "}}"},
     {"order.cancelled", ORDER(",\"reason\"", ",\"reason\":" TEXT)},

@@ -370,6 +370,14 @@ static void record_span(nexus_service *s, const nexus_request *request, int64_t 
     nexus_tracer_record(s->trace.tracer, &span);
 }
 
+static void note_refusal(nexus_service *s, const nexus_request *request, const context *c)
+{
+    nexus_slice subject = {"", 0};
+    if (c && c->principal)
+        nexus_principal_subject(c->principal, &subject);
+    nexus__trail_refused(s, request, subject, route_label(nexus_request_route(request)));
+}
+
 static void request_logger(const nexus_request *request, void *user_data)
 {
     nexus_service *s = user_data;
@@ -378,6 +386,9 @@ static void request_logger(const nexus_request *request, void *user_data)
     if (took_ns < 0 || nexus_request_start_ns(request) == 0) /* the head was never whole */
         took_ns = 0;
     nexus_metric_observe(series_of(s, request), (double)took_ns / 1e9);
+    uint16_t code = nexus_request_status(request);
+    if (s->trail && (code == 401 || code == 403))
+        note_refusal(s, request, c);
     if (s->access.log)
         access_log(s, request, took_ns);
     if (s->trace.tracer)

@@ -356,6 +356,7 @@ void nexus_service_close(nexus_service *s)
     nexus_openapi_close(s->openapi);
     if (s->mounted && s->module->unmount)
         s->module->unmount(s->mounted);
+    nexus__trail_close(s);
     nexus__jobs_free(s);
     nexus_cache_close(s->cache);
     nexus_db_close(s->db);

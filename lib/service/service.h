@@ -27,6 +27,7 @@
 #define NEXUS__BACKEND_OFFSET 1 /* its port, from port_base */
 
 typedef struct nexus__revoked_feed nexus__revoked_feed;
+typedef struct nexus__trail nexus__trail;
 
 typedef struct nexus__host {
     const nexus_alloc *alloc;
@@ -119,6 +120,7 @@ struct nexus_service {
     bool started, jobs_stopping, jobs_stopped;
     nexus_db *db;
     nexus_cache *cache;
+    nexus__trail *trail; /* NULL: it has no audit trail; set while mounting */
     nexus__request_series series[NEXUS__REQUEST_SERIES_MAX];
 };
 
@@ -167,6 +169,10 @@ void nexus__observe_close(nexus_service *service);
 nexus_status nexus__endpoint_mount(nexus_service *service);
 nexus_status nexus__docs_mount(nexus_service *service);
 nexus_status nexus__docs_finish(nexus_service *service); /* all routes are there: document and validation */
+
+/* audit.c: notes an answer of 401 or 403 in the service's trail, if it has one; and ends that. */
+void nexus__trail_refused(nexus_service *service, const nexus_request *request, nexus_slice subject, nexus_slice route);
+void nexus__trail_close(nexus_service *service);
 
 /* job.c */
 /* revocation.c: follows auth.revoked on the bus for the host's verifiers, until closed. */

@@ -69,7 +69,7 @@ static nexus_status mount(nexus_service *service, void **out)
     if (!a)
         return NEXUS_ENOMEM;
     a->service = service;
-    if ((st = nexus_analytics_open(&a->store, NULL)) || (st = open_log(a)) || (st = analytics_write_key(a)) ||
+    if ((st = nexus_service_audit(service) ? NEXUS_OK : NEXUS_EIO) || (st = nexus_analytics_open(&a->store, NULL)) || (st = open_log(a)) || (st = analytics_write_key(a)) ||
         (st = open_metrics(a)) || (st = analytics_live_open(&a->live, a)) || (st = analytics_ingest_routes(a)) ||
         (st = analytics_query_routes(a)) || (st = analytics_feed_open(&a->feed, a))) {
         unmount(a);

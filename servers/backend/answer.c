@@ -59,10 +59,15 @@ void reply_member(nexus_request *request, const char *message)
     reply_invalid(request, pointer, colon + 2);
 }
 
-static bool passes_by_itself(nexus_status status)
+/* Nothing was done that the caller could help: he may try again, be it after the operator has seen to a full disk. */
+static bool is_unavailable(nexus_status status)
 {
-    return status == NEXUS_EAGAIN || status == NEXUS_ETIMEDOUT || status == NEXUS_EUNREACH || status == NEXUS_ENOMEM ||
-           status == NEXUS_ELIMIT || status == NEXUS_EUNKNOWN;
+    static const nexus_status statuses[] = {NEXUS_EAGAIN, NEXUS_ETIMEDOUT, NEXUS_EUNREACH, NEXUS_ENOMEM, NEXUS_ELIMIT,
+                                            NEXUS_EUNKNOWN, NEXUS_ENOSPC, NEXUS_EROFS};
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        if (status == statuses[i])
+            return true;
+    return false;
 }
 
 void reply_failure(backend *b, nexus_request *request, nexus_status status)
@@ -71,7 +76,7 @@ void reply_failure(backend *b, nexus_request *request, nexus_status status)
     nexus_service_context(request, &context);
     nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_ERROR, "backend", &context, "%s: %s",
                      nexus_status_name(status), nexus_error_message());
-    if (passes_by_itself(status)) {
+    if (is_unavailable(status)) {
         (void)nexus_request_set_header(request, "Retry-After", NEXUS_S("1"));
         nexus_request_problem_text(request, 503, "unavailable", "The request could not be done now; try again.");
     } else {

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "backend/private.h"
 
@@ -14,12 +13,13 @@ static void put_detail(FILE *f, nexus_json *json)
 {
     static const char *const members[] = {"change", "role_given", "role_taken", "state", "reason",    "method",
                                           "stage",  "key_id",     "client_id",  "kind",  "expires_at",
-                                          "tenant", "inherits",   "allow",      "deny"};
+                                          "tenant", "inherits",   "allow",      "deny",  "grant"};
     bool first = true;
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         nexus_slice value;
         uint32_t v = nexus_json_get(json, NEXUS_JSON_ROOT, members[i]);
-        if (nexus_json_type(json, v) == NEXUS_JSON_ARRAY && nexus_json_count(json, v) > 0)
+        if (nexus_json_type(json, v) == NEXUS_JSON_INT ||
+            (nexus_json_type(json, v) == NEXUS_JSON_ARRAY && nexus_json_count(json, v) > 0))
             nexus_json_raw(json, v, &value);
         else if (!nexus_json_text(json, v, &value) || value.n == 0)
             continue;
@@ -55,18 +55,23 @@ static void put_caller(nexus_audit_record *r, const nexus_request *request)
         r->actor = NEXUS_S("operator");
 }
 
+nexus_status audit_as(backend *b, nexus_slice actor, const char *action, nexus_slice object, nexus_slice detail)
+{
+    nexus_audit_record r = NEXUS_AUDIT_RECORD_INIT;
+    put_caller(&r, current_request);
+    r.actor = r.actor.n ? r.actor : actor; /* who logs in has no token yet */
+    r.action = (nexus_slice){action, strlen(action)};
+    r.object = object;
+    r.detail = detail;
+    return nexus_audit_write(b->audit, &r, NULL);
+}
+
 nexus_status audit_event(backend *b, const char *type, nexus_slice subject, nexus_slice data)
 {
     char *detail = detail_of(data);
-    nexus_audit_record r = NEXUS_AUDIT_RECORD_INIT;
     if (!detail)
         return NEXUS_ENOMEM;
-    put_caller(&r, current_request);
-    r.actor = r.actor.n ? r.actor : subject; /* who logs in has no token yet */
-    r.action = (nexus_slice){type, strlen(type)};
-    r.object = subject;
-    r.detail = (nexus_slice){detail, strlen(detail)};
-    nexus_status status = nexus_audit_write(b->audit, &r, NULL);
+    nexus_status status = audit_as(b, subject, type, subject, (nexus_slice){detail, strlen(detail)});
     free(detail);
     return status;
 }
@@ -77,10 +82,8 @@ void audit_denied(backend *b, const nexus_request *request, const char *action, 
     put_caller(&r, request);
     r.action = (nexus_slice){action, strlen(action)};
     r.object = object;
-    r.outcome = NEXUS_S("denied");
-    if (nexus_audit_write(b->audit, &r, NULL) != NEXUS_OK)
-        nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_ERROR, "backend", NULL, "audit: %s",
-                         nexus_error_message());
+    r.detail = NEXUS_S("refused");
+    nexus_service_denied(b->service, &r); /* counted: an attacker must not fill the disk */
 }
 
 /* --- routes -------------------------------------------------------------------------------------------------------- */
@@ -178,27 +181,8 @@ nexus_status audit_routes(backend *b)
     return nexus_service_route(b->service, rows, sizeof rows / sizeof rows[0]);
 }
 
-static void upkeep(void *user_data)
-{
-    backend *b = user_data;
-    if (nexus_audit_upkeep(b->audit) != NEXUS_OK)
-        nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_ERROR, "backend", NULL, "audit: %s",
-                         nexus_error_message());
-}
-
 nexus_status audit_open(backend *b)
 {
-    char dir[4200];
-    nexus_audit_opts opts = NEXUS_AUDIT_OPTS_INIT;
-    snprintf(dir, sizeof dir, "%s/audit", nexus_service_state_dir(b->service));
-    (void)mkdir(dir, 0700); /* whatever is wrong with it shows at once */
-    snprintf(dir, sizeof dir, "%s/audit/backend", nexus_service_state_dir(b->service));
-    opts.dir = dir;
-    nexus_status status = nexus_audit_open(&b->audit, &opts);
-    if (status != NEXUS_OK) {
-        nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_ERROR, "backend", NULL, "audit: %s",
-                         nexus_error_message());
-        return status;
-    }
-    return nexus_service_every(b->service, "audit-upkeep", 5000, upkeep, b);
+    b->audit = nexus_service_audit(b->service);
+    return b->audit ? NEXUS_OK : NEXUS_EIO;
 }

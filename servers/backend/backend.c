@@ -130,6 +130,8 @@ nexus_status on_auth_event(nexus_db *tx, const char *type, nexus_slice subject, 
 {
     backend *b = user_data;
     char name[192];
+    if (strncmp(type, "token.", 6) == 0 || strncmp(type, "key.", 4) == 0) /* the trail's, which tells them as audit.* */
+        return audit_event(b, type, subject, data);
     snprintf(name, sizeof name, "%s-%.*s", noun_of(type), TEXT_ARGS(subject));
     nexus_status status = publish_in(tx, type, name, data, NULL);
     return status == NEXUS_OK ? audit_event(b, type, subject, data) : status;
@@ -215,7 +217,6 @@ static void backend_unmount(void *mounted)
     oauth_pages_close(b);
     nexus_oauth_close(b->oauth);
     nexus_auth_close(b->auth);
-    nexus_audit_close(b->audit);
     nexus_secrets_close(b->mail_secrets);
     nexus_secrets_close(b->secrets);
     pthread_mutex_destroy(&b->running.lock);

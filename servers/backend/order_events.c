@@ -46,7 +46,7 @@ static bool timed_out(nexus_slice reason)
     return false;
 }
 
-static nexus_status follow(nexus_db *tx, const nexus_event *event, nexus_json *data, const char **settled)
+static nexus_status follow(backend *b, nexus_db *tx, const nexus_event *event, nexus_json *data, const char **settled)
 {
     nexus_slice order = member(data, "order_id"), reason = member(data, "reason");
     bool changed = false;
@@ -62,6 +62,9 @@ static nexus_status follow(nexus_db *tx, const nexus_event *event, nexus_json *d
     nexus_status st = order_settle(tx, order, status, reason, &changed);
     if (changed)
         *settled = status;
+    if (st == NEXUS_OK && changed)
+        st = audit_as(b, NEXUS_S("order-saga"), strcmp(status, "confirmed") == 0 ? "order.confirmed" : "order.cancelled",
+                      order, reason);
     if (st == NEXUS_OK && changed && strcmp(status, "cancelled") == 0 && timed_out(reason))
         st = tell_timed_out(tx, data, event);
     return st;
@@ -92,7 +95,7 @@ static nexus_status handle(backend *b, const nexus_event *event, nexus_json *dat
         return status;
     status = nexus_inbox_claim(tx, "orders", event, &is_new);
     if (status == NEXUS_OK && is_new)
-        status = follow(tx, event, data, &settled);
+        status = follow(b, tx, event, data, &settled);
     if (status != NEXUS_OK) {
         nexus_db_rollback(tx);
         return status;

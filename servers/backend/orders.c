@@ -114,6 +114,11 @@ nexus_status order_insert(backend *b, nexus_db *tx, nexus_slice user_id, nexus_j
         status = add_history(tx, (nexus_slice){id, NEXUS_ID_LEN}, "pending", (nexus_slice){0});
     if (status == NEXUS_OK)
         status = tell_created(tx, id, user, body, total);
+    if (status == NEXUS_OK) {
+        char detail[64];
+        int n = snprintf(detail, sizeof detail, "amount=%lld currency=%s", (long long)total->amount, total->currency);
+        status = audit_as(b, user_id, "order.created", (nexus_slice){id, NEXUS_ID_LEN}, (nexus_slice){detail, (size_t)n});
+    }
     nexus_user_free(user);
     return status;
 }

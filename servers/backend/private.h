@@ -154,6 +154,8 @@ nexus_status secret_routes(backend *b);
 nexus_status audit_routes(backend *b);
 /* Records what auth/ tells, inside of its transaction: a failure rolls it back. */
 nexus_status audit_event(backend *b, const char *type, nexus_slice subject, nexus_slice data);
+/* The same of what somebody, or a part of the server, does. */
+nexus_status audit_as(backend *b, nexus_slice actor, const char *action, nexus_slice object, nexus_slice detail);
 /* Records that somebody was not let. */
 void audit_denied(backend *b, const nexus_request *request, const char *action, nexus_slice object);
 nexus_status key_routes(backend *b);

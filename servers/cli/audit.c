@@ -1,7 +1,9 @@
 /* audit: who did what; and whether the trail is whole. */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 
@@ -77,8 +79,16 @@ static int say(const char *what, const nexus_audit_report *r)
     return r->bad ? CLI_REFUSED : CLI_DONE;
 }
 
-/* Of the running backend, which has its log to itself. */
-static int verify_running(cli *c)
+static void take_report(answer *a, nexus_audit_report *r)
+{
+    r->records = (uint64_t)answer_int(a, "/records");
+    r->checkpoints = (uint64_t)answer_int(a, "/checkpoints");
+    r->bad = (uint64_t)answer_int(a, "/bad");
+    answer_text(a, "/why", r->why, sizeof r->why);
+}
+
+/* Of the running backend, over the gateway: where the state directory is on another machine. */
+static int verify_backend(cli *c)
 {
     const char *token;
     answer a;
@@ -90,10 +100,7 @@ static int verify_running(cli *c)
     if (code == CLI_DONE)
         code = cli_expect(c, &a, "audit verify");
     if (code == CLI_DONE) {
-        r.records = (uint64_t)answer_int(&a, "/records");
-        r.checkpoints = (uint64_t)answer_int(&a, "/checkpoints");
-        r.bad = (uint64_t)answer_int(&a, "/bad");
-        answer_text(&a, "/why", r.why, sizeof r.why);
+        take_report(&a, &r);
         code = say("backend", &r);
     }
     answer_free(&a);
@@ -110,6 +117,78 @@ static int verify_dir(const char *dir)
     return CLI_REFUSED;
 }
 
+/* --- all trails of this machine --------------------------------------------------------------------------------------- */
+
+static int offset_of(const char *service)
+{
+    static const char *const services[] = {"gateway", "backend", "console", "analytics", "notification", "copilot"};
+    for (int i = 0; i < (int)(sizeof services / sizeof services[0]); i++)
+        if (strcmp(service, services[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* A running service has its trail to itself, and is asked; CLI_UNREACHABLE: it does not run. */
+static int verify_service(cli *c, const char *service)
+{
+    char base[CLI_URL_MAX];
+    answer a;
+    nexus_audit_report r = NEXUS_AUDIT_REPORT_INIT;
+    char *token = cli_state_file(c, "admin.token");
+    int offset = offset_of(service), code = CLI_UNREACHABLE;
+    if (offset < 0 || !token || !cli_answers(c, offset)) {
+        free(token);
+        return CLI_UNREACHABLE;
+    }
+    cli_service_url(c, offset, base, sizeof base);
+    code = cli_call(c, &(call){.method = "POST", .path = "/admin/v1/audit/verify", .token = token, .base = base}, &a);
+    if (code == CLI_DONE)
+        code = cli_expect(c, &a, "audit verify");
+    if (code == CLI_DONE) {
+        take_report(&a, &r);
+        code = say(service, &r);
+    }
+    answer_free(&a);
+    free(token);
+    return code;
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The worst of all; *found: there is a trail here at all. */
+static int verify_all(cli *c, const char *audit_dir, bool *found)
+{
+    int worst = CLI_DONE;
+    DIR *d = opendir(audit_dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[CLI_PATH_MAX + 512];
+        snprintf(path, sizeof path, "%s/%s", audit_dir, e->d_name);
+        if (e->d_name[0] == '.' || !is_directory(path))
+            continue;
+        *found = true;
+        int code = verify_service(c, e->d_name);
+        if (code == CLI_UNREACHABLE)
+            code = verify_dir(path);
+        worst = code > worst ? code : worst;
+    }
+    if (d)
+        closedir(d);
+    return worst;
+}
+
+static int verify(cli *c)
+{
+    char dir[CLI_PATH_MAX + 16];
+    bool found = false;
+    snprintf(dir, sizeof dir, "%s/audit", c->state);
+    int code = verify_all(c, dir, &found);
+    return found ? code : verify_backend(c);
+}
+
 int cli_audit(cli *c)
 {
     const char *word = c->argc ? c->argv[0] : "";
@@ -120,7 +199,7 @@ int cli_audit(cli *c)
     if (code != CLI_DONE)
         return code;
     if (strcmp(word, "verify") == 0)
-        return dir ? verify_dir(dir) : verify_running(c);
+        return dir ? verify_dir(dir) : verify(c);
     fprintf(stderr, "usage: nexus %s\n", usage);
     return CLI_USAGE;
 }

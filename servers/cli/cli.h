@@ -63,6 +63,8 @@ int64_t answer_int(answer *a, const char *pointer);
 const char *cli_json(nexus_json_writer *writer); /* what was written, NUL-terminated; "" when memory ran out */
 void cli_print_json(nexus_slice text);
 void cli_fail(const char *format, ...) NEXUS_PRINTF(1, 2);
+/* Whether a service of this machine answers at all. */
+bool cli_answers(cli *c, int offset);
 /* The URL of one service of this machine. */
 void cli_service_url(const cli *c, int offset, char *out, size_t cap);
 

@@ -43,6 +43,13 @@ static void ask_health(cli *c, int i, health *out)
     answer_free(&a);
 }
 
+bool cli_answers(cli *c, int offset)
+{
+    health h = {0};
+    ask_health(c, offset, &h);
+    return h.answers;
+}
+
 static void put_health(nexus_json_writer *w, const char *name, const health *h)
 {
     nexus_json_open_object(w, NULL);

@@ -27,7 +27,7 @@ static nexus_status mount(nexus_service *service, void **out)
         snprintf(c->gateway_url, sizeof c->gateway_url, "%s", url);
     else
         snprintf(c->gateway_url, sizeof c->gateway_url, "http://127.0.0.1:%u", nexus_service_peer_port(service, 0));
-    if ((st = console_sessions_open(&c->sessions, c)) || (st = console_session_routes(c)) ||
+    if ((st = nexus_service_audit(service) ? NEXUS_OK : NEXUS_EIO) || (st = console_sessions_open(&c->sessions, c)) || (st = console_session_routes(c)) ||
         (st = console_asset_routes(c)) || (st = console_proxy_routes(c)) || (st = console_status_routes(c)) ||
         (st = console_live_open(&c->live, c))) {
         unmount(c);

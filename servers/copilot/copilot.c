@@ -30,7 +30,7 @@ static nexus_status mount(nexus_service *service, void **out)
         snprintf(c->analytics_url, sizeof c->analytics_url, "%s", url);
     else
         snprintf(c->analytics_url, sizeof c->analytics_url, "http://127.0.0.1:%u", nexus_service_peer_port(service, 3));
-    nexus_status st = open_metrics(c);
+    nexus_status st = nexus_service_audit(service) ? open_metrics(c) : NEXUS_EIO;
     if (st == NEXUS_OK)
         st = copilot_chat_routes(c);
     if (st != NEXUS_OK) {

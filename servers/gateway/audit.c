@@ -1,32 +1,12 @@
 /* The audit trail of the gateway, $STATE/audit/gateway: what is changed through its admin API, recorded before it is done. */
 #include "gateway/gateway.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-
-static void upkeep(void *user_data)
-{
-    gateway *g = user_data;
-    if (nexus_audit_upkeep(g->audit) != NEXUS_OK)
-        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_ERROR, "gateway", NULL, "audit: %s",
-                         nexus_error_message());
-}
 
 nexus_status gateway_audit_open(gateway *g)
 {
-    char dir[4200];
-    nexus_audit_opts opts = NEXUS_AUDIT_OPTS_INIT;
-    snprintf(dir, sizeof dir, "%s/audit", nexus_service_state_dir(g->service));
-    (void)mkdir(dir, 0700); /* whatever is wrong with it shows at once */
-    snprintf(dir, sizeof dir, "%s/audit/gateway", nexus_service_state_dir(g->service));
-    opts.dir = dir;
-    nexus_status status = nexus_audit_open(&g->audit, &opts);
-    if (status == NEXUS_OK)
-        return nexus_service_every(g->service, "audit-upkeep", 5000, upkeep, g);
-    nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_ERROR, "gateway", NULL, "audit: %s",
-                     nexus_error_message());
-    return status;
+    g->audit = nexus_service_audit(g->service);
+    return g->audit ? NEXUS_OK : NEXUS_EIO;
 }
 
 static nexus_status write_record(gateway *g, nexus_request *request, const char *what, nexus_slice outcome, const char *why)

@@ -157,7 +157,6 @@ static void unmount(void *mounted)
     nexus_secrets_close(g->login_secrets);
     nexus_introspector_close(g->introspector);
     gateway_apikeys_close(g);
-    nexus_audit_close(g->audit);
     gateway_health_end(g);
     nexus_key_free(g->identity);
     nexus_keyset_free(g->signature_keys);

@@ -1,7 +1,5 @@
 /* The audit trail of the notification service, $STATE/audit/notification: changes of its keys, recorded before they are made. */
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "notification/private.h"
 
@@ -10,26 +8,10 @@ static void complain(notification *n)
     nexus_log_printf(nexus_service_log(n->service), NEXUS_LOG_ERROR, "notification", NULL, "audit: %s", nexus_error_message());
 }
 
-static void upkeep(void *user_data)
-{
-    notification *n = user_data;
-    if (nexus_audit_upkeep(n->audit) != NEXUS_OK)
-        complain(n);
-}
-
 nexus_status notification_audit_open(notification *n)
 {
-    char dir[4200];
-    nexus_audit_opts opts = NEXUS_AUDIT_OPTS_INIT;
-    snprintf(dir, sizeof dir, "%s/audit", nexus_service_state_dir(n->service));
-    (void)mkdir(dir, 0700); /* whatever is wrong with it shows at once */
-    snprintf(dir, sizeof dir, "%s/audit/notification", nexus_service_state_dir(n->service));
-    opts.dir = dir;
-    nexus_status status = nexus_audit_open(&n->audit, &opts);
-    if (status == NEXUS_OK)
-        return nexus_service_every(n->service, "audit-upkeep", 5000, upkeep, n);
-    complain(n);
-    return status;
+    n->audit = nexus_service_audit(n->service);
+    return n->audit ? NEXUS_OK : NEXUS_EIO;
 }
 
 static nexus_status write_record(notification *n, const nexus_request *request, const char *action, nexus_slice object,

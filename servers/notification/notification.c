@@ -133,7 +133,6 @@ static void notification_unmount(void *mounted)
     nexus_consumer_close(n->consumer);
     nexus_group_close(n->group);
     nexus_notify_close(n->notify);
-    nexus_audit_close(n->audit);
     nexus_secrets_close(n->secrets);
     nexus_secrets_close(n->mail_secrets);
     free(n);

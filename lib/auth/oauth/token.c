@@ -43,7 +43,8 @@ static nexus_status client_credentials(const request *r)
                                 .scope = scope.n ? scope : r->client->scopes,
                                 .ttl_s = r->o->client_ttl_s,
                                 .cert = r->cert};
-    return nexus__oauth_grant_answer(r->o, &grant, r->out);
+    nexus_status status = nexus__tell_token(r->o->auth, r->o->auth->db, "", r->client->id, "client_credentials");
+    return status == NEXUS_OK ? nexus__oauth_grant_answer(r->o, &grant, r->out) : status;
 }
 
 /* --- authorization code -------------------------------------------------------------------------------------------------- */
@@ -185,6 +186,8 @@ static nexus_status redeem(const request *r, nexus_db *tx, const char *hash, red
                    nexus__oauth_has(d->code.scope, ' ', NEXUS_S("offline_access"));
     if (status == NEXUS_OK)
         status = begin_family(r, tx, &d->code, d->family, d->refreshes);
+    if (status == NEXUS_OK)
+        status = nexus__tell_token(r->o->auth, tx, nexus_user_id(d->user), r->client->id, "authorization_code");
     return status == NEXUS_OK && d->refreshes ? first_refresh(r->o, tx, d->family, d->refresh_token) : status;
 }
 
@@ -252,8 +255,12 @@ static nexus_status refresh_in(const request *r, nexus_db *tx, refreshed *d, nex
     status = nexus__user_load(&d->user, tx, "id", nexus__slice_c(d->presented.user_id));
     if (status == NEXUS_OK)
         status = nexus__subject_gate(d->user);
-    return status == NEXUS_OK ? nexus__refresh_exchange(&d->presented, r->o->auth, tx, client_id, d->token, &d->reuse)
-                              : NEXUS_EAUTH;
+    if (status != NEXUS_OK)
+        return NEXUS_EAUTH;
+    status = nexus__refresh_exchange(&d->presented, r->o->auth, tx, client_id, d->token, &d->reuse);
+    return status == NEXUS_OK && !d->reuse
+               ? nexus__tell_token(r->o->auth, tx, d->presented.user_id, r->client->id, "refresh_token")
+               : status;
 }
 
 static nexus_status refresh_answer(const request *r, const refreshed *d, nexus_slice scope)
