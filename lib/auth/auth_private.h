@@ -124,6 +124,8 @@ nexus_status nexus__refresh_insert(nexus_auth *auth, nexus_db *tx, const char *h
  * from being given. */
 nexus_status nexus__tell_token(nexus_auth *auth, nexus_db *tx, const char *user_id, nexus_slice client_id,
                                const char *grant);
+/* The same in a transaction of its own, for grants that write nothing. */
+nexus_status nexus__tell_token_alone(nexus_auth *auth, const char *user_id, nexus_slice client_id, const char *grant);
 
 /* What is known of a refresh token that somebody presents. */
 typedef struct nexus__presented {

@@ -19,7 +19,8 @@
 #include "service/denials.h"
 #include "service/service.h"
 
-enum { UPKEEP_MS = 1000, BATCH = 100 };
+/* Without an owner of the bus an attempt ends soon, and so does the server; the next one waits a little. */
+enum { UPKEEP_MS = 1000, BATCH = 100, OPEN_MS = 250, PUBLISH_MS = 1000, AGAIN_S = 5 };
 
 struct nexus__trail {
     nexus_service *service;
@@ -28,6 +29,8 @@ struct nexus__trail {
     nexus__denials denials; /* under the lock */
     struct {                /* the job's own */
         bool loaded, failing;
+        int64_t again_ns;
+        nexus_bus *own; /* a client's handle, when the host has opened no bus itself */
         uint64_t done; /* number of the last record that is on the bus */
     } published;
 };
@@ -184,6 +187,8 @@ static nexus_status add_event(const nexus__trail *t, nexus__json *doc, uint32_t 
 static nexus_status publish_page(const nexus__trail *t, nexus_bus *bus, nexus_slice page, uint64_t *done)
 {
     nexus__json doc;
+    nexus_publish_opts opts = NEXUS_PUBLISH_OPTS_INIT;
+    opts.timeout_ms = PUBLISH_MS;
     nexus__json_init(&doc, t->service->alloc);
     nexus_status status = nexus__json_scan(&doc, page, NULL);
     uint32_t items = nexus__json_get(&doc, 0, "items");
@@ -193,7 +198,7 @@ static nexus_status publish_page(const nexus__trail *t, nexus_bus *bus, nexus_sl
         nexus__buf_init(&texts, t->service->alloc, 0);
         status = add_event(t, &doc, it.value, &event, &texts);
         if (status == NEXUS_OK)
-            status = nexus_bus_publish(bus, &event, 1, NULL, NULL);
+            status = nexus_bus_publish(bus, &event, 1, &opts, NULL);
         nexus__buf_free(&texts);
         if (status == NEXUS_ECONFLICT || status == NEXUS_EINVAL) {
             complain(t, "a record is not on the bus");
@@ -225,13 +230,36 @@ static nexus_status publish_some(nexus__trail *t, nexus_bus *bus, bool *more)
     return status;
 }
 
+static nexus_bus *find_bus(nexus__trail *t)
+{
+    char url[NEXUS__STATE_PATH_MAX + 16];
+    nexus__host *h = t->service->host;
+    const char *setting = nexus_settings_text(h->settings, "bus_url");
+    pthread_mutex_lock(&h->lock);
+    nexus_bus *bus = h->bus;
+    pthread_mutex_unlock(&h->lock);
+    if (bus || t->published.own || strncmp(setting, "memory:", 7) == 0)
+        return bus ? bus : t->published.own;
+    if (!*setting)
+        snprintf(url, sizeof url, "file:%s/bus", h->state_dir);
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.alloc = h->alloc;
+    opts.source = t->service->module->name;
+    opts.role = NEXUS_BUS_CLIENT;
+    opts.connect_timeout_ms = OPEN_MS;
+    opts.timeout_ms = PUBLISH_MS;
+    return nexus_bus_open(&t->published.own, *setting ? setting : url, &opts) == NEXUS_OK ? t->published.own : NULL;
+}
+
+/* Records wait, if need be: what is written does not wait for the bus. */
 static void publish(nexus__trail *t)
 {
     nexus_service *s = t->service;
-    nexus_bus *bus = s->module->bus == NEXUS_SERVICE_BUS_NONE ? NULL : nexus_service_bus(s);
-    nexus_status status = NEXUS_OK;
-    if (!bus)
+    int64_t now = nexus__mono_ns();
+    if (s->module->bus == NEXUS_SERVICE_BUS_NONE || now < t->published.again_ns)
         return;
+    nexus_bus *bus = find_bus(t);
+    nexus_status status = bus ? NEXUS_OK : NEXUS_EUNREACH;
     if (!t->published.loaded)
         load_cursor(t);
     for (bool more = true; more && status == NEXUS_OK && !atomic_load(&s->draining);)
@@ -239,6 +267,7 @@ static void publish(nexus__trail *t)
     if (status != NEXUS_OK && !t->published.failing)
         complain(t, "records wait for the bus");
     t->published.failing = status != NEXUS_OK;
+    t->published.again_ns = status == NEXUS_OK ? 0 : now + AGAIN_S * NEXUS__NS_PER_S;
 }
 
 /* --- verification ---------------------------------------------------------------------------------------------------- */
@@ -339,6 +368,7 @@ void nexus__trail_close(nexus_service *service)
         return;
     if (t->audit)
         record_denials(t, true);
+    nexus_bus_close(t->published.own);
     nexus_audit_close(t->audit);
     pthread_mutex_destroy(&t->lock);
     nexus__free(service->alloc, t);

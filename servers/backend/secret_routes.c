@@ -73,7 +73,7 @@ static void refuse_retiring(backend *b, nexus_request *request, nexus_slice kid,
         return;
     }
     snprintf(why, sizeof why, "%s", nexus_error_message());
-    audit_denied(b, request, "secrets.retire", kid);
+    audit_refused(b, request, "secrets.retire", kid);
     nexus_request_problem_text(request, missing ? 404 : 409, missing ? "not-found" : "conflict", why);
 }
 

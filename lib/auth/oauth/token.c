@@ -43,7 +43,8 @@ static nexus_status client_credentials(const request *r)
                                 .scope = scope.n ? scope : r->client->scopes,
                                 .ttl_s = r->o->client_ttl_s,
                                 .cert = r->cert};
-    nexus_status status = nexus__tell_token(r->o->auth, r->o->auth->db, "", r->client->id, "client_credentials");
+    nexus_status status = nexus__tell_token_alone(r->o->auth, "", r->client->id, "client_credentials");
+    return status == NEXUS_OK ? nexus__oauth_grant_answer(r->o, &grant, r->out) : status;
     return status == NEXUS_OK ? nexus__oauth_grant_answer(r->o, &grant, r->out) : status;
 }
 
