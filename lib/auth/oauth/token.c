@@ -39,12 +39,8 @@ static nexus_status client_credentials(const request *r)
     if (scope.n && (!nexus__oauth_scope_valid(scope) || !nexus__oauth_scope_within(scope, r->client->scopes)))
         return refuse(r, "invalid_scope", "The client may not have that scope.");
     nexus__oauth_grant grant = {
-        .client = r->client,
-                                .scope = scope.n ? scope : r->client->scopes,
-                                .ttl_s = r->o->client_ttl_s,
-                                .cert = r->cert};
+        .client = r->client, .scope = scope.n ? scope : r->client->scopes, .ttl_s = r->o->client_ttl_s, .cert = r->cert};
     nexus_status status = nexus__tell_token_alone(r->o->auth, "", r->client->id, "client_credentials");
-    return status == NEXUS_OK ? nexus__oauth_grant_answer(r->o, &grant, r->out) : status;
     return status == NEXUS_OK ? nexus__oauth_grant_answer(r->o, &grant, r->out) : status;
 }
 
