@@ -88,7 +88,8 @@ struct nexus__broker {
         /* at work */
         unsigned older;               /* of the two generations: written next */
         nexus__wal_cursor cursors[2]; /* of each; seq 0 = none */
-        uint64_t bytes, saved_written;
+        uint64_t bytes, saved_written; /* of the newest checkpoint; of the log when it was made */
+        uint64_t behind;               /* bytes of the log that were read behind it when the bus was opened */
         /* atomic */
         _Atomic uint64_t due_written; /* bytes of the log that make it look */
         /* Free and all bytes of the file system; tests replace it. */

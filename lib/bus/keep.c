@@ -177,7 +177,9 @@ void nexus__keeper_look(nexus__broker *b)
 
 nexus_status nexus__keeper_start(nexus__broker *b)
 {
-    atomic_store(&b->keep.due_written, step(b));
+    /* What owners before did not live to save counts too, or a bus that crashes again and again opens ever more slowly. */
+    b->keep.saved_written = 0 - b->keep.behind;
+    atomic_store(&b->keep.due_written, b->keep.behind < interval(b) ? step(b) : 0);
     b->keep.space = real_space;
     watch_disk(b);
     nexus_status status = nexus__thread_start(&b->keep.thread, "nexus-bus-keep", keeper_main, b);

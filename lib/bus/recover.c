@@ -3,6 +3,8 @@
 #include "bus/internal.h"
 #include "bus/state.h"
 
+enum { RECORD_SHARE = 64 }; /* bytes of a record beside its own, and of its batch */
+
 static nexus_status on_event(nexus__broker *b, const nexus__wal_record *r)
 {
     nexus__event_view view;
@@ -209,6 +211,8 @@ static nexus_status apply(nexus__broker *b, nexus__wal_reader *reader)
             continue; /* readers of the events report it; what is whole counts */
         if (status == NEXUS_OK)
             status = on_record(b, &record);
+        if (status == NEXUS_OK)
+            b->keep.behind += record.meta.n + record.payload.n + RECORD_SHARE;
         if (status != NEXUS_OK)
             return status == NEXUS_EDONE ? NEXUS_OK : status;
     }

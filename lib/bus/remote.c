@@ -344,6 +344,8 @@ static nexus_status hello(nexus__remote *r, uint64_t *caps)
     struct timeval limit = {.tv_sec = 5};
     setsockopt(r->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     nexus_status status = send_frame(r, WIRE_HELLO, 0, nexus__slice(&version, sizeof version));
+    if (status == NEXUS_ECLOSED) /* it ended between our connecting and our first word: there will be another */
+        return nexus__fail(NEXUS_EUNREACH, "the bus owner closed the connection");
     nexus__wire_head head = {0};
     nexus_slice body;
     size_t used = 0;

@@ -167,13 +167,14 @@ static nexus_status reachable(nexus__broker *b, const nexus__wal_cursor *cursor)
     return status;
 }
 
-static nexus_status load_one(nexus__broker *b, const char *name, state_head *head)
+static nexus_status load_one(nexus__broker *b, const char *name, state_head *head, size_t *bytes)
 {
     char *blob;
     size_t n;
     nexus_status status = nexus__wal_checkpoint_read(b->wal, name, &blob, &n);
     if (status != NEXUS_OK)
         return status;
+    *bytes = n;
     if (n >= sizeof *head)
         memcpy(head, blob, sizeof *head);
     if (n < sizeof *head || head->format != STATE_FORMAT)
@@ -190,6 +191,7 @@ nexus_status nexus__state_load(nexus__broker *b, nexus__wal_cursor *from, char w
 {
     state_head head[2] = {{0}, {0}};
     bool there[2];
+    size_t bytes = 0;
     why[0] = '\0';
     for (size_t i = 0; i < 2; i++)
         there[i] = nexus__wal_checkpoint_peek(b->wal, nexus__state_names[i], &head[i], sizeof head[i]);
@@ -197,9 +199,10 @@ nexus_status nexus__state_load(nexus__broker *b, nexus__wal_cursor *from, char w
     b->keep.older = !newest;
     for (unsigned k = 0; k < 2; k++) {
         unsigned i = k == 0 ? newest : !newest;
-        nexus_status status = there[i] ? load_one(b, nexus__state_names[i], &head[i]) : NEXUS_ENOTFOUND;
+        nexus_status status = there[i] ? load_one(b, nexus__state_names[i], &head[i], &bytes) : NEXUS_ENOTFOUND;
         if (status == NEXUS_OK) {
             *from = head[i].cursor;
+            b->keep.bytes = bytes;
             b->keep.cursors[i] = head[i].cursor;
             b->keep.cursors[!i] = (nexus__wal_cursor){0}; /* not checked: it holds nothing in the log */
             b->keep.older = !i;

@@ -121,6 +121,16 @@ static bool hear(int timeout_ms)
     return true;
 }
 
+/* Nothing but this ends a worker: not even that an owner dies while it is opening the bus. */
+static void kill_worker(int worker)
+{
+    int rc;
+    kill(state.pid[worker], SIGKILL);
+    waitpid(state.pid[worker], &rc, 0);
+    if (!WIFSIGNALED(rc))
+        fail("a worker ended by itself");
+}
+
 static void one_round(const char *dir, int round)
 {
     for (int i = 0; i < ACKS_A_ROUND || !state.owner; i++)
@@ -131,8 +141,7 @@ static void one_round(const char *dir, int round)
         if (state.pid[w] == state.owner)
             victim = w;
     bool was_owner = state.pid[victim] == state.owner;
-    kill(state.pid[victim], SIGKILL);
-    waitpid(state.pid[victim], NULL, 0);
+    kill_worker(victim);
     history_crashed(state.history);
     state.owner = was_owner ? 0 : state.owner;
     while (hear(0)) /* what it had told before */
@@ -224,10 +233,8 @@ int main(int argc, char **argv)
     }
     for (int r = 0; r < rounds; r++)
         one_round(dir, r);
-    for (int w = 0; w < WORKERS; w++) {
-        kill(state.pid[w], SIGKILL);
-        waitpid(state.pid[w], NULL, 0);
-    }
+    for (int w = 0; w < WORKERS; w++)
+        kill_worker(w);
     while (hear(0))
         ;
     nexus_bus *bus = open_bus(dir);

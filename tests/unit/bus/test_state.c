@@ -3,7 +3,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include "bus/handle.h"
+#include "bus/internal.h"
 
 enum { EVENTS = 240, TAKEN = 120, LEFT = 5, DEAD = 7 };
 
@@ -104,6 +108,42 @@ static void check(const char *dir)
     check_events(bus);
     check_group(bus);
     nexus_bus_close(bus);
+}
+
+/* --- owners that live for a short time ---------------------------------------------------------------------------- */
+
+/* Leaves without a close, as if killed, when there is nothing the keeper has to do. */
+static void live_shortly(const char *dir, int round)
+{
+    nexus_bus *bus = open_small(dir);
+    nexus__broker *b = atomic_load(&bus->broker);
+    nexus_publish_result r;
+    bool due = true;
+    for (int i = 0; i < 5; i++)
+        cr_assert(put_numbered(bus, round * 5 + i, 'a', &r) == NEXUS_OK);
+    while (due) {
+        pthread_mutex_lock(&b->keep.work);
+        due = nexus__wal_written(b->wal) - b->keep.saved_written >= 65536 + 20000;
+        pthread_mutex_unlock(&b->keep.work);
+    }
+    _exit(0);
+}
+
+Test(state, is_written_though_no_owner_lives_for_long)
+{
+    char *dir = scratch_dir();
+    for (int round = 0; round < 20; round++) {
+        int rc;
+        pid_t pid = fork();
+        if (pid == 0)
+            live_shortly(dir, round);
+        cr_assert(pid > 0 && waitpid(pid, &rc, 0) == pid && rc == 0);
+    }
+    nexus_bus *bus = open_small(dir);
+    cr_assert(atomic_load(&bus->broker)->keep.behind < 65536 + 40000, "%llu bytes behind the newest one",
+              (unsigned long long)atomic_load(&bus->broker)->keep.behind);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
 }
 
 /* --- damage ------------------------------------------------------------------------------------------------------- */
