@@ -80,6 +80,8 @@ typedef struct nexus_gateway_opts {
     const struct nexus_keyset *signature_keys; /**< of callers that sign requests (RFC 9421), by keyid, for routes whose
                                                     "auth" names signature; borrowed until close; NULL: such routes files
                                                     are refused */
+    const char *public_url; /**< under which clients reach this gateway, such as https://api.example: named in the metadata of
+                                 protected resources (RFC 9728); borrowed until close; NULL = what each request asked for */
 } nexus_gateway_opts;
 
 #define NEXUS_GATEWAY_OPTS_INIT NEXUS_SIZED(nexus_gateway_opts)

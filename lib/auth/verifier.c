@@ -4,6 +4,7 @@
 #include "auth/jwks.h"
 #include "auth/revocation.h"
 #include "auth/token_cache.h"
+#include "auth/verifier_private.h"
 #include "base/status.h"
 
 #define LIFETIME_MAX_S (86400 + 120) /* of a token (nexus_jwt_rules.max_lifetime_s), and the skew */
@@ -20,6 +21,11 @@ struct nexus_verifier {
 void nexus_verifier_opts_init(nexus_verifier_opts *opts)
 {
     *opts = (nexus_verifier_opts)NEXUS_VERIFIER_OPTS_INIT;
+}
+
+const char *nexus__verifier_issuer(const nexus_verifier *v)
+{
+    return v->issuer;
 }
 
 static nexus_status open_parts(nexus_verifier *v, const nexus_verifier_opts *opts)

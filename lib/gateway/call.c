@@ -4,6 +4,7 @@
 #include "gateway/forward.h"
 #include "gateway/gateway.h"
 #include "gateway/problem.h"
+#include "gateway/resource.h"
 
 /* --- ending ------------------------------------------------------------------------------------------------------- */
 
@@ -145,6 +146,8 @@ bool nexus__call_woken(nexus__call *call)
 
 static void route(nexus__call *call)
 {
+    if (nexus__resource_answers(call))
+        return;
     if (nexus__call_route(call) && (!call->mw || nexus__mw_pass(call, NEXUS__MW_ROUTE)))
         run_filters(call);
 }

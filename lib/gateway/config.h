@@ -145,6 +145,7 @@ typedef struct nexus__gw_route_conf {
     nexus__rewrite_conf rewrite;
     const nexus__versions_conf *versions;   /* NULL = it has none */
     const nexus__deprecation *deprecation;  /* NULL = it is not */
+    const struct nexus__resource_conf *resource; /* NULL = nothing is said */
     uint64_t guards[NEXUS__GW_GUARDS];      /* of each member that says who may pass, a hash; 0 = it is not there */
     bool shares_ground;                     /* its rewritten paths may be those of a guarded route */
     bool encoded_slash_pass, keeps_slashes; /* of the path, which is in canonical form else */

@@ -153,17 +153,23 @@ static bool has_one_of(const nexus_principal *principal, const char *roles)
     return false;
 }
 
+/* With where to read whose tokens are taken (RFC 9728, 5.1): the backend says it under the issuer's address. */
+static void challenge(nexus_request *request, const char *error)
+{
+    char text[1024];
+    const char *issuer = context_of(request)->service->host->issuer;
+    int n = snprintf(text, sizeof text,
+                     "Bearer realm=\"nexus\"%s, resource_metadata=\"%s/.well-known/oauth-protected-resource\"", error, issuer);
+    if (n > 0 && (size_t)n < sizeof text)
+        (void)nexus_request_set_header(request, "WWW-Authenticate", nexus__slice(text, (size_t)n));
+}
+
 static int32_t refuse(nexus_request *request, uint16_t status, const char *code, const char *detail)
 {
     if (status == 401)
-        (void)nexus_request_set_header(request, "WWW-Authenticate",
-                                       strcmp(code, "token-missing") == 0
-                                           ? NEXUS_S("Bearer realm=\"nexus\"")
-                                           : NEXUS_S("Bearer realm=\"nexus\", error=\"invalid_token\""));
+        challenge(request, strcmp(code, "token-missing") == 0 ? "" : ", error=\"invalid_token\"");
     if (strcmp(code, "scope-missing") == 0)
-        (void)nexus_request_set_header(
-            request, "WWW-Authenticate",
-            NEXUS_S("Bearer realm=\"nexus\", error=\"insufficient_scope\", scope=\"api\""));
+        challenge(request, ", error=\"insufficient_scope\", scope=\"api\"");
     if (status == 503)
         (void)nexus_request_set_header(request, "Retry-After", NEXUS_S("1"));
     nexus_request_problem_text(request, status, code, detail);

@@ -279,6 +279,7 @@ static nexus_status backend_mount(nexus_service *service, void **out)
     if (!b)
         return NEXUS_ENOMEM;
     b->service = service;
+    nexus_service_administers(service);
     pthread_mutex_init(&b->running.lock, NULL);
     nexus_status status = mount_parts(b);
     if (status == NEXUS_OK)

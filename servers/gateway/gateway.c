@@ -23,6 +23,9 @@ static const nexus_setting settings[] = {
     {"gateway_signature_keys", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "File with the JWK set of callers that sign requests (RFC 9421), for routes whose \"auth\" names signature; readable by "
      "its owner only."},
+    {"gateway_public_url", NEXUS_SETTING_URL, NULL, 0, 0, "http,https",
+     "Under which clients reach this gateway, such as https://api.example: in the metadata of protected resources (RFC 9728). "
+     "Unset: what each request asked for."},
     {"gateway_login_issuer", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
      "OpenID Connect provider where people sign in for routes with \"auth\": \"oidc\"; https, unless loopback. Unset: none."},
     {"gateway_login_client_id", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL, "How the provider knows this gateway."},
@@ -111,6 +114,8 @@ static nexus_status open_gateway(gateway *g)
     opts.development = nexus_service_dev(g->service);
     const char *dns = nexus_settings_text(s, "gateway_dns_servers");
     opts.dns_servers = *dns ? dns : NULL;
+    const char *public_url = nexus_settings_text(s, "gateway_public_url");
+    opts.public_url = *public_url ? public_url : NULL;
     opts.watch_ms = (uint32_t)nexus_settings_int(s, "gateway_watch_ms");
     opts.security_headers = nexus_settings_bool(s, "gateway_security_headers");
     opts.db = nexus_service_db(g->service);

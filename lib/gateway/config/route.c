@@ -185,6 +185,7 @@ nexus_status nexus__gw_load_route(nexus__loader *l, uint32_t value, void *out)
         CALL("merge_slashes", load_merge_slashes, nexus__gw_route_conf, keeps_slashes),
         CALL("versions", nexus__gw_load_versions, nexus__gw_route_conf, versions),
         CALL("deprecation", nexus__gw_load_deprecation, nexus__gw_route_conf, deprecation),
+        CALL("resource", nexus__gw_load_resource, nexus__gw_route_conf, resource),
         ROW("get_body", BOOL, nexus__gw_route_conf, get_body, 0, 0),
         ROW("body_max_bytes", U32, nexus__gw_route_conf, body_max_bytes, 1, 0),
         ROW("total_timeout_ms", U32, nexus__gw_route_conf, total_ms, 1, NEXUS__GW_MS_MAX),

@@ -40,6 +40,7 @@ nexus__loader_fn nexus__gw_load_route;      /* nexus__gw_route_conf */
 nexus__loader_fn nexus__gw_load_headers;    /* nexus__gw_headers_conf */
 nexus__loader_fn nexus__gw_load_match;       /* const nexus__match_conf * */
 nexus__loader_fn nexus__gw_load_versions;    /* const nexus__versions_conf * */
+nexus__loader_fn nexus__gw_load_resource;    /* const nexus__resource_conf * */
 nexus__loader_fn nexus__gw_load_deprecation; /* const nexus__deprecation * */
 /* A regular expression for whole values: its text, and what it compiles to, which the config frees. */
 nexus_status nexus__gw_load_regex(nexus__loader *l, uint32_t value, nexus_slice *text,

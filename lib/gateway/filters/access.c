@@ -9,15 +9,16 @@
 #include "auth/rbac.h"
 #include "gateway/auth/authenticator.h"
 #include "gateway/config/rows.h"
+#include "gateway/resource.h"
 
 static nexus__gw_verdict refuse(nexus__call *call, const char *challenge, const char *code, const char *detail)
 {
     if (!nexus__gw_auth_known(call)) {
-        (void)nexus_request_set_header(call->request, "WWW-Authenticate", NEXUS_S("Bearer"));
+        nexus__call_challenge(call, NEXUS_S("Bearer"));
         nexus__call_problem(call, 401, "unauthorized", "This needs credentials; see WWW-Authenticate.");
         return NEXUS__GW_ANSWERED;
     }
-    (void)nexus_request_set_header(call->request, "WWW-Authenticate", nexus__slice_c(challenge));
+    nexus__call_challenge(call, nexus__slice_c(challenge));
     nexus__call_problem(call, 403, code, detail);
     return NEXUS__GW_ANSWERED;
 }

@@ -4,6 +4,7 @@
  */
 #include "gateway/auth/authenticator.h"
 #include "gateway/config/rows.h"
+#include "gateway/resource.h"
 
 /* --- the routes file ----------------------------------------------------------------------------------------------- */
 
@@ -84,7 +85,7 @@ static void set_challenges(nexus__call *call, const nexus__gw_auth_conf *c)
         nexus__buf_text(&text, c->terms[i]->challenge);
     }
     if (text.len > 0)
-        (void)nexus_request_set_header(call->request, "WWW-Authenticate", nexus__buf_slice(&text));
+        nexus__call_challenge(call, nexus__buf_slice(&text));
 }
 
 /* The refusal of the first term that said this. */
@@ -99,7 +100,7 @@ static const nexus__gw_refusal *refusal_of(const struct nexus__gw_auth *auth, ne
 nexus__gw_verdict nexus__gw_refuse(nexus__call *call, const nexus__gw_refusal *r)
 {
     if (r->challenge)
-        (void)nexus_request_set_header(call->request, "WWW-Authenticate", nexus__slice_c(r->challenge));
+        nexus__call_challenge(call, nexus__slice_c(r->challenge));
     if (r->location)
         (void)nexus_request_set_header(call->request, "Location", nexus__slice_c(r->location));
     if (r->status == 503)
