@@ -90,8 +90,8 @@ enum {
  * Opens `memory:` (private to this handle, gone at close), `file:DIR` or `sqlite:PATH` (made when absent; shared by every
  * process that opens it), `postgresql://…[#NAME]` (shared by every process that reaches the database; NAME is the
  * schema of the bus, "nexus_bus" when absent), `redis://…[#NAME]` (the same with a Redis server; NAME is in the names of
- * its keys), `nats://…[#NAME]` (with a NATS server with JetStream; NAME is the stream) or `kafka://…[#NAME]` (a topic, for
- * one process). opts may be NULL. NEXUS_ENOTSUP: the engine is not in this build.
+ * its keys), `nats://…[#NAME]` (with a NATS server with JetStream; NAME is the stream) or `kafka://…[#NAME]` (a topic of
+ * Kafka). opts may be NULL. NEXUS_ENOTSUP: the engine is not in this build.
  * NEXUS_EUNREACH: role client and no owner in time, or the server cannot be reached. NEXUS_ECORRUPT: the log is damaged in
  * its middle; the message has file and offset. NEXUS_ECONFLICT: somebody owns it already (role owner), or gives a weaker
  * durability than opts ask for.

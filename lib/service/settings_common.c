@@ -20,9 +20,9 @@ static const nexus_setting rows[] = {
     {"database_url", NEXUS_SETTING_URL, NULL, 0, 0, "sqlite,postgresql,postgres",
      "SQL database; unset: sqlite:$STATE/<service>.db. On PostgreSQL each service has a schema of its own."},
     {"redis_url", NEXUS_SETTING_URL, NULL, 0, 0, "memory,redis", "Cache and shared limits; unset: memory."},
-    {"bus_url", NEXUS_SETTING_URL, NULL, 0, 0, "file,memory,sqlite,postgresql,postgres,redis,nats",
-     "Event bus; unset: file:$STATE/bus. On PostgreSQL url#NAME names the schema, on Redis the keys, on NATS the streams; "
-     "nexus_bus when left out."},
+    {"bus_url", NEXUS_SETTING_URL, NULL, 0, 0, "file,memory,sqlite,postgresql,postgres,redis,nats,kafka",
+     "Event bus; unset: file:$STATE/bus. On PostgreSQL url#NAME names the schema, on Redis the keys, on NATS the streams, on "
+     "Kafka the topics; nexus_bus when left out."},
     {"bus_retention_hours", NEXUS_SETTING_INT, "0", 0, 1000000, NULL,
      "Files of the event log all of whose events are older may go; 0: kept for ever. For the process that owns a bus of "
      "files."},

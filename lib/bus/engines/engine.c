@@ -48,7 +48,12 @@ static const nexus__bus_engine engines[] = {
     {.scheme = "redis://", .left_out = "libhiredis-dev"},
 #endif
 #if NEXUS_HAVE_KAFKA
-    {.scheme = "kafka://", .caps = BROKER_CAPS, .open_log = nexus__kafka_log_open},
+    {.scheme = "kafka://",
+     .caps = BROKER_CAPS | NEXUS_CAP_PROCESSES | NEXUS_CAP_MACHINES,
+     .open_log = nexus__kafka_log_open,
+     .serve = nexus__kafka_serve,
+     .dial = nexus__kafka_dial,
+     .close_porter = nexus__kafka_porter_close},
 #else
     {.scheme = "kafka://", .left_out = "librdkafka-dev"},
 #endif

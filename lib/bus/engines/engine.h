@@ -50,6 +50,12 @@ nexus_status nexus__nats_log_open(nexus__wal_engine **out, const char *url, cons
 /* kafka_log.c */
 nexus_status nexus__kafka_log_open(nexus__wal_engine **out, const char *url, const nexus_alloc *alloc);
 
+/* kafka_porter.c: connections carried in messages of a topic */
+nexus_status nexus__kafka_serve(nexus__bus_porter **out, const char *url, nexus__bus_server *server,
+                                const nexus_alloc *alloc);
+nexus_status nexus__kafka_dial(nexus__bus_porter **out, int *fd, const char *url, const nexus_alloc *alloc);
+void nexus__kafka_porter_close(nexus__bus_porter *p);
+
 /* nats_porter.c: connections carried in messages */
 nexus_status nexus__nats_serve(nexus__bus_porter **out, const char *url, nexus__bus_server *server,
                                const nexus_alloc *alloc);

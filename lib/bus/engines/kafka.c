@@ -95,10 +95,13 @@ static const setting for_reader[] = {{"group.id", "nexus-bus"},
                                      {"enable.partition.eof", "true"},
                                      {"isolation.level", "read_committed"},
                                      {"auto.offset.reset", "earliest"},
-                                     {"fetch.wait.max.ms", "100"},
+                                     {"fetch.wait.max.ms", "50"},
                                      {"fetch.error.backoff.ms", "50"},
                                      {"queued.max.messages.kbytes", "4096"},
                                      {NULL, NULL}};
+
+/* For calls that are answered over a topic; a broker answers at once when there is something. */
+static const setting for_wire[] = {{"fetch.wait.max.ms", "10"}, {NULL, NULL}};
 
 static bool set(rd_kafka_conf_t *conf, const setting *s, char *why, size_t n)
 {
@@ -130,7 +133,8 @@ static nexus_status make(rd_kafka_t **out, nexus__kafka *k, const setting *more,
     const setting servers[] = {{"bootstrap.servers", k->servers}, {NULL, NULL}};
     const setting txn[] = {{"transactional.id", txn_id}, {NULL, NULL}};
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    bool good = conf && set(conf, for_all, why, sizeof why) && set(conf, servers, why, sizeof why) &&
+    bool wire = more == for_wire;
+    bool good = conf && set(conf, for_all, why, sizeof why) && (!wire || set(conf, for_reader, why, sizeof why)) && set(conf, servers, why, sizeof why) &&
                 set(conf, more, why, sizeof why) && (!txn_id || set(conf, txn, why, sizeof why));
     rd_kafka_t *rk = NULL;
     if (good) {
@@ -160,18 +164,23 @@ static nexus_status take_name(nexus__kafka *k, nexus_slice name)
     snprintf(k->log_topic, sizeof k->log_topic, "%.*s", (int)name.n, name.p);
     snprintf(k->owner_topic, sizeof k->owner_topic, "%s-owner", k->log_topic);
     snprintf(k->state_topic, sizeof k->state_topic, "%s-state", k->log_topic);
+    snprintf(k->wire_topic, sizeof k->wire_topic, "%s-wire", k->log_topic);
     return NEXUS_OK;
 }
 
-/* The operator makes the topics: how many replicas, and that they keep everything, is his to say. */
-static nexus_status check_topic(rd_kafka_t *consumer, const char *topic)
+/* The operator makes the topics: how many replicas, and that they keep everything, is his to say. *out (may be NULL) knows
+ * the leader, as long as it is kept. */
+static nexus_status check_topic(rd_kafka_t *rk, const char *topic, rd_kafka_topic_t **out)
 {
     const struct rd_kafka_metadata *found;
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(consumer, topic, NULL);
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(rk, topic, NULL);
     if (!handle)
         return nexus__nomem();
-    rd_kafka_resp_err_t err = rd_kafka_metadata(consumer, 0, handle, &found, CALL_MS);
-    rd_kafka_topic_destroy(handle);
+    rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, handle, &found, CALL_MS);
+    if (out)
+        *out = handle;
+    else
+        rd_kafka_topic_destroy(handle);
     if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
         return fail(err, "look for the topics", NULL);
     bool there = found->topic_cnt == 1 && found->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR &&
@@ -185,13 +194,13 @@ static nexus_status check_topic(rd_kafka_t *consumer, const char *topic)
 
 static nexus_status check_topics(nexus__kafka *k)
 {
-    const char *const topics[] = {k->log_topic, k->owner_topic, k->state_topic};
+    const char *const topics[] = {k->log_topic, k->owner_topic, k->state_topic, k->wire_topic};
     rd_kafka_t *consumer;
     nexus_status status = make(&consumer, k, for_reader, NULL, NULL);
     if (status != NEXUS_OK)
         return status;
-    for (size_t i = 0; i < 3 && status == NEXUS_OK; i++)
-        status = check_topic(consumer, topics[i]);
+    for (size_t i = 0; i < sizeof topics / sizeof topics[0] && status == NEXUS_OK; i++)
+        status = check_topic(consumer, topics[i], NULL);
     rd_kafka_destroy(consumer);
     return status;
 }
@@ -207,6 +216,8 @@ static void on_noted(rd_kafka_t *rk, const rd_kafka_message_t *m, void *user_dat
 {
     (void)rk, (void)user_data;
     waiter *w = m->_private;
+    if (!w) /* nobody waits */
+        return;
     w->err = m->err;
     atomic_store(&w->state, m->err ? -1 : 1);
 }
@@ -230,9 +241,11 @@ nexus_status nexus__kafka_open(nexus__kafka **out, const char *url, const nexus_
     if (status == NEXUS_OK)
         status = make(&k->notes, k, for_notes, NULL, on_noted);
     if (status == NEXUS_OK)
-        status = check_topic(k->notes, k->owner_topic); /* else its first message waits a second for the leader */
+        status = check_topic(k->notes, k->owner_topic, &k->warm[0]);
     if (status == NEXUS_OK)
-        status = check_topic(k->notes, k->state_topic);
+        status = check_topic(k->notes, k->state_topic, &k->warm[1]);
+    if (status == NEXUS_OK)
+        status = check_topic(k->notes, k->wire_topic, &k->warm[2]);
     if (status != NEXUS_OK) {
         nexus__kafka_close(k);
         return status;
@@ -245,6 +258,9 @@ void nexus__kafka_close(nexus__kafka *k)
 {
     if (!k)
         return;
+    for (int i = 0; i < 3; i++)
+        if (k->warm[i])
+            rd_kafka_topic_destroy(k->warm[i]);
     if (k->notes)
         rd_kafka_destroy(k->notes);
     nexus__free(k->alloc, k->servers);
@@ -272,13 +288,23 @@ nexus_status nexus__kafka_writer(rd_kafka_t **out, nexus__kafka *k)
         return status;
     status = take_error(rd_kafka_init_transactions(writer, COMMIT_MS), "become the writer");
     if (status == NEXUS_OK)
-        status = check_topic(writer, k->log_topic);
+        status = check_topic(writer, k->log_topic, &k->warm[3]);
     if (status != NEXUS_OK) {
-        rd_kafka_destroy(writer);
+        nexus__kafka_writer_close(writer, k);
         return status;
     }
     *out = writer;
     return NEXUS_OK;
+}
+
+void nexus__kafka_writer_close(rd_kafka_t *writer, nexus__kafka *k)
+{
+    if (!writer)
+        return;
+    if (k->warm[3])
+        rd_kafka_topic_destroy(k->warm[3]);
+    k->warm[3] = NULL;
+    rd_kafka_destroy(writer);
 }
 
 nexus_status nexus__kafka_begin(rd_kafka_t *writer)
@@ -332,6 +358,19 @@ nexus_status nexus__kafka_note(nexus__kafka *k, const char *topic, nexus_slice k
     return status == NEXUS_OK && atomic_load(&w.state) < 0 ? fail(w.err, topic, NULL) : status;
 }
 
+bool nexus__kafka_send(nexus__kafka *k, const char *topic, nexus_slice key, nexus_slice value)
+{
+    return rd_kafka_producev(k->notes, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+                             RD_KAFKA_V_KEY((void *)(uintptr_t)key.p, key.n),
+                             RD_KAFKA_V_VALUE((void *)(uintptr_t)value.p, value.n),
+                             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END) == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void nexus__kafka_poll(nexus__kafka *k)
+{
+    rd_kafka_poll(k->notes, 0);
+}
+
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
 nexus_slice nexus__kafka_value(const rd_kafka_message_t *m)
@@ -342,7 +381,7 @@ nexus_slice nexus__kafka_value(const rd_kafka_message_t *m)
 nexus_status nexus__kafka_reader_open(nexus__kafka_reader *r, nexus__kafka *k, const char *topic)
 {
     *r = (nexus__kafka_reader){.topic = topic, .next = -1};
-    return make(&r->consumer, k, for_reader, NULL, NULL);
+    return make(&r->consumer, k, topic == k->wire_topic ? for_wire : for_reader, NULL, NULL);
 }
 
 void nexus__kafka_reader_close(nexus__kafka_reader *r)
@@ -411,6 +450,25 @@ nexus_status nexus__kafka_next(nexus__kafka_reader *r, rd_kafka_message_t **out)
         if (nexus__mono_ns() >= until)
             return nexus__fail(NEXUS_ETIMEDOUT, "Kafka: %s: no answer", r->topic);
     }
+}
+
+nexus_status nexus__kafka_wake_by(nexus__kafka_reader *r, int wake_fd)
+{
+    static const uint64_t one = 1;
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(r->consumer);
+    if (!queue)
+        return nexus__nomem();
+    rd_kafka_queue_io_event_enable(queue, wake_fd, &one, sizeof one);
+    rd_kafka_queue_destroy(queue);
+    return NEXUS_OK;
+}
+
+rd_kafka_message_t *nexus__kafka_arrived(nexus__kafka_reader *r)
+{
+    rd_kafka_message_t *m;
+    while ((m = rd_kafka_consumer_poll(r->consumer, 0)) != NULL && m->err) /* it goes on by itself */
+        rd_kafka_message_destroy(m);
+    return m;
 }
 
 /* The last parcel at `from` or behind it, and before `behind`. */

@@ -29,13 +29,6 @@ typedef struct hint {
     int64_t offset; /* -1: none */
 } hint;
 
-typedef struct owner_note { /* as stored behind the mark of the end */
-    nexus__end_note end;
-    uint64_t owner;    /* who wrote it */
-    uint32_t released; /* he is none any more */
-    uint32_t reserved;
-} owner_note;
-
 typedef struct kafka_log {
     nexus__wal_engine base;
     const nexus_alloc *alloc;
@@ -53,11 +46,13 @@ typedef struct kafka_log {
     pthread_mutex_t read_lock;
     nexus__kafka_reader reader; /* read_lock */
     pthread_mutex_t note_lock;
-    owner_note note;            /* note_lock */
+    nexus__kafka_owner_note note;            /* note_lock */
     nexus__kafka_reader owners; /* the beating thread's */
     pthread_t beat_thread;
     bool beating;
     atomic_bool lost;
+    void (*lost_fn)(void *user_data); /* locked, as its data */
+    void *lost_data;
 } kafka_log;
 
 static nexus_status overtaken(void)
@@ -98,7 +93,7 @@ static nexus_status write_note(kafka_log *log)
 }
 
 /* The next note of the topic; NEXUS_EDONE. */
-static nexus_status next_note(nexus__kafka_reader *r, nexus__parcel *mark, owner_note *note)
+static nexus_status next_note(nexus__kafka_reader *r, nexus__parcel *mark, nexus__kafka_owner_note *note)
 {
     rd_kafka_message_t *m;
     nexus_status status;
@@ -114,16 +109,16 @@ static nexus_status next_note(nexus__kafka_reader *r, nexus__parcel *mark, owner
     return status;
 }
 
-/* What the last note says; NEXUS_ENOTFOUND: there never was an owner. */
-static nexus_status last_note(kafka_log *log, nexus__parcel *mark, owner_note *note)
+nexus_status nexus__kafka_last_note(nexus__kafka *k, nexus__kafka_reader *owners, nexus__parcel *mark,
+                                    nexus__kafka_owner_note *note)
 {
     nexus__buf body;
-    nexus__buf_init(&body, log->alloc, 0);
-    nexus_status status = nexus__kafka_last(&log->owners, mark, &body, NULL);
+    nexus__buf_init(&body, k->alloc, 0);
+    nexus_status status = nexus__kafka_last(owners, mark, &body, NULL);
     if (status == NEXUS_OK && mark->bytes.n == sizeof *note)
         memcpy(note, mark->bytes.p, sizeof *note);
     else if (status == NEXUS_OK)
-        status = nexus__fail(NEXUS_ECORRUPT, "the topic %s has notes that are not ours", log->kafka->owner_topic);
+        status = nexus__fail(NEXUS_ECORRUPT, "the topic %s has notes that are not ours", k->owner_topic);
     mark->bytes = NEXUS_S("");
     nexus__buf_free(&body);
     return status;
@@ -131,13 +126,11 @@ static nexus_status last_note(kafka_log *log, nexus__parcel *mark, owner_note *n
 
 static nexus_status occupied(const kafka_log *log)
 {
-    return nexus__fail(NEXUS_ECONFLICT,
-                       "another process owns the bus of topic %s: on kafka one process at a time uses a bus",
-                       log->kafka->log_topic);
+    return nexus__fail(NEXUS_ECONFLICT, "another process owns the bus of the topic %s", log->kafka->log_topic);
 }
 
 /* An owner who has not said that he is none may live: then a note comes before long. */
-static nexus_status wait_for_sign(kafka_log *log, nexus__parcel *mark, owner_note *note)
+static nexus_status wait_for_sign(kafka_log *log, nexus__parcel *mark, nexus__kafka_owner_note *note)
 {
     int64_t until = nexus__mono_ns() + KAFKA_LEASE_MS * NEXUS__NS_PER_MS;
     while (!note->released && nexus__mono_ns() < until) {
@@ -154,12 +147,22 @@ static nexus_status wait_for_sign(kafka_log *log, nexus__parcel *mark, owner_not
 static bool see_others(kafka_log *log)
 {
     nexus__parcel mark;
-    owner_note note;
+    nexus__kafka_owner_note note;
     uint64_t epoch = end_of(log).epoch;
     while (next_note(&log->owners, &mark, &note) == NEXUS_OK)
         if (note.owner != log->note.owner && mark.epoch > epoch)
             return true;
     return false;
+}
+
+static void tell_lost(kafka_log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    atomic_store(&log->lost, true);
+    void (*fn)(void *) = log->lost_fn;
+    pthread_mutex_unlock(&log->lock);
+    if (fn)
+        fn(log->lost_data);
 }
 
 static bool pause_until_next(kafka_log *log)
@@ -178,7 +181,7 @@ static void *beat_main(void *arg)
     kafka_log *log = arg;
     while (pause_until_next(log) && !atomic_load(&log->lost)) {
         if (see_others(log)) {
-            atomic_store(&log->lost, true);
+            tell_lost(log);
             break;
         }
         pthread_mutex_lock(&log->note_lock);
@@ -239,7 +242,7 @@ static nexus_status take_log(kafka_log *log, const nexus__parcel *known)
 static nexus_status become_owner(kafka_log *log)
 {
     nexus__parcel known;
-    nexus_status status = last_note(log, &known, &log->note);
+    nexus_status status = nexus__kafka_last_note(log->kafka, &log->owners, &known, &log->note);
     bool first = status == NEXUS_ENOTFOUND;
     if (status == NEXUS_OK)
         status = wait_for_sign(log, &known, &log->note);
@@ -335,7 +338,7 @@ static void move_end(kafka_log *log, const nexus__wal_run *run)
 static void give_up(kafka_log *log)
 {
     atomic_store(&log->lost, true);
-    rd_kafka_destroy(log->writer);
+    nexus__kafka_writer_close(log->writer, log->kafka);
     log->writer = NULL;
 }
 
@@ -524,12 +527,23 @@ static void stop_beating(kafka_log *log)
     (void)write_note(log); /* without it the next owner waits for a sign of life */
 }
 
+static void on_lost(nexus__wal_engine *e, void (*fn)(void *user_data), void *user_data)
+{
+    kafka_log *log = (kafka_log *)e;
+    pthread_mutex_lock(&log->lock);
+    log->lost_fn = fn;
+    log->lost_data = user_data;
+    bool already = atomic_load(&log->lost);
+    pthread_mutex_unlock(&log->lock);
+    if (already)
+        fn(user_data);
+}
+
 static void close_log(nexus__wal_engine *e)
 {
     kafka_log *log = (kafka_log *)e;
     stop_beating(log);
-    if (log->writer)
-        rd_kafka_destroy(log->writer);
+    nexus__kafka_writer_close(log->writer, log->kafka);
     nexus__kafka_reader_close(&log->reader);
     nexus__kafka_reader_close(&log->owners);
     nexus__kafka_close(log->kafka);
@@ -551,6 +565,7 @@ static const nexus__wal_engine_ops ops = {
     .drop_below = drop_below,
     .put_blob = put_blob,
     .get_blob = get_blob,
+    .on_lost = on_lost,
     .close = close_log,
 };
 

@@ -21,7 +21,7 @@ static rd_kafka_mock_cluster_t *kafka_mock;
 static inline bool kafka_url(char out[static 400], const char *name)
 {
     char topic[120], why[200];
-    static const char *const topics[] = {"", "-owner", "-state"};
+    static const char *const topics[] = {"", "-owner", "-state", "-wire"};
     if (!kafka_mock) {
         rd_kafka_conf_t *conf = rd_kafka_conf_new();
         rd_kafka_conf_set(conf, "log_level", "0", why, sizeof why);
@@ -30,7 +30,7 @@ static inline bool kafka_url(char out[static 400], const char *name)
     }
     if (!kafka_mock)
         return false;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         snprintf(topic, sizeof topic, "%s%s", name, topics[i]);
         rd_kafka_mock_topic_create(kafka_mock, topic, 1, 1);
     }

@@ -266,7 +266,7 @@ static void *publish_many(void *arg)
 {
     publisher *p = arg;
     char id[32];
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 30; i++) {
         snprintf(id, sizeof id, "%d-%d", p->number, i);
         nexus_event e = event(id, "s-1", "x");
         nexus_publish_result r = NEXUS_PUBLISH_RESULT_INIT;
@@ -288,7 +288,7 @@ static void readers_see_every_position_while_many_publish(const char *url)
         publishers[i] = (publisher){.bus = i % 2 ? owner : other, .number = i};
         cr_assert(pthread_create(&publishers[i].thread, NULL, publish_many, &publishers[i]) == 0);
     }
-    for (uint64_t pos = 1; pos <= 240; pos++) {
+    for (uint64_t pos = 1; pos <= 120; pos++) {
         nexus_status status = nexus_reader_next(r, &e, 10000);
         cr_assert(status == NEXUS_OK && e->pos == pos && e->version == (int64_t)pos - 1, "%llu: %s",
                   (unsigned long long)pos, nexus_error_message());
