@@ -13,6 +13,7 @@
 #define CALL_MS 2000
 #define RECONNECT_MS 50
 #define PING_MS 1000
+#define DUPLICATES_NS (10 * NEXUS__NS_PER_S) /* the server remembers ids: a message is sent again within three seconds */
 #define PAYLOAD_MIN 8192 /* the server's max_payload; it has 1 MiB unless told otherwise */
 
 nexus_status nexus__nats_fail(natsStatus s, int js_error, const char *what)
@@ -240,6 +241,7 @@ nexus_status nexus__nats_streams(nexus__nats *n)
     jsStreamConfig_Init(&log);
     log.Name = n->name;
     log.AllowDirect = true;
+    log.Duplicates = DUPLICATES_NS;
     jsStreamConfig_Init(&state);
     state.Name = n->state_stream;
     state.MaxMsgsPerSubject = 1;

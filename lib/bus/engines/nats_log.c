@@ -41,6 +41,7 @@ typedef struct nats_log {
     uint64_t last_seq;
     pthread_mutex_t lock;
     nexus__parcel end;  /* locked: a mark of where the log ends */
+    uint64_t end_seq;   /* locked: of the last message before it */
     hint hints[HINTS];  /* locked */
     unsigned next_hint; /* locked */
     pthread_mutex_t end_lock; /* one writes the end record */
@@ -282,6 +283,7 @@ static nexus_status take_log(nats_log *log)
         return status;
     pthread_mutex_lock(&log->lock);
     log->end = log->last = end;
+    log->end_seq = last_seq;
     pthread_mutex_unlock(&log->lock);
     log->last_seq = last_seq;
     remember(log, end.place, last_seq + 1);
@@ -432,6 +434,7 @@ static void move_end(nats_log *log, const nexus__wal_run *run)
     log->end.next_seq = log->end.first_seq = run->next_seq;
     log->end.next_pos = log->end.first_pos = run->next_pos;
     log->end.recv_ns = run->recv_ns;
+    log->end_seq = log->last_seq;
     uint64_t place = log->end.place;
     pthread_mutex_unlock(&log->lock);
     remember(log, place, log->last_seq + 1);
@@ -469,22 +472,26 @@ static nexus_status seq_of(nats_log *log, uint64_t place, uint64_t *seq)
     return found ? NEXUS_OK : search(log, by_place, place, seq, &before);
 }
 
-static uint64_t end_place(nats_log *log)
+static uint64_t our_end(nats_log *log, uint64_t *seq)
 {
     pthread_mutex_lock(&log->lock);
     uint64_t place = log->end.place;
+    *seq = log->end_seq;
     pthread_mutex_unlock(&log->lock);
     return place;
 }
 
 /* One window of messages; *behind: the message behind the last whole run. What lies behind our end is another owner's. */
-static nexus_status read_window(nats_log *log, nexus__parcels *s, uint64_t *seq, unsigned count, uint64_t *behind)
+static nexus_status read_window(nats_log *log, nexus__parcels *s, uint64_t *seq, unsigned count, uint64_t *behind,
+                                bool *empty)
 {
     natsMsg *messages[NATS_WINDOW];
     nexus__parcel p;
-    uint64_t end = end_place(log);
+    uint64_t last, end = our_end(log, &last);
+    *empty = true;
     nexus_status status = nexus__nats_window(log->nats, messages, *seq, count);
     for (unsigned i = 0; i < count && status == NEXUS_OK; i++) {
+        *empty &= !messages[i];
         if (messages[i] && nexus__parcel_get(&p, nexus__nats_data(messages[i])) && p.place < end)
             nexus__parcels_add(s, &p);
         if (s->part == 0)
@@ -509,20 +516,19 @@ static nexus_status read_runs(nexus__wal_engine *e, uint64_t place, nexus__buf *
 {
     nats_log *log = (nats_log *)e;
     nexus__parcels s = {.out = out};
-    uint64_t seq, behind, first, last;
+    uint64_t seq, behind, last;
     unsigned window = 1;
+    bool empty;
+    (void)our_end(log, &last);
     nexus_status status = seq_of(log, place, &seq);
-    if (status == NEXUS_OK)
-        status = nexus__nats_log_range(log->nats, &first, &last);
     for (behind = seq; status == NEXUS_OK && seq <= last && (out->len < PAGE_BYTES || s.part); window *= 2) {
         size_t before = out->len;
-        if (seq < first)
-            status = skip_gap(log, &seq);
         window = window < NATS_WINDOW ? window : NATS_WINDOW;
         if (window > last - seq + 1)
             window = (unsigned)(last - seq + 1);
-        if (status == NEXUS_OK)
-            status = read_window(log, &s, &seq, window, &behind);
+        status = read_window(log, &s, &seq, window, &behind, &empty);
+        if (status == NEXUS_OK && empty && seq <= last)
+            status = skip_gap(log, &seq);
         if (out->len - before > PAGE_BYTES) /* large ones: few at a time */
             window = 1;
     }

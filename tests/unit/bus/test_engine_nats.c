@@ -16,6 +16,7 @@
 /* A server of the test's own, which it can stop, kill and give an older directory. */
 typedef struct server {
     char *dir, url[200], port[8];
+    const char *password; /* of the user nexus; NULL: anybody may come */
     pid_t pid;
 } server;
 
@@ -27,7 +28,8 @@ static void start(server *s)
     s->pid = fork();
     if (s->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", s->port, "-js", "-sd", data, "-l", log, (char *)NULL);
+        execlp("nats-server", "nats-server", "-a", "127.0.0.1", "-p", s->port, "-js", "-sd", data, "-l", log,
+               s->password ? "--user" : NULL, "nexus", "--pass", s->password, (char *)NULL);
         _exit(127);
     }
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(s->port)),
@@ -59,6 +61,7 @@ static bool server_open(server *s)
     cr_assert(bind(fd, (struct sockaddr *)&any, sizeof any) == 0);
     cr_assert(getsockname(fd, (struct sockaddr *)&any, &n) == 0);
     close(fd);
+    s->password = NULL;
     s->dir = scratch_dir();
     snprintf(s->port, sizeof s->port, "%u", ntohs(any.sin_port));
     snprintf(s->url, sizeof s->url, "nats://127.0.0.1:%s", s->port);
@@ -589,6 +592,68 @@ Test(bus_engine_nats, a_stream_that_would_forget_events_is_refused)
     cr_assert(nexus_bus_open(&bus, s.url, NULL) == NEXUS_EINVAL && strstr(nexus_error_message(), "max_age"));
     nexus__nats_close(n);
     server_close(&s);
+}
+
+Test(bus_engine_nats, a_wrong_password_is_said_and_the_right_one_works)
+{
+    server s;
+    char url[300];
+    nexus_bus *bus;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.connect_timeout_ms = 50;
+    if (!server_open(&s))
+        return;
+    end(&s, SIGTERM);
+    s.password = "opensesame";
+    start(&s);
+    snprintf(url, sizeof url, "nats://nexus:wrong@127.0.0.1:%s", s.port);
+    cr_assert(nexus_bus_open(&bus, url, &opts) == NEXUS_EPERM, "%s", nexus_error_message());
+    cr_assert(!strstr(nexus_error_message(), "wrong"), "no secrets in messages: %s", nexus_error_message());
+    snprintf(url, sizeof url, "nats://nexus:opensesame@127.0.0.1:%s", s.port);
+    bus = engine_open(url, NEXUS_BUS_AUTO);
+    publish_numbers(bus, 1, 1);
+    nexus_bus_close(bus);
+    server_close(&s);
+}
+
+static void get_blob(nexus__nats *n, nexus_slice expected)
+{
+    nexus__buf out;
+    nexus__buf_init(&out, NULL, 0);
+    cr_assert(nexus__nats_get_blob(n, "bus-0", &out) == NEXUS_OK, "%s", nexus_error_message());
+    cr_assert(nexus__slice_eq(nexus__buf_slice(&out), expected));
+    nexus__buf_free(&out);
+}
+
+Test(bus_engine_nats, a_checkpoint_of_several_messages_is_replaced_as_a_whole_and_damage_shows)
+{
+    enum { BYTES = 3000000 };
+    server s;
+    char *data = malloc(BYTES), subject[NATS_SUBJECT_MAX];
+    nexus__buf out;
+    if (!server_open(&s))
+        return;
+    nexus__nats *n = stranger(&s);
+    for (int i = 0; i < BYTES; i++)
+        data[i] = (char)(i * 31 >> 3);
+    nexus__buf_init(&out, NULL, 0);
+    cr_assert(nexus__nats_streams(n) == NEXUS_OK);
+    cr_assert(nexus__nats_get_blob(n, "bus-0", &out) == NEXUS_ENOTFOUND);
+    cr_assert(nexus__nats_put_blob(n, "bus-0", nexus__slice(data, BYTES)) == NEXUS_OK, "%s", nexus_error_message());
+    get_blob(n, nexus__slice(data, BYTES));
+    cr_assert(nexus__nats_put_blob(n, "bus-0", text("small")) == NEXUS_OK);
+    get_blob(n, text("small"));
+    cr_assert(nexus__nats_put_blob(n, "bus-0", nexus__slice(data, BYTES)) == NEXUS_OK);
+    for (int slot = 0; slot < 2; slot++) { /* whichever it is in */
+        snprintf(subject, sizeof subject, "%s.state.blob.bus-0.%d.1", n->name, slot);
+        const nexus__nats_put put = {.subject = subject, .data = text("something else")};
+        cr_assert(nexus__nats_publish(n, &put, NULL) == NEXUS_OK);
+    }
+    cr_assert(nexus__nats_get_blob(n, "bus-0", &out) == NEXUS_ECORRUPT);
+    nexus__buf_free(&out);
+    nexus__nats_close(n);
+    server_close(&s);
+    free(data);
 }
 
 Test(bus_engine_nats, a_bad_name_or_a_server_that_is_not_there_is_said)
