@@ -143,3 +143,19 @@ def test_a_secret_that_stands_in_a_file_is_read_again_when_that_changes(start, u
     wait_for(lambda: "the last good ones stay" in g.server.tail(1000), 10, "the complaint")
     assert is_other()
     assert "-secret-of-this-test" not in g.server.tail(1000)
+
+
+def test_who_is_not_let_in_stands_in_the_gateways_trail(start, upstream, issuer):  # noqa: F811
+    g = start({"a": up(upstream)}, ROUTES, settings(issuer.url))
+
+    def verified():
+        bearer = (g.state / "admin.token").read_text().strip()
+        reply = g.call("POST", "/admin/v1/audit/verify", token=bearer)
+        assert reply.status == 200 and reply.json["bad"] == 0, reply
+        return reply.json["records"]
+
+    assert verified() == 0
+    for _ in range(40):
+        problem(g.call("GET", "/x"), 401)
+    assert wait_for(verified, 10, "the record") <= 2  # not one for each
+    problem(g.call("POST", "/admin/v1/audit/verify"), 401)
