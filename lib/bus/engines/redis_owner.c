@@ -94,7 +94,8 @@ static nexus_status run(nexus__redis_log *log, nexus__redis *link, const nexus_c
 {
     nexus_slice words[NEXUS__REDIS_WORDS_MAX] = {nexus__slice_c(log->place.head), nexus__slice_c(log->place.owner),
                                                  nexus__slice_c(log->place.heir), nexus__slice_c(log->token)};
-    memcpy(words + 4, args, n * sizeof *args);
+    if (n) /* memcpy takes no NULL, even for nothing */
+        memcpy(words + 4, args, n * sizeof *args);
     return nexus__redis_run(link, script, words, 3, n + 4, nexus__redis_deadline(log), reply);
 }
 
