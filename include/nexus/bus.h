@@ -66,6 +66,8 @@ typedef struct nexus_bus_opts {
     const char *compact_types; /**< owner: of these types (patterns, comma-separated) the last event of each key
                                     (partitionkey, else subject) is kept (nexus_bus_compact); NULL = everything. Copied */
     uint32_t tombstone_grace_s; /**< a last event without data stays for so long; 0 = 86,400 */
+    const char *shred_types; /**< what this handle publishes of these types (patterns, comma-separated) and has a subject is
+                                  stored sealed with the subject's key (nexus_bus_shred); NULL = nothing. Copied */
 } nexus_bus_opts;
 
 #define NEXUS_BUS_OPTS_INIT NEXUS_SIZED(nexus_bus_opts)
@@ -494,6 +496,15 @@ NEXUS_API nexus_status nexus_bus_compact(nexus_bus *bus, nexus_compact_result *r
  * of files.
  */
 NEXUS_API nexus_status nexus_bus_redact(nexus_bus *bus, uint64_t pos) NEXUS_MUST_CHECK;
+
+/**
+ * Deletes the key of a subject: the data of every event that was sealed with it (shred_types) can be read by nobody any more,
+ * wherever it stands. Such events keep their place and attributes, and are read without data and with the extension
+ * `shredded` = "true". What is published for the subject from then on gets a new key. What was handed out stays with whoever
+ * has it; snapshots, projections and copies of the key files are the caller's. Any process of the bus may call it.
+ * NEXUS_ENOTFOUND: the subject has no key. NEXUS_ENOTSUP: the bus has no directory for keys (memory:, postgresql:, …).
+ */
+NEXUS_API nexus_status nexus_bus_shred(nexus_bus *bus, const char *subject) NEXUS_MUST_CHECK;
 
 /* --- dead letters ----------------------------------------------------------------------------- */
 

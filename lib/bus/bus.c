@@ -57,6 +57,18 @@ static nexus_status start(nexus_bus *bus, const char *url)
     bus->source = nexus__strndup(bus->alloc, nexus__slice_c(bus->opts.source ? bus->opts.source : "/nexus"));
     if (!bus->source)
         return nexus__nomem();
+    bus->shred.dir = bus->dir;
+    if (bus->opts.shred_types && *bus->opts.shred_types) {
+        status = nexus__types_check(nexus__slice_c(bus->opts.shred_types));
+        if (status != NEXUS_OK || !bus->dir)
+            return status != NEXUS_OK ? status
+                                      : nexus__fail(NEXUS_ENOTSUP, "bus option shred_types needs a bus with a directory of its "
+                                                                   "own for the keys (file:, sqlite:)");
+        bus->shred_types = nexus__strndup(bus->alloc, nexus__slice_c(bus->opts.shred_types));
+        if (!bus->shred_types)
+            return nexus__nomem();
+        bus->shred.types = bus->opts.shred_types = bus->shred_types;
+    }
     if (bus->opts.compact_types) { /* a later owner of this handle needs it again */
         bus->compact_types = nexus__strndup(bus->alloc, nexus__slice_c(bus->opts.compact_types));
         if (!bus->compact_types)
@@ -91,6 +103,7 @@ nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_op
     nexus__list_init(&bus->groups);
     nexus__contracts_init(&bus->contracts);
     nexus__snapshots_init(&bus->snapshots, bus->alloc);
+    nexus__shred_init(&bus->shred, bus->alloc);
     bus->again_tail = &bus->again;
     bus->finished_tail = &bus->finished;
     nexus_status status = start(bus, url);
@@ -123,6 +136,8 @@ void nexus_bus_close(nexus_bus *bus)
     nexus__free(bus->alloc, bus->dir);
     nexus__free(bus->alloc, bus->source);
     nexus__free(bus->alloc, bus->compact_types);
+    nexus__shred_end(&bus->shred);
+    nexus__free(bus->alloc, bus->shred_types);
     nexus__contracts_free(&bus->contracts, bus->alloc);
     pthread_mutex_destroy(&bus->lock);
     pthread_cond_destroy(&bus->changed);

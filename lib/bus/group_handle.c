@@ -248,10 +248,35 @@ int nexus_group_fd(nexus_group *g)
 
 /* --- fetch ---- */
 
-static nexus_delivery *delivery_new(nexus_group *g, nexus__stored *stored, uint64_t token, uint32_t attempt)
+/* A copy with the data as it was published; takes the reference. NULL: its lease runs out by itself. */
+static nexus__stored *unseal(nexus_group *g, nexus__stored *sealed, nexus_status *why)
 {
+    bool gone;
+    nexus__buf data;
+    nexus__stored *plain = NULL;
+    nexus__buf_init(&data, g->bus->alloc, 0);
+    *why = nexus__shred_open(&g->bus->shred, &sealed->view.event, &data, &gone);
+    if (*why == NEXUS_OK)
+        plain = nexus__stored_new(g->bus->alloc, sealed->meta, nexus__buf_slice(&data), why);
+    if (plain) {
+        plain->pos = plain->view.event.pos = sealed->pos;
+        plain->view.event.version = sealed->view.event.version;
+        plain->view.event.recv_ns = sealed->view.event.recv_ns;
+        nexus__shred_mark(&plain->view, gone);
+    }
+    nexus__buf_free(&data);
+    nexus__stored_unref(g->bus->alloc, sealed);
+    return plain;
+}
+
+static nexus_delivery *delivery_new(nexus_group *g, nexus__stored *stored, uint64_t token, uint32_t attempt,
+                                    nexus_status *why)
+{
+    if (nexus__shred_is_sealed(&stored->view.event) && !(stored = unseal(g, stored, why)))
+        return NULL;
     nexus_delivery *d = nexus__calloc(g->bus->alloc, 1, sizeof *d);
     if (!d) {
+        *why = nexus__nomem();
         nexus__stored_unref(g->bus->alloc, stored);
         return NULL;
     }
@@ -273,17 +298,19 @@ static nexus_status fetch_local(nexus_group *g, const nexus__group_backend *b, n
     nexus__lease leases[256];
     size_t n = 0;
     nexus_status status = nexus__bgroup_fetch(b->local, b->member, leases, max < 256 ? max : 256, wait_ms, &n);
+    nexus_status why = NEXUS_OK;
     for (size_t i = 0; i < n; i++) {
-        out[*got] = delivery_new(g, leases[i].stored, leases[i].token, leases[i].attempt);
-        *got += out[*got] != NULL; /* without memory its lease runs out by itself */
+        out[*got] = delivery_new(g, leases[i].stored, leases[i].token, leases[i].attempt, &why);
+        *got += out[*got] != NULL; /* its lease runs out by itself */
     }
-    return n && !*got ? nexus__nomem() : status;
+    return n && !*got ? why : status;
 }
 
 static nexus_status read_leases(nexus_group *g, nexus_slice body, nexus_delivery **out, size_t max, size_t *got)
 {
     nexus__wire_in in = {.rest = body};
     uint32_t n = nexus__wire_take_u32(&in);
+    nexus_status why = NEXUS_OK;
     for (uint32_t i = 0; i < n && *got < max && !in.bad; i++) {
         uint64_t token = nexus__wire_take_u64(&in);
         uint32_t attempt = nexus__wire_take_u32(&in);
@@ -296,10 +323,12 @@ static nexus_status read_leases(nexus_group *g, nexus_slice body, nexus_delivery
         stored->pos = stored->view.event.pos = w.pos;
         stored->view.event.version = w.version;
         stored->view.event.recv_ns = w.recv_ns;
-        out[*got] = delivery_new(g, stored, token, attempt);
+        out[*got] = delivery_new(g, stored, token, attempt, &why);
         *got += out[*got] != NULL;
     }
-    return in.bad ? nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer") : NEXUS_OK;
+    if (in.bad)
+        return nexus__fail(NEXUS_EPROTO, "the bus owner gave an unreadable answer");
+    return *got ? NEXUS_OK : why;
 }
 
 static nexus_status fetch_remote(nexus_group *g, const nexus__group_backend *b, nexus_delivery **out, size_t max,

@@ -11,6 +11,7 @@
 #include "bus/engines/engine.h"
 #include "bus/remote.h"
 #include "bus/server.h"
+#include "bus/shred.h"
 #include "bus/snapshot.h"
 
 typedef struct nexus__pub_op nexus__pub_op;
@@ -25,7 +26,7 @@ struct nexus_bus {
     const nexus_alloc *alloc;
     nexus_bus_opts opts;
     const nexus__bus_engine *engine;
-    char *url, *dir, *source, *compact_types; /* dir: of the lock and the socket, or NULL */
+    char *url, *dir, *source, *compact_types, *shred_types; /* dir: of the lock and the socket, or NULL */
     int dir_fd;
     _Atomic(nexus__broker *) broker;
     _Atomic uint64_t caps;
@@ -54,6 +55,7 @@ struct nexus_bus {
     pthread_cond_t room, polled;
     nexus__contracts contracts;
     nexus__snapshots snapshots;
+    nexus__shred shred;
     pthread_rwlock_t tracer_lock; /* held for reading while the tracer is used */
     _Atomic(struct nexus_tracer *) tracer;
 };

@@ -50,6 +50,8 @@ nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, 
 {
     if (events->size < sizeof *events)
         return nexus__fail(NEXUS_EINVAL, "event: size is %zu; begin with NEXUS_EVENT_INIT", events->size);
+    if (bus->shred.types)
+        nexus__arena_init(&out->sealed, bus->alloc, 0);
     out->events = n == 1 ? &out->one : nexus__malloc(bus->alloc, n * sizeof *out->events);
     out->ids = n == 1 ? &out->one_id : nexus__malloc(bus->alloc, n * sizeof *out->ids);
     nexus_status status = out->events && out->ids ? NEXUS_OK : nexus__nomem();
@@ -63,6 +65,8 @@ nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, 
             (void)nexus__fail(status, "event %zu: %s", i, nexus_error_message());
         complete_one(bus, &out->events[i], out->ids[i], now);
         nexus__cause_fill(&out->events[i], cause);
+        if (status == NEXUS_OK && bus->shred.types)
+            status = nexus__shred_seal(&bus->shred, &out->sealed, &out->events[i]);
     }
     if (status == NEXUS_OK)
         nexus__publish_span_begin(&out->span, bus, out->events, n);
@@ -71,6 +75,8 @@ nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, 
 
 void nexus__completed_free(const nexus_bus *bus, nexus__completed *c)
 {
+    if (bus->shred.types)
+        nexus__arena_free(&c->sealed);
     if (c->events == &c->one)
         return;
     nexus__free(bus->alloc, c->events);

@@ -32,6 +32,7 @@ typedef struct nexus__completed {
     char one_id[NEXUS__UUID_LEN + 1];
     uint32_t warnings; /* of contracts that warn */
     nexus__publish_span span;
+    nexus__arena sealed; /* what events point to whose data is sealed */
 } nexus__completed;
 
 /* n > 0. Free it in any case; it must not move. */

@@ -31,7 +31,7 @@ struct nexus_reader {
     nexus__event_view view;
     nexus__evolved evolved;
     size_t evolved_at;
-    nexus__buf json;
+    nexus__buf json, opened; /* opened: data that was sealed */
     uint64_t position;
     bool signals, caught_up;
     uint32_t signal, behind, unlooked;
@@ -109,6 +109,7 @@ nexus_status nexus_reader_open(nexus_reader **out, nexus_bus *bus, const nexus_r
     nexus__buf_init(&r->texts, bus->alloc, 0);
     nexus__buf_init(&r->page, bus->alloc, 0);
     nexus__buf_init(&r->json, bus->alloc, 0);
+    nexus__buf_init(&r->opened, bus->alloc, 0);
     nexus__arena_init(&r->evolved.arena, bus->alloc, 0);
     r->raw = given.raw;
     r->signals = given.signals;
@@ -142,6 +143,7 @@ void nexus_reader_close(nexus_reader *r)
     nexus__buf_free(&r->texts);
     nexus__buf_free(&r->page);
     nexus__buf_free(&r->json);
+    nexus__buf_free(&r->opened);
     nexus__free(r->bus->alloc, r);
 }
 
@@ -385,6 +387,18 @@ static nexus_status next_signalling(nexus_reader *r, uint32_t wait_ms)
     return status;
 }
 
+static nexus_status unseal(nexus_reader *r)
+{
+    bool gone;
+    nexus__buf_clear(&r->opened);
+    nexus_status status = nexus__shred_open(&r->bus->shred, &r->view.event, &r->opened, &gone);
+    if (status != NEXUS_OK)
+        return status;
+    r->view.event.data = nexus__buf_slice(&r->opened);
+    nexus__shred_mark(&r->view, gone);
+    return NEXUS_OK;
+}
+
 nexus_status nexus_reader_next(nexus_reader *r, const nexus_event **event, uint32_t wait_ms)
 {
     nexus__buf_clear(&r->json);
@@ -395,6 +409,8 @@ nexus_status nexus_reader_next(nexus_reader *r, const nexus_event **event, uint3
     for (;;) {
         bool changed = false;
         nexus_status status = next_signalling(r, wait_ms);
+        if (status == NEXUS_OK && nexus__shred_is_sealed(&r->view.event))
+            status = unseal(r);
         if (status == NEXUS_OK && !r->raw)
             status = nexus__evolve(nexus__contracts_now(&r->bus->contracts), r->accept, &r->view.event, &r->evolved,
                                    &changed);

@@ -190,6 +190,7 @@ static nexus_status open_bus(nexus__host *h, const nexus_service *service)
     opts.retention_hard = nexus_settings_bool(h->settings, "bus_retention_hard");
     opts.compact_types = nexus_settings_text(h->settings, "bus_compact_types");
     opts.tombstone_grace_s = (uint32_t)nexus_settings_int(h->settings, "bus_tombstone_hours") * 3600;
+    opts.shred_types = nexus_settings_text(h->settings, "bus_shred_types");
     opts.durability = durability_of(nexus_settings_text(h->settings, "bus_durability"));
     opts.durability_ms = (uint32_t)nexus_settings_int(h->settings, "bus_durability_ms");
     opts.tracer = service->trace.tracer;

@@ -35,6 +35,9 @@ static const nexus_setting rows[] = {
      "owns a bus of files."},
     {"bus_tombstone_hours", NEXUS_SETTING_INT, "24", 1, 100000, NULL,
      "A last event without data stays so long; then nothing of its key is left."},
+    {"bus_shred_types", NEXUS_SETTING_TEXT, NULL, 0, 0, NULL,
+     "Types of events, patterns parted by commas, whose data is stored sealed with a key of the subject, which can be deleted. "
+     "For every process that publishes them."},
     {"bus_durability", NEXUS_SETTING_CHOICE, "always", 0, 0, "always,interval,os",
      "When a publish is answered: when it is on the disk, or at once; then a power cut can take the end of the log. The owner "
      "gives it to all; a client that asks for more is refused."},

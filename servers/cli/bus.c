@@ -112,7 +112,7 @@ static nexus_status groups(const cli *c, nexus_bus *bus)
 int cli_events(cli *c)
 {
     static const char usage[] =
-        "events tail [--type PATTERN] [--count N] | replay … | groups | publish TYPE DATA [--subject S] | redact POSITION | explain GROUP "
+        "events tail [--type PATTERN] [--count N] | replay … | groups | publish TYPE DATA [--subject S] | redact POSITION | shred SUBJECT | explain GROUP "
         "| audit GROUP | pause GROUP | resume GROUP | seek GROUP --from first|end|POSITION|TIME [--dry-run]";
     if (c->argc && strcmp(c->argv[0], "replay") == 0)
         return cli_replay(c);
@@ -125,8 +125,8 @@ int cli_events(cli *c)
     const char *word = c->argv[0];
     bool tails = strcmp(word, "tail") == 0 && c->argc == 1, asks = strcmp(word, "groups") == 0 && c->argc == 1;
     uint64_t pos = strcmp(word, "redact") == 0 && c->argc == 2 ? strtoull(c->argv[1], NULL, 10) : 0;
-    bool steers = cli_is_group_word(c, from);
-    if (!tails && !asks && !pos && !steers && !(strcmp(word, "publish") == 0 && c->argc == 3)) {
+    bool steers = cli_is_group_word(c, from), shreds = strcmp(word, "shred") == 0 && c->argc == 2;
+    if (!tails && !asks && !pos && !steers && !shreds && !(strcmp(word, "publish") == 0 && c->argc == 3)) {
         fprintf(stderr, "usage: nexus %s\n", usage);
         return CLI_USAGE;
     }
@@ -138,6 +138,7 @@ int cli_events(cli *c)
                           : asks   ? groups(c, bus)
                           : steers ? cli_group(c, bus, from, dry)
                           : pos    ? nexus_bus_redact(bus, pos)
+                          : shreds ? nexus_bus_shred(bus, c->argv[1])
                                    : publish(bus, c->argv[1], subject, c->argv[2]);
     nexus_bus_close(bus);
     return cli_told(status);

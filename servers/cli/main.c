@@ -18,7 +18,7 @@ const cli_command cli_commands[] = {
     {"events",
      "replay [--from POSITION|TIME] [--to POSITION|TIME] [--type PATTERN] [--stream S] [--category C] [--tags A,B]\n"
      "                        [--factor X] [--rate EVENTS/S] [--bytes BYTES/S] [--dry-run] |\n"
-     "                        tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION |\n"
+     "                        tail [--type PATTERN] [--count N] | groups | publish TYPE DATA [--subject S] | redact POSITION | shred SUBJECT |\n"
      "                        explain | audit | pause | resume GROUP | seek GROUP --from first|end|POSITION|TIME [--dry-run]",
      "Events of the bus as they happen; its groups, why one is stuck, stopping and moving one; publishes one; erases the data of one",
      cli_events},
