@@ -77,6 +77,9 @@ NEXUS_API nexus_status nexus_auth_open(nexus_auth **out, struct nexus_db *db,
                                        const nexus_auth_opts *opts) NEXUS_MUST_CHECK;
 NEXUS_API void nexus_auth_close(nexus_auth *auth); /**< NULL is fine */
 
+/** Forgets refresh tokens that are over, up to 500 families at a time; call it now and then. */
+NEXUS_API nexus_status nexus_auth_expire(nexus_auth *auth) NEXUS_MUST_CHECK;
+
 /* --- people ------------------------------------------------------------------------------------------------------- */
 
 /** A user as stored. Free with nexus_user_free. What the getters give is borrowed from it and NUL-terminated.

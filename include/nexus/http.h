@@ -252,6 +252,8 @@ NEXUS_API bool nexus_request_client_cert(const nexus_request *request, nexus_cli
 /** DER of certificate i that was sent beside it, its issuer first; false past the end. */
 NEXUS_API bool nexus_request_client_cert_chain(const nexus_request *request, size_t i, nexus_slice *der);
 
+/** The value of the first cookie of that name, as it was sent; false when there is none. */
+NEXUS_API bool nexus_request_cookie(const nexus_request *request, const char *name, nexus_slice *out);
 /** The first field of that name (any case); false when there is none. */
 NEXUS_API bool nexus_request_header(const nexus_request *request, const char *name, nexus_slice *out);
 NEXUS_API size_t nexus_request_header_count(const nexus_request *request);

@@ -11,6 +11,7 @@ struct nexus__hash_gate {
     pthread_cond_t freed;
     struct {
         uint32_t free, waiting;
+        uint64_t entered;
     } locked;
 };
 
@@ -40,6 +41,7 @@ nexus_status nexus__hash_gate_enter(nexus__hash_gate *g)
             pthread_cond_wait(&g->freed, &g->lock);
         g->locked.waiting--;
         g->locked.free--;
+        g->locked.entered++;
     }
     pthread_mutex_unlock(&g->lock);
     return status;
@@ -51,6 +53,14 @@ void nexus__hash_gate_leave(nexus__hash_gate *g)
     g->locked.free++;
     pthread_cond_signal(&g->freed);
     pthread_mutex_unlock(&g->lock);
+}
+
+uint64_t nexus__hash_gate_count(nexus__hash_gate *g)
+{
+    pthread_mutex_lock(&g->lock);
+    uint64_t entered = g->locked.entered;
+    pthread_mutex_unlock(&g->lock);
+    return entered;
 }
 
 void nexus__hash_gate_free(nexus__hash_gate *g)

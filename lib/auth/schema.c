@@ -51,5 +51,9 @@ const nexus_migration nexus__auth_migrations[] = {
      "CREATE TABLE auth_second_steps (hash TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES auth_users (id),"
      " expires_at BIGINT NOT NULL, password_at BIGINT NOT NULL);",
      NULL},
+    {3, "what is over is found by its time",
+     "CREATE INDEX auth_refresh_idle ON auth_refresh (idle_until);"
+     "CREATE INDEX auth_families_expires ON auth_families (expires_at);",
+     NULL},
 };
 const size_t nexus__auth_migration_count = sizeof nexus__auth_migrations / sizeof nexus__auth_migrations[0];

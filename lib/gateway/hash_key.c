@@ -1,20 +1,6 @@
 /* What keyed balancing knows a request by. A request without it is given to whom the draw falls. */
 #include "gateway/gateway.h"
-
-/* The value of a cookie of that name in one Cookie field (RFC 6265 section 4.2.1). */
-static bool find_cookie(nexus_slice field, nexus_slice name, nexus_slice *out)
-{
-    while (field.n > 0) {
-        nexus_slice pair = nexus__slice(field.p, nexus__slice_find(field, ';'));
-        field = nexus__slice_from(field, pair.n + 1);
-        pair = nexus__slice_trim(pair);
-        if (nexus__slice_starts(pair, name) && pair.n > name.n && pair.p[name.n] == '=') {
-            *out = nexus__slice_from(pair, name.n + 1);
-            return true;
-        }
-    }
-    return false;
-}
+#include "http/cookie.h"
 
 static bool cookie(nexus__call *call, nexus_slice name, nexus_slice *out)
 {
@@ -22,7 +8,7 @@ static bool cookie(nexus__call *call, nexus_slice name, nexus_slice *out)
     const char *base = nexus__exchange_base(call->request);
     for (uint32_t i = 0; i < head->field_count; i++)
         if (nexus__slice_ieq(nexus__http_field_name(&head->fields[i], base), NEXUS_S("cookie")) &&
-            find_cookie(nexus__http_field_value(&head->fields[i], base), name, out))
+            nexus__cookie_find(nexus__http_field_value(&head->fields[i], base), name, out))
             return true;
     return false;
 }

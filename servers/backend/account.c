@@ -10,23 +10,6 @@
 #define DEVICE_COOKIE "nexus_device"
 #define DEVICE_AGE_S "31536000"
 
-static bool cookie(const nexus_request *request, const char *name, nexus_slice *out)
-{
-    nexus_slice all;
-    size_t n = strlen(name);
-    if (!nexus_request_header(request, "Cookie", &all))
-        return false;
-    for (size_t at = 0; at + n < all.n; at++) {
-        bool starts = at == 0 || all.p[at - 1] == ' ' || all.p[at - 1] == ';';
-        if (!starts || memcmp(all.p + at, name, n) != 0 || all.p[at + n] != '=')
-            continue;
-        const char *value = all.p + at + n + 1, *end = memchr(value, ';', (size_t)(all.p + all.n - value));
-        *out = (nexus_slice){value, (size_t)((end ? end : all.p + all.n) - value)};
-        return true;
-    }
-    return false;
-}
-
 static bool is_secure(const backend *b, const nexus_request *request)
 {
     return nexus_request_is_tls(request) || strncmp(nexus_service_issuer(b->service), "https:", 6) == 0;
@@ -37,8 +20,8 @@ void client_of(const nexus_request *request, nexus_auth_client *client)
     nexus_auth_client_init(client);
     nexus_request_remote_ip(request, &client->address);
     (void)nexus_request_header(request, "User-Agent", &client->agent);
-    if (!cookie(request, "__Host-" DEVICE_COOKIE, &client->device))
-        (void)cookie(request, DEVICE_COOKIE, &client->device);
+    if (!nexus_request_cookie(request, "__Host-" DEVICE_COOKIE, &client->device))
+        (void)nexus_request_cookie(request, DEVICE_COOKIE, &client->device);
 }
 
 void set_device(const backend *b, nexus_request *request, const char *token)

@@ -108,6 +108,8 @@ static void upkeep(void *user_data)
         status = idempotency_expire(b);
     if (status == NEXUS_OK)
         status = nexus_oauth_expire(b->oauth);
+    if (status == NEXUS_OK)
+        status = nexus_auth_expire(b->auth);
     if (status != NEXUS_OK)
         nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_WARN, "backend", NULL, "upkeep: %s",
                          nexus_error_message());

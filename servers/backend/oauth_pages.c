@@ -108,23 +108,12 @@ static void cookie_name(const backend *b, const char *base, char out[static 32])
 static bool get_cookie(const backend *b, const nexus_request *request, const char *base, char out[static COOKIE_MAX])
 {
     char name[32];
-    nexus_slice all;
+    nexus_slice value;
     cookie_name(b, base, name);
-    size_t name_n = strlen(name);
-    if (!nexus_request_header(request, "cookie", &all))
+    if (!nexus_request_cookie(request, name, &value) || value.n == 0 || value.n >= COOKIE_MAX)
         return false;
-    for (size_t at = 0; at < all.n;) {
-        const char *end = memchr(all.p + at, ';', all.n - at);
-        size_t n = end ? (size_t)(end - all.p) - at : all.n - at;
-        if (n > name_n && n - name_n - 1 < COOKIE_MAX && memcmp(all.p + at, name, name_n) == 0 &&
-            all.p[at + name_n] == '=') {
-            snprintf(out, COOKIE_MAX, "%.*s", (int)(n - name_n - 1), all.p + at + name_n + 1);
-            return *out;
-        }
-        for (at += n + 1; at < all.n && all.p[at] == ' '; at++) {
-        }
-    }
-    return false;
+    snprintf(out, COOKIE_MAX, "%.*s", TEXT_ARGS(value));
+    return true;
 }
 
 static void set_cookie(const backend *b, nexus_request *request, const char *base, const char *value, int64_t seconds)

@@ -19,28 +19,11 @@ static bool is_secure(const console *c, const nexus_request *request)
     return nexus_request_is_tls(request) || strncmp(nexus_service_issuer(c->service), "https:", 6) == 0;
 }
 
-static bool get_cookie(const nexus_request *request, const char *name, nexus_slice *out)
-{
-    nexus_slice all;
-    size_t n = strlen(name);
-    if (!nexus_request_header(request, "cookie", &all))
-        return false;
-    for (size_t at = 0; at + n < all.n; at++) {
-        bool starts = at == 0 || all.p[at - 1] == ' ' || all.p[at - 1] == ';';
-        if (!starts || memcmp(all.p + at, name, n) != 0 || all.p[at + n] != '=')
-            continue;
-        const char *value = all.p + at + n + 1, *end = memchr(value, ';', (size_t)(all.p + all.n - value));
-        *out = (nexus_slice){value, (size_t)((end ? end : all.p + all.n) - value)};
-        return true;
-    }
-    return false;
-}
-
 bool console_session_cookie(const console *c, const nexus_request *request, nexus_slice *id)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     const char *name = is_secure(c, request) ? "__Host-" CONSOLE_SESSION_COOKIE : CONSOLE_SESSION_COOKIE;
-    if (!get_cookie(request, name, id) || id->n != SESSION_ID_LEN)
+    if (!nexus_request_cookie(request, name, id) || id->n != SESSION_ID_LEN)
         return false;
     for (size_t i = 0; i < id->n; i++)
         if (!memchr(plain, id->p[i], sizeof plain - 1))
@@ -174,7 +157,7 @@ static size_t speak_for(const nexus_request *request, nexus_pair out[static 4], 
     out[n++] = (nexus_pair){NEXUS_S("X-Forwarded-For"), v};
     if (nexus_request_header(request, "user-agent", &v))
         out[n++] = (nexus_pair){NEXUS_S("User-Agent"), v};
-    if ((get_cookie(request, "__Host-" DEVICE, &v) || get_cookie(request, DEVICE, &v)) && v.n < 100) {
+    if ((nexus_request_cookie(request, "__Host-" DEVICE, &v) || nexus_request_cookie(request, DEVICE, &v)) && v.n < 100) {
         int len = snprintf(device, 128, DEVICE "=%.*s", (int)v.n, v.p);
         out[n++] = (nexus_pair){NEXUS_S("Cookie"), {device, (size_t)len}};
     }

@@ -431,3 +431,38 @@ Test(auth, a_restart_keeps_key_and_sessions)
     nexus_free(json), nexus_free(etag);
     nexus_grant_free(g);
 }
+
+static int64_t rows_of(const char *table)
+{
+    char sql[64];
+    nexus_rows *rows;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", table);
+    cr_assert_eq(nexus_db_query_one(&rows, db, sql, NULL, 0), NEXUS_OK, "%s", nexus_error_message());
+    int64_t n = nexus_rows_int(rows, 0);
+    nexus_rows_free(rows);
+    return n;
+}
+
+Test(auth, families_that_are_over_go_and_others_stay)
+{
+    nexus_grant *old, *fresh, *next;
+    register_ann();
+    old = ann_in();
+    now_s += 13 * 86400;
+    fresh = ann_in();
+    cr_assert_eq(nexus_auth_refresh(auth, refresh_of(fresh), &next), NEXUS_OK);
+    cr_assert_eq(nexus_auth_expire(auth), NEXUS_OK, "%s", nexus_error_message());
+    cr_expect_eq(rows_of("auth_families"), 2);
+    now_s += 86400 + 3700; /* the first has rested 14 days, and an hour more */
+    cr_assert_eq(nexus_auth_expire(auth), NEXUS_OK, "%s", nexus_error_message());
+    cr_expect_eq(rows_of("auth_families"), 1);
+    cr_expect_eq(rows_of("auth_refresh"), 2);
+    nexus_grant_free(fresh);
+    cr_expect_eq(nexus_auth_refresh(auth, refresh_of(next), &fresh), NEXUS_OK, "%s", nexus_error_message());
+    now_s += 100 * 86400;
+    cr_assert_eq(nexus_auth_expire(auth), NEXUS_OK);
+    cr_expect_eq(rows_of("auth_families") + rows_of("auth_refresh"), 0);
+    nexus_grant_free(old);
+    nexus_grant_free(fresh);
+    nexus_grant_free(next);
+}
