@@ -57,7 +57,7 @@ void refuse_not_held(backend *b, nexus_request *request, const char *action, nex
 {
     char text[300];
     snprintf(text, sizeof text, "%s", why);
-    audit_denied(b, request, action, object);
+    audit_refused(b, request, action, object); /* by somebody who has rights of the administration: each time */
     nexus_request_problem_text(request, 403, "not-held", text);
 }
 
