@@ -41,7 +41,7 @@ static void find(const nexus__bgroup *g, uint64_t head, int64_t now, finding *f)
         snprintf(f->detail, sizeof f->detail, "paused by hand: nexus events resume %.100s", g->name);
     } else if (disk != NEXUS_OK) {
         f->reason = "DISK";
-        snprintf(f->detail, sizeof f->detail, "the log takes no writes: %s", disk == NEXUS_ENOSPC ? "no space left" : "it failed, and is opened again by a restart");
+        snprintf(f->detail, sizeof f->detail, "the log takes no writes: %s", disk == NEXUS_ENOSPC ? "no space left" : "it is read-only, or a write failed and only a restart opens it again");
     } else if (nexus__breaker_state(&g->breaker, now) == NEXUS_BREAKER_OPEN) {
         f->reason = "BREAKER_OPEN";
         snprintf(f->detail, sizeof f->detail, "%u %% of the attempts failed; tried again in %lld ms", g->config.breaker_percent,
