@@ -93,7 +93,9 @@ Test(secret, stays_out_of_core_dumps_and_swap_and_is_gone_when_replaced)
     (void)!nexus_secret_use(s, look, &l);
     cr_assert(mapping_of(l.at, flags, sizeof flags));
     cr_expect(strstr(flags, " dd"), "%s", flags);
+#if !defined(__SANITIZE_ADDRESS__) /* which takes mlock for itself, and does nothing */
     cr_expect(strstr(flags, " lo"), "%s", flags); /* one page is within the smallest RLIMIT_MEMLOCK there is */
+#endif
     cr_assert_eq(nexus_secret_set(s, NEXUS_S("other")), NEXUS_OK);
     cr_expect(!mapping_of(l.at, flags, sizeof flags) || memcmp(l.at, "hunter2", 7) != 0);
     nexus_secret_free(s);
