@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 
 import pytest
-from harness import ROOT, free_port, wait_for
+from harness import BUILD, ROOT, free_port, wait_for
 
 
 def _as_postgres(argv):
@@ -109,6 +109,23 @@ class Nats:
         self.process.terminate()
         self.process.wait(10)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class KafkaMock:
+    """`with KafkaMock() as url:` gives kafka://127.0.0.1:PORT of librdkafka's mock cluster, with the topics of a bus."""
+
+    def __init__(self):
+        self.program = BUILD / "tests/unit/bus/kafka-mock"
+        if not self.program.is_file():
+            pytest.skip("this build has no Kafka (apt-get install librdkafka-dev)")
+
+    def __enter__(self):
+        self.process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self.process.stdout.readline().strip()
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(10)
 
 
 def needs_npm(folder, node=20):

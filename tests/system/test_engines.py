@@ -2,7 +2,7 @@
 import contextlib
 
 import pytest
-from engines import Nats, Postgres, Redis
+from engines import KafkaMock, Nats, Postgres, Redis
 from harness import Topology, wait_for
 
 ORDER = {"items": [{"sku": "book-1", "quantity": 1, "unit_price": {"amount": 700, "currency": "EUR"}}],
@@ -20,7 +20,7 @@ def confirm_an_order(topology, token):
     wait_for(lambda: status_of(topology, token, placed.json["id"]) == "confirmed", 20, "the order confirmed")
 
 
-SERVERS = {"postgresql": Postgres, "redis": Redis, "nats": Nats}
+SERVERS = {"postgresql": Postgres, "redis": Redis, "nats": Nats, "kafka": KafkaMock}
 
 
 @pytest.mark.parametrize("engine", ["sqlite", *SERVERS])

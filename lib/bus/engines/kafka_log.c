@@ -38,6 +38,7 @@ typedef struct kafka_log {
     int64_t behind;         /* offset behind the last message known */
     pthread_mutex_t lock;
     nexus__parcel end;  /* locked: a mark of where the log ends */
+    uint64_t begun;     /* where it ended when it became ours */
     hint hints[HINTS];  /* locked */
     unsigned next_hint; /* locked */
     bool closing;       /* locked */
@@ -233,6 +234,7 @@ static nexus_status take_log(kafka_log *log, const nexus__parcel *known)
         status = publish_mark(log, &end);
         pthread_mutex_lock(&log->lock);
         log->end = end;
+        log->begun = end.place;
         pthread_mutex_unlock(&log->lock);
     }
     nexus__buf_free(&body);
@@ -438,6 +440,7 @@ static nexus_status read_from(kafka_log *log, uint64_t place, nexus__parcels *s)
     rd_kafka_message_t *m;
     nexus__parcel p;
     uint64_t end = end_of(log).place;
+    s->epoch = place >= log->begun ? end_of(log).epoch : 0; /* what a former owner wrote behind our mark is nothing */
     nexus_status status = offset_of(log, place, &offset);
     if (status == NEXUS_OK)
         status = nexus__kafka_seek(&log->reader, offset);
