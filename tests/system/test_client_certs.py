@@ -10,7 +10,7 @@ import h2_frames as f
 import pytest
 from certificates import Certificates, Client, Refused, ask, context, der, openssl
 from gateway_harness import Gateway, Upstream, service_only, up
-from harness import SLOW, problem
+from harness import SLOW, problem, wait_for
 
 pytestmark = service_only
 
@@ -387,6 +387,32 @@ def test_mistakes_on_a_route_are_named(world, route, word):
     text = {"version": 1, "upstreams": {"a": {"targets": ["http://127.0.0.1:1"]}}, "routes": [{"prefix": "/", "upstream": "a", **route}]}
     reply = world.admin("POST", "/admin/v1/check", text)
     assert reply.status == 422 and word in reply.json["detail"], reply
+
+
+def test_a_host_is_added_and_removed_through_the_admin_api(certs, tmp_path):
+    upstream = Upstream()
+    g = Gateway(tmp_path, {"version": 1, "upstreams": {"a": up(upstream)}, "client_certificates": {},
+                           "routes": [{"prefix": "/", "upstream": "a", "auth": "client_cert OR anonymous"}]}, tls_settings(certs))
+    try:
+        assert ask(g.port, "late.test", "/").status == 200
+        problem(g.admin("PUT", "/admin/v1/client_certificates/late.test", {"mode": "required"}), 422)
+        assert g.admin("PUT", "/admin/v1/client_certificates/late.test", {"ca_file": str(certs.path("staff.pem"))}).status == 201
+        wait_for(lambda: is_refused(g.port, "late.test"), what="the new rule in force")
+        assert ask(g.port, "late.test", "/", certs.ann).json["headers"]["x-nexus-user"] == "CN=ann"
+        explained = g.admin("POST", "/admin/v1/explain", {"method": "GET", "target": "https://late.test/"})
+        assert explained.status == 200 and "client_cert" in explained.body.decode()
+        assert g.admin("DELETE", "/admin/v1/client_certificates/late.test").status in (200, 204)
+        wait_for(lambda: not is_refused(g.port, "late.test"), what="the rule gone")
+    finally:
+        assert g.server.stop() == 0, g.server.tail()
+        upstream.close()
+
+
+def is_refused(port, host):
+    try:
+        return ask(port, host, "/").status != 200
+    except Refused:
+        return True
 
 
 def test_files_that_are_not_there_leave_what_is_in_force(world, certs):
