@@ -246,6 +246,13 @@ def test_pages_and_the_trail(world):
     assert [r["detail"].split()[0] for r in records] == ["change=set", "change=deleted"] and 'allow=["pages:read"]' in records[0]["detail"]
 
 
+def test_the_document_names_the_permission_of_each_call(world):
+    paths = world.call("GET", "/api/openapi.json", service="backend").json["paths"]
+    assert paths[ROLES]["get"]["x-permission"] == "roles:read" and paths[f"{ROLES}/{{name}}"]["put"]["x-permission"] == "roles:write"
+    open_to_all = [(p, m) for p, calls in paths.items() if p.startswith("/api/v1/admin/") for m, c in calls.items() if m != "parameters" and not c.get("x-permission")]
+    assert not open_to_all, "every call of the administration asks for a permission"
+
+
 def test_only_services_are_told_all_roles(world):
     for token in (None, world.admin and Person(world, "operator").token()):
         problem(world.call("GET", "/internal/v1/roles", token=token, service="backend"), 401)
