@@ -25,6 +25,7 @@ static int32_t check_token(nexus_request *request, void *user_data)
     if (nexus_request_header(request, "authorization", &value) && value.n > 7 &&
         strncasecmp(value.p, "Bearer ", 7) == 0 && same((nexus_slice){value.p + 7, value.n - 7}, g->token))
         return NEXUS_FILTER_NEXT;
+    gateway_audit_stranger(g, request);
     (void)nexus_request_set_header(request, "WWW-Authenticate", NEXUS_S("Bearer"));
     nexus_request_problem_text(request, 401, "unauthorized", "Send the bearer token of the file admin.token.");
     return NEXUS_FILTER_DONE;

@@ -40,3 +40,14 @@ void gateway_audit_refused(gateway *g, nexus_request *request, const char *what,
     bool broken = status == NEXUS_ENOMEM || status == NEXUS_EIO || status == NEXUS_ENOSPC || status == NEXUS_EROFS;
     (void)!write_record(g, request, what, broken ? NEXUS_S("failed") : NEXUS_S("denied"), why);
 }
+
+void gateway_audit_stranger(gateway *g, const nexus_request *request)
+{
+    nexus_audit_record r = NEXUS_AUDIT_RECORD_INIT;
+    r.action = NEXUS_S("access.denied");
+    r.object = NEXUS_S("admin API");
+    r.detail = NEXUS_S("unauthorized");
+    nexus_request_remote_ip(request, &r.ip);
+    nexus_request_id(request, &r.request_id);
+    nexus_service_denied(g->service, &r);
+}

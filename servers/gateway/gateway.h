@@ -62,6 +62,8 @@ nexus_status gateway_secrets_routes(gateway *g);
 nexus_status gateway_audit_open(gateway *g);
 /* Records what is about to be done; false: it could not, and the request is answered. */
 bool gateway_audited(gateway *g, nexus_request *request, const char *what);
+/* Counts who came to the admin API without its token. Never blocks. */
+void gateway_audit_stranger(gateway *g, const nexus_request *request);
 /* And that it was refused, or failed, after all; before the request is answered. */
 void gateway_audit_refused(gateway *g, nexus_request *request, const char *what, nexus_status status, const char *why);
 

@@ -158,4 +158,8 @@ def test_who_is_not_let_in_stands_in_the_gateways_trail(start, upstream, issuer)
     for _ in range(40):
         problem(g.call("GET", "/x"), 401)
     assert wait_for(verified, 10, "the record") <= 2  # not one for each
+    before = verified()
+    for _ in range(40):
+        problem(g.admin("GET", "/admin/v1/config", token="wrong"), 401)
+    assert wait_for(lambda: verified() > before, 10, "the stranger's record") and verified() <= before + 2
     problem(g.call("POST", "/admin/v1/audit/verify"), 401)
