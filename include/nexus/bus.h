@@ -467,6 +467,12 @@ NEXUS_API nexus_status nexus_bus_verify(char **out, size_t *n, const char *url) 
  */
 NEXUS_API nexus_status nexus_bus_repair(char **out, size_t *n, const char *url) NEXUS_MUST_CHECK;
 
+/**
+ * What the log takes now, told by its owner, as a JSON object of {"files","bytes","first","last","written","durability"}: first
+ * and last position kept, bytes written since the owner opened it. nexus_free(*out).
+ */
+NEXUS_API nexus_status nexus_bus_stats(char **out, size_t *n, nexus_bus *bus) NEXUS_MUST_CHECK;
+
 /* --- compaction ----------------------------------------------------------------------------- */
 
 /** A report: set size, the rest is filled. */

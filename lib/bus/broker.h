@@ -159,6 +159,7 @@ nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q,
 nexus_status nexus__bgroup_purge(nexus__bgroup *g, const nexus__dead_query *q, uint64_t expect,
                                  nexus__dead_report *report) NEXUS_MUST_CHECK;
 nexus_status nexus__broker_groups(nexus__broker *b, nexus__buf *json); /* as nexus_bus_groups */
+nexus_status nexus__broker_stats(nexus__broker *b, nexus__buf *json);  /* files.c: as nexus_bus_stats */
 nexus_status nexus__bgroup_explain(nexus__bgroup *g, nexus__buf *json);
 nexus_status nexus__bgroup_audit(nexus__bgroup *g, nexus__buf *json);
 nexus_status nexus__bgroup_pause(nexus__bgroup *g, bool pause) NEXUS_MUST_CHECK; /* durable on return */

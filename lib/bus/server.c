@@ -598,6 +598,14 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
         reply(c, WIRE_REDACT, nexus__broker_redact(c->server->broker, pos), head->id, NEXUS_S(""));
         break;
     }
+    case WIRE_BUS_STATS: {
+        nexus__buf stats;
+        nexus__buf_init(&stats, c->server->alloc, NEXUS__WIRE_BODY_MAX);
+        nexus_status status = nexus__broker_stats(c->server->broker, &stats);
+        reply(c, WIRE_BUS_STATS, status, head->id, nexus__buf_slice(&stats));
+        nexus__buf_free(&stats);
+        break;
+    }
     case WIRE_COMPACT: {
         nexus__compact_step step = {.after = nexus__wire_take_u64(&in)};
         nexus_status status = nexus__broker_compact(c->server->broker, &step);

@@ -41,7 +41,8 @@ enum {
     WIRE_COMMIT = 22,  /* u32 n, {u32 group, u64 pos, u64 token}, then as WIRE_PUBLISH -> result */
     WIRE_REDACT = 23,  /* u64 pos */
     WIRE_COMPACT = 24, /* u64 generation to go on behind -> nexus__compact_step */
-    WIRE_OP_MAX = 24
+    WIRE_BUS_STATS = 25, /* -> JSON */
+    WIRE_OP_MAX = 25
 };
 
 typedef struct nexus__wire_head {

@@ -13,7 +13,7 @@ typedef struct report {
     nexus_json *json;
 } report;
 
-static int look(report *r, bool repair)
+static nexus_status read_report(report *r, bool repair)
 {
     nexus_json_free(r->json);
     nexus_free(r->text);
@@ -22,14 +22,21 @@ static int look(report *r, bool repair)
     nexus_status status = repair ? nexus_bus_repair(&r->text, &r->n, r->url) : nexus_bus_verify(&r->text, &r->n, r->url);
     if (status == NEXUS_OK)
         status = nexus_json_parse(&r->json, (nexus_slice){r->text, r->n});
-    if (status != NEXUS_OK) {
-        cli_fail("%s", nexus_error_message());
-        return status == NEXUS_EINVAL ? CLI_USAGE : CLI_UNREACHABLE;
-    }
+    if (status != NEXUS_OK)
+        return status;
     nexus_slice ok;
     nexus_json_raw(r->json, nexus_json_get(r->json, NEXUS_JSON_ROOT, "ok"), &ok);
     r->ok = ok.n == 4;
-    return CLI_DONE;
+    return NEXUS_OK;
+}
+
+static int look(report *r, bool repair)
+{
+    nexus_status status = read_report(r, repair);
+    if (status == NEXUS_OK)
+        return CLI_DONE;
+    cli_fail("%s", nexus_error_message());
+    return status == NEXUS_EINVAL ? CLI_USAGE : CLI_UNREACHABLE;
 }
 
 static long long number(const report *r, uint32_t object, const char *name)
@@ -100,15 +107,40 @@ static int repair(report *r, bool yes)
     return code;
 }
 
+/* Of a bus that somebody has open, or that is not in files, its owner tells. */
+static int stats_of_owner(const report *r)
+{
+    char *text = NULL;
+    size_t n;
+    nexus_bus *bus;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.role = NEXUS_BUS_CLIENT;
+    nexus_status status = nexus_bus_open(&bus, r->url, &opts);
+    if (status != NEXUS_OK) {
+        cli_fail("%s", nexus_error_message());
+        return CLI_UNREACHABLE;
+    }
+    status = nexus_bus_stats(&text, &n, bus);
+    if (status == NEXUS_OK)
+        cli_print_json((nexus_slice){text, n});
+    nexus_free(text);
+    nexus_bus_close(bus);
+    return cli_told(status);
+}
+
 static int stats(report *r, bool yes)
 {
     (void)yes;
-    int code = look(r, false);
-    if (code == CLI_DONE && r->cli->json)
+    nexus_status status = read_report(r, false);
+    if (status == NEXUS_ECONFLICT || status == NEXUS_EINVAL)
+        return stats_of_owner(r);
+    if (status == NEXUS_OK && r->cli->json)
         cli_print_json((nexus_slice){r->text, r->n});
-    else if (code == CLI_DONE)
+    else if (status == NEXUS_OK)
         print_counts(r);
-    return code;
+    else
+        cli_fail("%s", nexus_error_message());
+    return status == NEXUS_OK ? CLI_DONE : CLI_UNREACHABLE;
 }
 
 /* By the owner, while it runs. */

@@ -125,6 +125,9 @@ def test_the_files_of_a_stopped_bus_are_verified_and_repaired(tmp_path):
             assert nexus(t, "events", "publish", "shop.sale", json.dumps({"n": i})).returncode == 0
         held = nexus(t, "bus", "verify")
         assert held.returncode == 3 and "another process" in held.stderr
+        told = nexus(t, "bus", "stats")  # of an open bus its owner tells
+        assert told.returncode == 0 and json.loads(told.stdout)["durability"] == "always", told
+        assert json.loads(told.stdout)["last"] >= 4
         bus = t.state / "bus"
     words = ["--dir", str(bus)]
     whole = run("bus", "verify", *words, "--json")

@@ -22,6 +22,17 @@ static nexus_publish_result publish(nexus_bus *bus, const char *id)
     return r;
 }
 
+static void check_stats(nexus_bus *bus, uint32_t mode)
+{
+    static const char *const names[] = {"", "always", "interval", "os"};
+    char *text, expected[64];
+    size_t n;
+    snprintf(expected, sizeof expected, "\"durability\":\"%s\"", names[mode]);
+    cr_assert(nexus_bus_stats(&text, &n, bus) == NEXUS_OK, "%s", nexus_error_message());
+    cr_assert(strstr(text, expected) && strstr(text, "\"files\":1,") && strstr(text, "\"last\":2,"), "%s", text);
+    nexus_free(text);
+}
+
 Test(durability, of_the_owner_is_told_in_every_result_also_of_a_client_and_of_a_duplicate)
 {
     static const uint32_t modes[][2] = {{NEXUS_DURABILITY_DEFAULT, NEXUS_DURABILITY_ALWAYS},
@@ -42,6 +53,8 @@ Test(durability, of_the_owner_is_told_in_every_result_also_of_a_client_and_of_a_
         cr_assert(r.durability == modes[i][1] && r.durable == always && r.dup);
         cr_assert(!(nexus_bus_caps(owner) & NEXUS_CAP_DURABLE) == !always);
         cr_assert_eq(nexus_bus_caps(client), nexus_bus_caps(owner));
+        check_stats(owner, modes[i][1]);
+        check_stats(client, modes[i][1]);
         nexus_bus_close(client);
         nexus_bus_close(owner);
         owner = bus_open(dir); /* closed properly, nothing is lost in any mode */
