@@ -53,16 +53,16 @@ static nexus_status drop(nexus__broker *b, const nexus__wal_file *files, size_t 
 {
     size_t wish = nexus__retention_count(&b->retention, files, n, nexus__state_needs(b), UINT64_MAX, nexus__real_ns());
     nexus_status status = NEXUS_OK;
-    bool durable = nexus__wal_is_durable(b->wal);
+    bool lasts = nexus__wal_lasts(b->wal);
     /* What goes must be in both checkpoints. */
-    for (int i = 0; i < 2 && wish && durable && status == NEXUS_OK; i++)
+    for (int i = 0; i < 2 && wish && lasts && status == NEXUS_OK; i++)
         if (nexus__state_saved(b) < files[wish - 1].end_seq)
             status = nexus__state_write(b);
     if (status != NEXUS_OK)
         return status;
     pthread_mutex_lock(&b->open_lock);
     size_t count = nexus__retention_count(&b->retention, files, n, nexus__state_needs(b),
-                                          durable ? nexus__state_saved(b) : UINT64_MAX, nexus__real_ns());
+                                          lasts ? nexus__state_saved(b) : UINT64_MAX, nexus__real_ns());
     if (count)
         status = nexus__wal_drop_to(b->wal, files[count - 1].generation);
     pthread_mutex_unlock(&b->open_lock);
@@ -113,7 +113,7 @@ static void watch_disk(nexus__broker *b)
 static void look(nexus__broker *b, bool by_time)
 {
     retain(b);
-    if (nexus__wal_is_durable(b->wal))
+    if (nexus__wal_lasts(b->wal))
         checkpoint(b, by_time ? b->checkpoint_bytes / IDLE_SHARE : interval(b));
     atomic_store(&b->keep.due_written, nexus__wal_written(b->wal) + step(b));
 }
@@ -197,6 +197,6 @@ void nexus__keeper_stop(nexus__broker *b)
     pthread_mutex_unlock(&b->keep.lock);
     pthread_join(b->keep.thread, NULL);
     b->keep.started = false;
-    if (nexus__wal_is_durable(b->wal))
+    if (nexus__wal_lasts(b->wal))
         checkpoint(b, b->checkpoint_bytes / IDLE_SHARE);
 }

@@ -212,12 +212,12 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
 {
     bool compacts = o->compact_types && *o->compact_types;
     bool weaker = o->durability == NEXUS_DURABILITY_INTERVAL || o->durability == NEXUS_DURABILITY_OS;
-    if (engine && (wants_retention(o) || weaker || compacts)) {
+    bool unbounded = engine && wants_retention(o) && !engine->ops->drops;
+    if (engine && (unbounded || weaker || compacts)) {
         engine->ops->close(engine);
         return nexus__fail(NEXUS_ENOTSUP, weaker     ? "bus option durability: interval and os need a log of files (file:)"
                                           : compacts ? "bus option compact_types needs a log of files (file:, memory:)"
-                                                     : "bus options retention_s and retention_bytes need a log of files "
-                                                   "(file:, memory:)");
+                                                     : "bus options retention_s and retention_bytes need file:, memory: or redis:");
     }
     nexus__wal_opts opts = {.alloc = o->alloc,
                             .segment_bytes = o->segment_bytes,

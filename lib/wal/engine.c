@@ -27,11 +27,17 @@ nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, 
                                       nexus_slice bytes)
 {
     nexus__wal_run run = {.first_pos = first->first_pos, .next_seq = wal->next_seq, .bytes = bytes};
+    uint64_t batches = 0;
     for (const nexus__wal_batch *b = first; b != end; b = b->next) {
         run.next_pos = b->first_pos + b->data_count;
         run.recv_ns = b->recv_ns;
+        batches += b->count != 0;
     }
-    return wal->engine->ops->append(wal->engine, &run, &wal->engine_place);
+    engine_mark mark = {wal->engine_place, run.first_pos, wal->next_seq - batches, first->recv_ns};
+    nexus_status status = wal->engine->ops->append(wal->engine, &run, &wal->engine_place);
+    if (status == NEXUS_OK)
+        nexus__wal_piece_written(wal, &mark);
+    return status;
 }
 
 nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos)

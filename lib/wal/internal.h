@@ -49,6 +49,18 @@ struct nexus__wal_batch {
     void *user_data;
 };
 
+/* Where a piece of an engine's log begins: place, and position, number and time of the first batch. */
+typedef struct engine_mark {
+    uint64_t place, pos, seq;
+    int64_t ns;
+} engine_mark;
+
+typedef struct engine_marks {
+    engine_mark *at;
+    size_t count, cap;
+    bool complete; /* with those of the lives before */
+} engine_marks;
+
 struct nexus__wal {
     const nexus_alloc *alloc;
     const nexus__wal_io *io;
@@ -77,6 +89,7 @@ struct nexus__wal {
     uint64_t durable_seq;   /* of the next batch behind what is durable */
     nexus_status poison;    /* why nothing can be appended any more */
     char poison_text[300];
+    engine_marks engine_marks;
     segment *first, *active;
     struct {
         bool wanted, busy;
@@ -165,6 +178,11 @@ nexus_status nexus__wal_engine_start(nexus__wal *wal, nexus__wal_report *report)
 nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end,
                                       nexus_slice bytes);
 nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos);
+/* pieces.c: what stands for files there */
+void nexus__wal_piece_written(nexus__wal *wal, const engine_mark *mark); /* a run was */
+void nexus__wal_piece_end(nexus__wal *wal);
+nexus_status nexus__wal_pieces(nexus__wal *wal, nexus__wal_file **out, size_t *n);
+nexus_status nexus__wal_pieces_drop(nexus__wal *wal, uint64_t generation);
 #define ENGINE_GENERATION 1u
 
 nexus_status nexus__wal_thread(pthread_t *thread, void *(*main)(void *), void *arg);

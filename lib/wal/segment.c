@@ -362,6 +362,8 @@ nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos)
 
 nexus_status nexus__wal_drop_to(nexus__wal *wal, uint64_t generation)
 {
+    if (wal->engine)
+        return nexus__wal_pieces_drop(wal, generation);
     pthread_mutex_lock(&wal->lock);
     while (wal->first && wal->first != wal->active && wal->first->generation <= generation)
         drop_first(wal);
@@ -386,6 +388,8 @@ static nexus__wal_file describe(const nexus__wal *wal, const segment *s)
 nexus_status nexus__wal_files(nexus__wal *wal, nexus__wal_file **out, size_t *n)
 {
     size_t count = 0;
+    if (wal->engine)
+        return nexus__wal_pieces(wal, out, n);
     pthread_mutex_lock(&wal->lock);
     for (const segment *s = wal->first; s; s = s->next)
         count++;
@@ -400,6 +404,10 @@ nexus_status nexus__wal_files(nexus__wal *wal, nexus__wal_file **out, size_t *n)
 
 nexus_status nexus__wal_seal_active(nexus__wal *wal)
 {
+    if (wal->engine) {
+        nexus__wal_piece_end(wal);
+        return NEXUS_OK;
+    }
     pthread_mutex_lock(&wal->lock);
     if (wal->dir && wal->prepare_started && wal->prepared.fd < 0) { /* made ahead, so that no publish waits for it */
         wal->prepared.wanted = true;

@@ -686,6 +686,7 @@ void nexus__wal_close(nexus__wal *wal)
     close_fd(wal->dir_fd);
     close_fd(wal->lock_fd);
     nexus__buf_free(&wal->gather);
+    nexus__free(wal->alloc, wal->engine_marks.at);
     nexus__free(wal->alloc, wal->pool);
     nexus__free(wal->alloc, wal->dir);
     pthread_mutex_destroy(&wal->lock);

@@ -191,7 +191,7 @@ uint64_t nexus__wal_finished(const nexus__wal *wal);
 /* Forgets whole files all of whose records stand below pos (never the one written to); their space is reused. */
 nexus_status nexus__wal_drop_below(nexus__wal *wal, uint64_t pos) NEXUS_MUST_CHECK;
 
-/* A file, as it was at the call. */
+/* A file, as it was at the call; in an engine, a piece of the log (generation: counted anew with each call). */
 typedef struct nexus__wal_file {
     uint64_t generation;
     uint64_t first_pos, end_pos; /* of data records in it, and of the first behind it */
@@ -264,6 +264,7 @@ typedef struct nexus__wal_run {
 typedef struct nexus__wal_engine_ops {
     size_t size;
     const char *name;
+    bool drops; /* drop_below can bound the log; places count bytes */
     /* Becomes the writer and says where the log ends. NEXUS_ECONFLICT: another process is the writer. */
     nexus_status (*own)(nexus__wal_engine *e, nexus__wal_tail *tail);
     /* Stores the run, whole or not at all; *end is the place behind it. NEXUS_ENOSPC, NEXUS_EROFS, NEXUS_EAGAIN,

@@ -379,6 +379,7 @@ static void close_log(nexus__wal_engine *e)
 static const nexus__wal_engine_ops ops = {
     .size = sizeof(nexus__wal_engine_ops),
     .name = "redis",
+    .drops = true,
     .own = nexus__redis_own,
     .append = append,
     .read = read_runs,
