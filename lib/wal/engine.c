@@ -51,12 +51,20 @@ nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos)
     return NEXUS_OK;
 }
 
+/* The engine may notice, and an append: it is told once, for whoever is told opens the log anew. */
+void nexus__wal_tell_lost(void *user_data)
+{
+    nexus__wal *wal = user_data;
+    if (wal->on_lost && !atomic_exchange(&wal->lost_told, true))
+        wal->on_lost(wal->on_lost_data);
+}
+
 void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user_data)
 {
     wal->on_lost = fn;
     wal->on_lost_data = user_data;
     if (wal->engine && wal->engine->ops->on_lost)
-        wal->engine->ops->on_lost(wal->engine, fn, user_data);
+        wal->engine->ops->on_lost(wal->engine, nexus__wal_tell_lost, wal);
 }
 
 bool nexus__wal_has_engine(const nexus__wal *wal)

@@ -72,6 +72,7 @@ struct nexus__wal {
     int64_t sync_ns; /* of INTERVAL */
     nexus__wal_engine *engine;      /* NULL: files */
     bool engine_durable;
+    atomic_bool lost_told;
     uint32_t engine_weaker;         /* NEXUS__WAL_INTERVAL or OS; 0 = never synced */
     uint64_t engine_place;          /* the flush thread's: behind the last run */
     _Atomic uint64_t engine_end;    /* the same, once its batches are durable for all */
@@ -178,6 +179,7 @@ nexus_status nexus__wal_engine_start(nexus__wal *wal, nexus__wal_report *report)
 nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end,
                                       nexus_slice bytes);
 nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos);
+void nexus__wal_tell_lost(void *wal);
 /* pieces.c: what stands for files there */
 void nexus__wal_piece_written(nexus__wal *wal, const engine_mark *mark); /* a run was */
 void nexus__wal_piece_end(nexus__wal *wal);

@@ -244,8 +244,8 @@ void nexus__wal_poison(nexus__wal *wal, const char *why)
         memcpy(wal->poison_text, text, sizeof text);
     }
     pthread_mutex_unlock(&wal->lock);
-    if (wal->engine && wal->on_lost)
-        wal->on_lost(wal->on_lost_data);
+    if (wal->engine)
+        nexus__wal_tell_lost(wal);
 }
 
 /* Seals the batches of one run and lays them side by side; a lone batch is written from where it stands. */
