@@ -27,7 +27,8 @@ typedef struct nexus_auth nexus_auth;
  * administrator), role.changed, auth.revoked, token.issued (each grant: user_id, client_id, grant), key.created, key.activated
  * and key.deleted (signing keys) inside the transaction that makes it true, so that an outbox record can be written with it;
  * data is a JSON object. auth.revoked says which access tokens are void, {"kind":"subject"|"session",
- * "id","issued_before"}, to whoever verifies them. A status other than NEXUS_OK rolls back and is the call's result.
+ * "id","issued_before"}, to whoever verifies them. tx is NULL in token.issued of a grant that writes nothing (client
+ * credentials, a session's token). A status other than NEXUS_OK rolls back and is the call's result.
  */
 typedef nexus_status nexus_auth_event_fn(struct nexus_db *tx, const char *type, nexus_slice subject, nexus_slice data,
                                          void *user_data);

@@ -188,15 +188,6 @@ nexus_status nexus__tell_token(nexus_auth *a, nexus_db *tx, const char *user_id,
     return status;
 }
 
-nexus_status nexus__tell_token_alone(nexus_auth *a, const char *user_id, nexus_slice client_id, const char *grant)
-{
-    nexus_db *tx;
-    nexus_status status = a->opts.event_fn ? nexus_db_begin(&tx, a->db) : NEXUS_EDONE;
-    if (status != NEXUS_OK)
-        return status == NEXUS_EDONE ? NEXUS_OK : status;
-    return nexus__finish(tx, nexus__tell_token(a, tx, user_id, client_id, grant));
-}
-
 nexus_status nexus__auth_revoke(nexus_auth *a, nexus_db *tx, const char *kind, const char *id, int64_t expires_s)
 {
     nexus__buf data;

@@ -120,12 +120,10 @@ nexus_status nexus__family_revoke(nexus_auth *auth, nexus_db *tx, const char *fa
                                   int64_t *changes);
 nexus_status nexus__refresh_insert(nexus_auth *auth, nexus_db *tx, const char *hash, const char *family);
 
-/* auth.c: tells of a token that is about to be given ("token.issued"); client_id "" = the first party. What fails keeps it
- * from being given. */
+/* auth.c: tells of a token that is about to be given ("token.issued"); client_id "" = the first party; tx NULL when the grant
+ * writes nothing. What fails keeps it from being given. */
 nexus_status nexus__tell_token(nexus_auth *auth, nexus_db *tx, const char *user_id, nexus_slice client_id,
                                const char *grant);
-/* The same in a transaction of its own, for grants that write nothing. */
-nexus_status nexus__tell_token_alone(nexus_auth *auth, const char *user_id, nexus_slice client_id, const char *grant);
 
 /* What is known of a refresh token that somebody presents. */
 typedef struct nexus__presented {

@@ -166,7 +166,7 @@ nexus_status nexus_auth_session_use(nexus_auth *a, nexus_slice token, nexus_logi
     if (status == NEXUS_OK && s.rotation_due && s.current)
         status = rotate(&s, a, l->session);
     if (status == NEXUS_OK)
-        status = nexus__tell_token_alone(a, user->id, NEXUS_S(""), "session");
+        status = nexus__tell_token(a, NULL, user->id, NEXUS_S(""), "session");
     if (status == NEXUS_OK)
         status = nexus__grant_sign(l->grant, a, user);
     nexus_user_free(user);

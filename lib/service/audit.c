@@ -183,47 +183,82 @@ static nexus_status add_event(const nexus__trail *t, nexus__json *doc, uint32_t 
     return NEXUS_OK;
 }
 
-/* The records of a page, each for itself: one that a contract refuses must not hold up the others. *done is the last. */
-static nexus_status publish_page(const nexus__trail *t, nexus_bus *bus, nexus_slice page, uint64_t *done)
+typedef struct page {
+    size_t n;
+    nexus_event events[BATCH];
+    nexus__buf texts[BATCH];
+    uint64_t seqs[BATCH];
+} page;
+
+static nexus_status fill_page(const nexus__trail *t, nexus__json *doc, page *p)
 {
-    nexus__json doc;
+    nexus_status status = NEXUS_OK;
+    uint32_t items = nexus__json_get(doc, 0, "items");
+    for (nexus__json_iter it = nexus__json_each(doc, items);
+         status == NEXUS_OK && p->n < BATCH && nexus__json_step(doc, &it);) {
+        (void)nexus__json_u64(doc, nexus__json_get(doc, it.value, "seq"), &p->seqs[p->n]);
+        nexus__buf_init(&p->texts[p->n], t->service->alloc, 0);
+        status = add_event(t, doc, it.value, &p->events[p->n], &p->texts[p->n]);
+        p->n++;
+    }
+    return status;
+}
+
+/* All at once; when one of them is refused, each for itself: it must not hold up the others. *done is the last. */
+static nexus_status publish_events(const nexus__trail *t, nexus_bus *bus, const page *p, uint64_t *done)
+{
     nexus_publish_opts opts = NEXUS_PUBLISH_OPTS_INIT;
     opts.timeout_ms = PUBLISH_MS;
-    nexus__json_init(&doc, t->service->alloc);
-    nexus_status status = nexus__json_scan(&doc, page, NULL);
-    uint32_t items = nexus__json_get(&doc, 0, "items");
-    for (nexus__json_iter it = nexus__json_each(&doc, items); status == NEXUS_OK && nexus__json_step(&doc, &it);) {
-        nexus_event event;
-        nexus__buf texts;
-        nexus__buf_init(&texts, t->service->alloc, 0);
-        status = add_event(t, &doc, it.value, &event, &texts);
-        if (status == NEXUS_OK)
-            status = nexus_bus_publish(bus, &event, 1, &opts, NULL);
-        nexus__buf_free(&texts);
+    nexus_status status = p->n ? nexus_bus_publish(bus, p->events, p->n, &opts, NULL) : NEXUS_OK;
+    if (status == NEXUS_OK && p->n)
+        *done = p->seqs[p->n - 1];
+    if (status != NEXUS_ECONFLICT && status != NEXUS_EINVAL)
+        return status;
+    status = NEXUS_OK;
+    for (size_t i = 0; i < p->n && status == NEXUS_OK; i++) {
+        status = nexus_bus_publish(bus, &p->events[i], 1, &opts, NULL);
         if (status == NEXUS_ECONFLICT || status == NEXUS_EINVAL) {
             complain(t, "a record is not on the bus");
             status = NEXUS_OK;
         }
         if (status == NEXUS_OK)
-            (void)nexus__json_u64(&doc, nexus__json_get(&doc, it.value, "seq"), done);
+            *done = p->seqs[i];
     }
+    return status;
+}
+
+static nexus_status publish_page(const nexus__trail *t, nexus_bus *bus, nexus_slice text, uint64_t *done)
+{
+    nexus__json doc;
+    page *p = nexus__calloc(t->service->alloc, 1, sizeof *p);
+    if (!p)
+        return nexus__nomem();
+    nexus__json_init(&doc, t->service->alloc);
+    nexus_status status = nexus__json_scan(&doc, text, NULL);
+    if (status == NEXUS_OK)
+        status = fill_page(t, &doc, p);
+    if (status == NEXUS_OK)
+        status = publish_events(t, bus, p, done);
+    for (size_t i = 0; i < p->n; i++)
+        nexus__buf_free(&p->texts[i]);
     nexus__json_free(&doc);
+    nexus__free(t->service->alloc, p);
     return status;
 }
 
 static nexus_status publish_some(nexus__trail *t, nexus_bus *bus, bool *more)
 {
     nexus_audit_filter f = NEXUS_AUDIT_FILTER_INIT;
-    char *page;
+    char *text;
     size_t n;
     uint64_t before = t->published.done;
     f.after = before;
     f.limit = BATCH;
-    nexus_status status = nexus_audit_list(t->audit, &f, &page, &n);
+    nexus_status status = nexus_audit_list(t->audit, &f, &text, &n);
     if (status != NEXUS_OK)
         return status;
-    status = publish_page(t, bus, nexus__slice(page, n), &t->published.done);
-    nexus_free(page);
+    status = publish_page(t, bus, nexus__slice(text, n), &t->published.done);
+    nexus_free(text);
     *more = t->published.done >= before + BATCH;
     if (t->published.done != before)
         store_cursor(t);

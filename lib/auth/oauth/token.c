@@ -40,7 +40,7 @@ static nexus_status client_credentials(const request *r)
         return refuse(r, "invalid_scope", "The client may not have that scope.");
     nexus__oauth_grant grant = {
         .client = r->client, .scope = scope.n ? scope : r->client->scopes, .ttl_s = r->o->client_ttl_s, .cert = r->cert};
-    nexus_status status = nexus__tell_token_alone(r->o->auth, "", r->client->id, "client_credentials");
+    nexus_status status = nexus__tell_token(r->o->auth, NULL, "", r->client->id, "client_credentials");
     return status == NEXUS_OK ? nexus__oauth_grant_answer(r->o, &grant, r->out) : status;
 }
 
