@@ -197,8 +197,11 @@ static void on_files(const char *dir, const char *begin, const char *end, void (
 
 static void break_head(int dir_fd, const char *name)
 {
+    char byte;
     int fd = openat(dir_fd, name, O_RDWR);
-    cr_assert(fd >= 0 && pwrite(fd, "?", 1, 20) == 1);
+    cr_assert(fd >= 0 && pread(fd, &byte, 1, 20) == 1);
+    byte ^= 0x55;
+    cr_assert(pwrite(fd, &byte, 1, 20) == 1);
     close(fd);
 }
 
