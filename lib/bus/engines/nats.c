@@ -11,6 +11,7 @@
 #include "runtime/loop.h"
 
 #define CALL_MS 2000
+#define OPEN_TRIES 4
 #define RECONNECT_MS 50
 #define PING_MS 1000
 #define DUPLICATES_NS (10 * NEXUS__NS_PER_S) /* the server remembers ids: a message is sent again within three seconds */
@@ -215,16 +216,25 @@ static nexus_status keeps_all(const jsStreamConfig *c, bool log)
                : NEXUS_OK;
 }
 
+static natsStatus get_or_add(nexus__nats *n, jsStreamInfo **info, jsStreamConfig *config, const char *subject,
+                             jsErrCode *code)
+{
+    natsStatus s = js_GetStreamInfo(info, n->js, config->Name, NULL, code);
+    if (s == NATS_OK || (s != NATS_NOT_FOUND && *code != JSStreamNotFoundErr))
+        return s;
+    config->Subjects = &subject;
+    config->SubjectsLen = 1;
+    return js_AddStream(info, n->js, config, NULL, code);
+}
+
+/* A server with a busy disk is given some time: it makes folders and files, and asking again does no harm. */
 static nexus_status make_stream(nexus__nats *n, jsStreamConfig *config, const char *subject, bool log)
 {
     jsErrCode code = 0;
     jsStreamInfo *info = NULL;
-    natsStatus s = js_GetStreamInfo(&info, n->js, config->Name, NULL, &code);
-    if (s != NATS_OK && (s == NATS_NOT_FOUND || code == JSStreamNotFoundErr)) {
-        config->Subjects = &subject;
-        config->SubjectsLen = 1;
-        s = js_AddStream(&info, n->js, config, NULL, &code);
-    }
+    natsStatus s = NATS_TIMEOUT;
+    for (int i = 0; i < OPEN_TRIES && s == NATS_TIMEOUT; i++)
+        s = get_or_add(n, &info, config, subject, &code);
     nexus_status status = s == NATS_NO_RESPONDERS ? nexus__nats_fail(s, JSNotEnabledErr, "open the streams")
                                                   : result(s, code, "open the streams");
     if (status == NEXUS_OK)
