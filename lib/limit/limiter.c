@@ -84,9 +84,12 @@ static uint64_t fresh_at(set *s, int i)
                        : __atomic_load_n(&s->words[i], __ATOMIC_RELAXED);
 }
 
-/* Of quotas that end together the one least used goes; the low half of a word is the count of its window. */
+/* A free way goes first: a key that was brought in for this very request is as fresh, and must not share its state with
+ * the next. Of quotas that end together the one least used goes; the low half of a word is the count of its window. */
 static bool goes_before(set *s, int a, int b)
 {
+    if (!s->keys[a] || !s->keys[b])
+        return !s->keys[a] && s->keys[b];
     uint64_t first = fresh_at(s, a), second = fresh_at(s, b);
     return first < second || (first == second && (s->words[a] & 0xffffff) < (s->words[b] & 0xffffff));
 }

@@ -118,6 +118,19 @@ Test(limits, rules_over_claims_and_headers, .fini = finish)
     close_set();
 }
 
+/* In one of eighty of these limiters two of the three keys share a set. */
+Test(limits, keys_that_share_a_set_share_nothing_else)
+{
+    for (int i = 0; i < 400; i++) {
+        open_set("[{\"name\":\"a\",\"rate\":100,\"period_s\":60},{\"name\":\"b\",\"quota\":50,\"window_s\":86400},"
+                 "{\"name\":\"c\",\"rate\":2,\"period_s\":60}]",
+                 "r");
+        cr_assert_eq(pass("10.0.0.1", "", S), 2);
+        close_set();
+        finish();
+    }
+}
+
 Test(limits, when_one_refuses_nothing_is_taken_from_the_others, .fini = finish)
 {
     open_set("[{\"name\":\"wide\",\"rate\":100,\"period_s\":60},{\"name\":\"day\",\"quota\":50,\"window_s\":86400},"
