@@ -234,6 +234,36 @@ NEXUS_API void nexus_service_denied(nexus_service *service, const struct nexus_a
 NEXUS_API nexus_status nexus_service_ring(struct nexus_secrets **out, nexus_service *service,
                                           const char *file) NEXUS_MUST_CHECK;
 
+/**
+ * Records a change that is about to be made, such as "secrets.rotate", of what, and who asks ("operator" without a subject).
+ * false: it could not be recorded; the request is answered with 503, and the change must not be made.
+ */
+NEXUS_API bool nexus_service_audited(nexus_service *service, struct nexus_request *request, const char *action,
+                                     nexus_slice object);
+/** Records that it was refused, or failed, after all; before the request is answered. why may be "". */
+NEXUS_API void nexus_service_audit_undone(nexus_service *service, const struct nexus_request *request, const char *action,
+                                          nexus_slice object, nexus_status status, const char *why);
+
+/** A ring of keys in the hands of administrators. The struct stays as long as the routes. */
+typedef struct nexus_ring_calls {
+    nexus_service *service;
+    const char *name;                                              /**< in the records of what is done to it */
+    nexus_status (*list)(void *user_data, char **json, size_t *n); /**< *json is freed with nexus_free */
+    nexus_status (*rotate)(void *user_data);
+    nexus_status (*reseal)(void *user_data, uint32_t *done); /**< NULL where nothing is kept that could be sealed again */
+    nexus_status (*retire)(void *user_data, const char *kid);
+    void *user_data;
+} nexus_ring_calls;
+
+/**
+ * Handlers, whose user_data is a nexus_ring_calls: GET shows the keys; POST rotates and shows them, or seals a batch again
+ * ({"resealed":n}); DELETE with the parameter kid retires one (204, 404, 409). Rotating and retiring are recorded first.
+ */
+NEXUS_API void nexus_ring_show(struct nexus_request *request, void *calls);
+NEXUS_API void nexus_ring_rotate(struct nexus_request *request, void *calls);
+NEXUS_API void nexus_ring_reseal(struct nexus_request *request, void *calls);
+NEXUS_API void nexus_ring_retire(struct nexus_request *request, void *calls);
+
 /* --- about one request, in any handler of a service --------------------------------------------------------------- */
 
 /** Who asks: the subject of the verified token; false on a public route without one. */

@@ -76,18 +76,6 @@ nexus_status audit_event(backend *b, const char *type, nexus_slice subject, nexu
     return status;
 }
 
-void audit_refused(backend *b, const nexus_request *request, const char *action, nexus_slice object)
-{
-    nexus_audit_record r = NEXUS_AUDIT_RECORD_INIT;
-    put_caller(&r, request);
-    r.action = (nexus_slice){action, strlen(action)};
-    r.object = object;
-    r.outcome = NEXUS_S("denied");
-    if (nexus_audit_write(b->audit, &r, NULL) != NEXUS_OK)
-        nexus_log_printf(nexus_service_log(b->service), NEXUS_LOG_ERROR, "backend", NULL, "audit: %s",
-                         nexus_error_message());
-}
-
 void audit_denied(backend *b, const nexus_request *request, const char *action, nexus_slice object)
 {
     nexus_audit_record r = NEXUS_AUDIT_RECORD_INIT;

@@ -32,6 +32,7 @@ typedef struct backend {
     nexus_runtime *hashers; /* threads that hash passwords: a flood of logins holds up nothing else */
     nexus_secrets *secrets;      /* seal what stands in the database */
     nexus_secrets *mail_secrets; /* and what events carry for mails */
+    nexus_ring_calls data_ring, mail_ring;
     nexus_verifier *verifier;
     nexus_outbox_relay *relay;
     nexus_saga *saga;
@@ -156,8 +157,6 @@ nexus_status audit_routes(backend *b);
 nexus_status audit_event(backend *b, const char *type, nexus_slice subject, nexus_slice data);
 /* The same of what somebody, or a part of the server, does. */
 nexus_status audit_as(backend *b, nexus_slice actor, const char *action, nexus_slice object, nexus_slice detail);
-/* A second record, of what an administrator was allowed to and did not come about. */
-void audit_refused(backend *b, const nexus_request *request, const char *action, nexus_slice object);
 /* Records, counted, that somebody was not let. */
 void audit_denied(backend *b, const nexus_request *request, const char *action, nexus_slice object);
 nexus_status key_routes(backend *b);

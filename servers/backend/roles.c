@@ -57,7 +57,8 @@ void refuse_not_held(backend *b, nexus_request *request, const char *action, nex
 {
     char text[300];
     snprintf(text, sizeof text, "%s", why);
-    audit_refused(b, request, action, object); /* by somebody who has rights of the administration: each time */
+    /* by somebody who has rights of the administration: each time */
+    nexus_service_audit_undone(b->service, request, action, object, NEXUS_EPERM, text);
     nexus_request_problem_text(request, 403, "not-held", text);
 }
 

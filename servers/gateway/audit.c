@@ -5,40 +5,17 @@
 
 nexus_status gateway_audit_open(gateway *g)
 {
-    g->audit = nexus_service_audit(g->service);
-    return g->audit ? NEXUS_OK : NEXUS_EIO;
-}
-
-static nexus_status write_record(gateway *g, nexus_request *request, const char *what, nexus_slice outcome, const char *why)
-{
-    nexus_audit_record r = NEXUS_AUDIT_RECORD_INIT;
-    r.actor = NEXUS_S("operator");
-    r.action = NEXUS_S("gateway.admin");
-    r.object = (nexus_slice){what, strlen(what)};
-    r.outcome = outcome;
-    r.detail = (nexus_slice){why, strlen(why)};
-    nexus_request_remote_ip(request, &r.ip);
-    nexus_request_id(request, &r.request_id);
-    nexus_status status = nexus_audit_write(g->audit, &r, NULL);
-    if (status != NEXUS_OK)
-        nexus_log_printf(nexus_service_log(g->service), NEXUS_LOG_ERROR, "gateway", NULL, "audit: %s",
-                         nexus_error_message());
-    return status;
+    return nexus_service_audit(g->service) ? NEXUS_OK : NEXUS_EIO;
 }
 
 bool gateway_audited(gateway *g, nexus_request *request, const char *what)
 {
-    if (write_record(g, request, what, NEXUS_S("done"), "") == NEXUS_OK)
-        return true;
-    nexus_request_problem_text(request, 503, "audit-unavailable",
-                               "What cannot be recorded in the audit trail is not done; see the log.");
-    return false;
+    return nexus_service_audited(g->service, request, "gateway.admin", (nexus_slice){what, strlen(what)});
 }
 
 void gateway_audit_refused(gateway *g, nexus_request *request, const char *what, nexus_status status, const char *why)
 {
-    bool broken = status == NEXUS_ENOMEM || status == NEXUS_EIO || status == NEXUS_ENOSPC || status == NEXUS_EROFS;
-    (void)!write_record(g, request, what, broken ? NEXUS_S("failed") : NEXUS_S("denied"), why);
+    nexus_service_audit_undone(g->service, request, "gateway.admin", (nexus_slice){what, strlen(what)}, status, why);
 }
 
 void gateway_audit_stranger(gateway *g, const nexus_request *request)

@@ -21,10 +21,10 @@ typedef struct gateway {
     nexus_keyset *signature_keys; /* NULL = nobody signs requests */
     nexus_oidc *oidc;    /* NULL = nobody signs in with a provider */
     nexus_secrets *login_secrets; /* seal its cookies */
+    nexus_ring_calls login_ring;
     const char *login_cookie, *login_state_cookie; /* with oidc */
     bool login_secure;
     nexus_introspector *introspector; /* NULL = tokens are not asked for */
-    nexus_audit *audit;
     struct {
         nexus_client *client; /* asks the backend */
         nexus_db *db;         /* or is asked itself */

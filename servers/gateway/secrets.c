@@ -1,63 +1,34 @@
 /* The admin API's hold on the keys that seal the cookies of sign-ins: $STATE/login.key. */
 #include "gateway/gateway.h"
 
-#include <stdio.h>
-#include <string.h>
-
-static void refuse(gateway *g, nexus_request *request, nexus_status status, const char *what)
+static nexus_status list(void *user_data, char **json, size_t *n)
 {
-    char why[256];
-    snprintf(why, sizeof why, "%s", nexus_error_message());
-    gateway_audit_refused(g, request, what, status, why);
-    if (status == NEXUS_ENOTFOUND)
-        nexus_request_problem_text(request, 404, "not-found", why);
-    else if (status == NEXUS_ECONFLICT || status == NEXUS_ETOOBIG)
-        nexus_request_problem_text(request, 409, "conflict", why);
-    else
-        nexus_request_problem_text(request, 500, "not-done", why);
+    return nexus_secrets_list(user_data, json, n);
+}
+
+static nexus_status rotate(void *user_data)
+{
+    return nexus_secrets_rotate(user_data);
+}
+
+static nexus_status retire(void *user_data, const char *kid)
+{
+    return nexus_secrets_retire(user_data, kid, GATEWAY_SESSION_S + 300);
 }
 
 static void get_secrets(nexus_request *request, void *user_data)
 {
-    gateway *g = user_data;
-    char *json;
-    size_t n;
-    if (nexus_secrets_list(g->login_secrets, &json, &n)) {
-        nexus_request_problem_text(request, 500, "failed", nexus_error_message());
-        return;
-    }
-    nexus_request_reply(request, 200, "application/json", (nexus_slice){json, n});
-    nexus_free(json);
+    nexus_ring_show(request, &((gateway *)user_data)->login_ring);
 }
 
 static void post_rotate(nexus_request *request, void *user_data)
 {
-    static const char what[] = "POST /admin/v1/secrets/rotate";
-    gateway *g = user_data;
-    if (!gateway_audited(g, request, what))
-        return;
-    nexus_status status = nexus_secrets_rotate(g->login_secrets);
-    if (status)
-        refuse(g, request, status, what);
-    else
-        get_secrets(request, g);
+    nexus_ring_rotate(request, &((gateway *)user_data)->login_ring);
 }
 
 static void delete_secret(nexus_request *request, void *user_data)
 {
-    gateway *g = user_data;
-    nexus_slice id = {"", 0};
-    char kid[32], what[96];
-    nexus_request_param(request, "kid", &id);
-    snprintf(kid, sizeof kid, "%.*s", (int)id.n, id.p);
-    snprintf(what, sizeof what, "DELETE /admin/v1/secrets/%s", kid);
-    if (!gateway_audited(g, request, what))
-        return;
-    nexus_status status = nexus_secrets_retire(g->login_secrets, kid, GATEWAY_SESSION_S + 300);
-    if (status)
-        refuse(g, request, status, what);
-    else
-        nexus_request_reply(request, 204, NULL, (nexus_slice){0});
+    nexus_ring_retire(request, &((gateway *)user_data)->login_ring);
 }
 
 nexus_status gateway_secrets_routes(gateway *g)
@@ -68,5 +39,7 @@ nexus_status gateway_secrets_routes(gateway *g)
         {"DELETE", "/admin/v1/secrets/{kid}", "retireSecret", "Take one out when every session it sealed is over",
          delete_secret},
     };
+    g->login_ring = (nexus_ring_calls){
+        .service = g->service, .name = "login", .list = list, .rotate = rotate, .retire = retire, .user_data = g->login_secrets};
     return g->login_secrets ? gateway_admin_add(g, rows, sizeof rows / sizeof rows[0]) : NEXUS_OK;
 }

@@ -147,7 +147,7 @@ static nexus_status mount_parts(notification *n)
     if (status == NEXUS_OK)
         status = open_consumer(n);
     if (status == NEXUS_OK)
-        status = notification_audit_open(n);
+        status = nexus_service_audit(n->service) ? NEXUS_OK : NEXUS_EIO;
     if (status == NEXUS_OK)
         status = notification_secret_routes(n);
     return status == NEXUS_OK ? notification_routes(n) : status;
