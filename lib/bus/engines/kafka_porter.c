@@ -62,37 +62,22 @@ static void hear(nexus__bus_porter *p, const rd_kafka_message_t *m)
     nexus__lines_receive(&p->lines, name, nexus__slice_from(message, NAME_DIGITS));
 }
 
-static void hear_all(nexus__bus_porter *p)
+static void hear_all(void *user_data)
 {
+    nexus__bus_porter *p = user_data;
     rd_kafka_message_t *m;
     while ((m = nexus__kafka_arrived(&p->wire)) != NULL) {
         hear(p, m);
         rd_kafka_message_destroy(m);
     }
-}
-
-static void turn(nexus__bus_porter *p)
-{
-    struct pollfd fds[NEXUS__LINES_MAX + 1];
-    uint64_t times;
-    size_t n = nexus__lines_poll(&p->lines, fds);
-    fds[n] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
-    poll(fds, n + 1, NEXUS__LINES_BEAT_MS);
-    if (fds[n].revents & POLLIN && read(p->wake_fd, &times, sizeof times) < 0)
-        return;
-    nexus__lines_move(&p->lines, fds, n);
-    nexus__lines_sweep(&p->lines);
-    hear_all(p);
     nexus__kafka_poll(p->kafka);
-    nexus__lines_beat(&p->lines, nexus__mono_ns());
-    nexus__lines_sweep(&p->lines);
 }
 
 static void *porter_main(void *arg)
 {
     nexus__bus_porter *p = arg;
     while (!atomic_load(&p->closing) && (p->lines.server || p->lines.count))
-        turn(p);
+        nexus__lines_turn(&p->lines, p->wake_fd, -1, hear_all);
     nexus__lines_hang_up(&p->lines, true);
     return NULL;
 }

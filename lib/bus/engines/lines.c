@@ -49,7 +49,7 @@ static void end(nexus__lines *l, nexus__line *line)
     *line = l->at[--l->count];
 }
 
-void nexus__lines_sweep(nexus__lines *l)
+static void sweep_lines(nexus__lines *l)
 {
     for (size_t i = l->count; i-- > 0;)
         if (l->at[i].over)
@@ -109,7 +109,7 @@ static void push(nexus__lines *l, nexus__line *line)
         send_note(l, line, KIND_BEAT, NEXUS_S(""));
 }
 
-size_t nexus__lines_poll(const nexus__lines *l, struct pollfd *fds)
+static size_t poll_lines(const nexus__lines *l, struct pollfd *fds)
 {
     for (size_t i = 0; i < l->count; i++) {
         const nexus__line *line = &l->at[i];
@@ -120,7 +120,7 @@ size_t nexus__lines_poll(const nexus__lines *l, struct pollfd *fds)
     return l->count;
 }
 
-void nexus__lines_move(nexus__lines *l, const struct pollfd *fds, size_t n)
+static void move_lines(nexus__lines *l, const struct pollfd *fds, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (fds[i].revents & POLLOUT)
@@ -191,7 +191,7 @@ void nexus__lines_nobody(nexus__lines *l, uint64_t id)
 
 /* --- over time ------------------------------------------------------------------------------------------------------ */
 
-void nexus__lines_beat(nexus__lines *l, int64_t now_ns)
+static void beat_lines(nexus__lines *l, int64_t now_ns)
 {
     if (now_ns - l->beat_ns < NEXUS__LINES_BEAT_MS * NEXUS__NS_PER_MS)
         return;
@@ -211,4 +211,23 @@ void nexus__lines_hang_up(nexus__lines *l, bool say_so)
         send_note(l, &l->at[i], KIND_BYE, NEXUS_S(""));
     while (l->count)
         end(l, &l->at[0]);
+}
+
+/* --- a turn --------------------------------------------------------------------------------------------------------- */
+
+void nexus__lines_turn(nexus__lines *l, int wake_fd, int more_fd, void (*hear)(void *user_data))
+{
+    struct pollfd fds[NEXUS__LINES_MAX + 2];
+    uint64_t times;
+    size_t n = poll_lines(l, fds);
+    fds[n] = (struct pollfd){.fd = wake_fd, .events = POLLIN};
+    fds[n + 1] = (struct pollfd){.fd = more_fd, .events = POLLIN};
+    poll(fds, n + 2, NEXUS__LINES_BEAT_MS);
+    if (fds[n].revents & POLLIN && read(wake_fd, &times, sizeof times) < 0)
+        times = 0; /* somebody else's turn took it */
+    move_lines(l, fds, n);
+    sweep_lines(l);
+    hear(l->user_data);
+    beat_lines(l, nexus__mono_ns());
+    sweep_lines(l);
 }

@@ -46,15 +46,13 @@ typedef struct nexus__lines {
 
 /* The near end stays here; *far is the other one. False: there are too many, or the system has no more sockets. */
 bool nexus__lines_add(nexus__lines *lines, const char *name, int *far);
-/* What to poll for, count of them; then what came of it. */
-size_t nexus__lines_poll(const nexus__lines *lines, struct pollfd *fds);
-void nexus__lines_move(nexus__lines *lines, const struct pollfd *fds, size_t n);
+/* A turn of the porter: waits for bytes, for wake_fd (an eventfd), for more_fd (-1: none) or for the next beat; moves bytes, has
+ * hear take the messages that have come, and tells the other sides of it. hear gets the user_data of send. */
+void nexus__lines_turn(nexus__lines *lines, int wake_fd, int more_fd, void (*hear)(void *user_data));
 /* A message from the side that listens at name. */
 void nexus__lines_receive(nexus__lines *lines, const char *name, nexus_slice message);
 /* Nobody listens at the other end of the line any more. */
 void nexus__lines_nobody(nexus__lines *lines, uint64_t id);
-void nexus__lines_beat(nexus__lines *lines, int64_t now_ns);
-void nexus__lines_sweep(nexus__lines *lines); /* ends those that are over; not between poll and move */
 void nexus__lines_hang_up(nexus__lines *lines, bool say_so);
 
 #endif

@@ -126,8 +126,9 @@ static arrival *take_arrivals(nexus__bus_porter *p)
     return list;
 }
 
-static void receive_all(nexus__bus_porter *p)
+static void receive_all(void *user_data)
 {
+    nexus__bus_porter *p = user_data;
     for (arrival *a = take_arrivals(p), *next; a; a = next) {
         next = a->next;
         receive(p, a->message);
@@ -138,27 +139,11 @@ static void receive_all(nexus__bus_porter *p)
 
 /* --- the thread ----------------------------------------------------------------------------------------------------- */
 
-static void turn(nexus__bus_porter *p)
-{
-    struct pollfd fds[NEXUS__LINES_MAX + 1];
-    uint64_t times;
-    size_t n = nexus__lines_poll(&p->lines, fds);
-    fds[n] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
-    poll(fds, n + 1, NEXUS__LINES_BEAT_MS);
-    if (fds[n].revents & POLLIN && read(p->wake_fd, &times, sizeof times) < 0)
-        return;
-    nexus__lines_move(&p->lines, fds, n);
-    nexus__lines_sweep(&p->lines);
-    receive_all(p);
-    nexus__lines_beat(&p->lines, nexus__mono_ns());
-    nexus__lines_sweep(&p->lines);
-}
-
 static void *porter_main(void *arg)
 {
     nexus__bus_porter *p = arg;
     while (!atomic_load(&p->closing) && (p->lines.server || p->lines.count))
-        turn(p);
+        nexus__lines_turn(&p->lines, p->wake_fd, -1, receive_all);
     nexus__lines_hang_up(&p->lines, true);
     return NULL;
 }

@@ -34,6 +34,7 @@ struct nexus__bus_porter {
     char owner[CHANNEL_MAX];   /* where the owner listens */
     nexus__buf out;            /* commands to be sent, */
     nexus__buf asked;          /* and the line of each */
+    nexus_status heard; /* in this turn */
     int wake_fd;
     pthread_t thread;
     bool started;
@@ -141,21 +142,16 @@ static nexus_status listen_at(nexus__bus_porter *p, const char *channel)
 
 /* --- the thread ----------------------------------------------------------------------------------------------------- */
 
+static void hear_from_redis(void *user_data)
+{
+    nexus__bus_porter *p = user_data;
+    p->heard = hear_all(p);
+}
+
 static nexus_status turn(nexus__bus_porter *p)
 {
-    struct pollfd fds[NEXUS__LINES_MAX + 2];
-    size_t n = nexus__lines_poll(&p->lines, fds);
-    fds[n] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
-    fds[n + 1] = (struct pollfd){.fd = nexus__redis_fd(p->ear), .events = POLLIN};
-    poll(fds, n + 2, NEXUS__LINES_BEAT_MS);
-    nexus__lines_move(&p->lines, fds, n);
-    nexus__lines_sweep(&p->lines);
-    nexus_status status = hear_all(p);
-    nexus__lines_beat(&p->lines, nexus__mono_ns());
-    if (status == NEXUS_OK)
-        status = flush(p);
-    nexus__lines_sweep(&p->lines);
-    return status;
+    nexus__lines_turn(&p->lines, p->wake_fd, nexus__redis_fd(p->ear), hear_from_redis);
+    return p->heard == NEXUS_OK ? flush(p) : p->heard;
 }
 
 static void disconnect(nexus__bus_porter *p)

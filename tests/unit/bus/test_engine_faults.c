@@ -1,5 +1,5 @@
 /* bus/engines/: what happens to a log in a database when rows, sessions or owners go wrong. */
-#include "engines.h"
+#include "engine_steps.h"
 
 #include <nexus/db.h>
 #include <pthread.h>
@@ -96,34 +96,6 @@ Test(bus_engine_faults, a_row_changed_in_postgresql_is_corrupt_and_the_rest_is_r
 {
     damage("postgresql", "UPDATE nexus_bus_log SET bytes = set_byte(bytes, 20, 77) WHERE at = " THIRD, NEXUS_ECORRUPT, 3,
            3);
-}
-
-static void publish_until_stored(nexus_bus *bus, const char *id)
-{
-    nexus_event e = NEXUS_EVENT_INIT;
-    nexus_publish_result r = NEXUS_PUBLISH_RESULT_INIT;
-    e.id = text(id);
-    e.type = text("a.b");
-    e.data = text(id);
-    nexus_status status;
-    do {
-        status = nexus_bus_publish(bus, &e, 1, NULL, &r);
-    } while (status == NEXUS_EUNKNOWN || status == NEXUS_EROFS);
-    cr_assert(status == NEXUS_OK, "%s", nexus_error_message());
-}
-
-/* Each id once, in the order given. */
-static void expect_ids(nexus_bus *bus, const char *const *ids, size_t n)
-{
-    nexus_reader *r;
-    const nexus_event *e;
-    cr_assert(nexus_reader_open(&r, bus, NULL) == NEXUS_OK);
-    for (size_t i = 0; i < n; i++)
-        cr_assert(nexus_reader_next(r, &e, 2000) == NEXUS_OK && e->pos == i + 1 && e->data.n == strlen(ids[i]) &&
-                      memcmp(e->data.p, ids[i], e->data.n) == 0,
-                  "%zu: %s", i, nexus_error_message());
-    cr_assert(nexus_reader_next(r, &e, 0) == NEXUS_EDONE);
-    nexus_reader_close(r);
 }
 
 #define END_SESSIONS                                                                                                   \
@@ -255,37 +227,9 @@ Test(bus_engine_faults, an_append_that_commits_late_holds_up_the_next_and_no_pos
 static void dropping(const char *engine)
 {
     world w;
-    uint64_t pos;
     if (!world_open(&w, engine))
         return;
-    for (int life = 0; life < 2; life++) {
-        nexus__wal_engine *log;
-        nexus__wal *wal;
-        nexus__wal_reader *r;
-        cr_assert(nexus__sql_log_open(&log, w.url, NULL) == NEXUS_OK, "%s", nexus_error_message());
-        nexus__wal_opts opts = {.engine = log};
-        cr_assert(nexus__wal_open(&wal, NULL, &opts, NULL) == NEXUS_OK, "%s", nexus_error_message());
-        nexus__wal_record record = {.payload = text("x")}, read;
-        for (uint64_t i = 1; life == 0 && i <= 10; i++)
-            cr_assert(nexus__wal_append(wal, &record, 1, &pos) == NEXUS_OK && pos == i);
-        if (life == 0)
-            cr_assert(nexus__wal_drop_below(wal, 6) == NEXUS_OK);
-        cr_assert(nexus__wal_first(wal) == 6 && nexus__wal_durable(wal) == 10);
-        cr_assert(nexus__wal_reader_open(&r, wal, 3) == NEXUS_EMISSING);
-        cr_assert(nexus__wal_reader_open(&r, wal, 6) == NEXUS_OK);
-        for (uint64_t i = 6; i <= 10; i++)
-            cr_assert(nexus__wal_reader_next(r, &read) == NEXUS_OK && read.pos == i);
-        cr_assert(nexus__wal_reader_next(r, &read) == NEXUS_EDONE);
-        nexus__wal_reader_close(r);
-        char *blob;
-        size_t n;
-        if (life == 0)
-            cr_assert(nexus__wal_checkpoint_write(wal, "groups", text("state")) == NEXUS_OK);
-        cr_assert(nexus__wal_checkpoint_read(wal, "groups", &blob, &n) == NEXUS_OK && strcmp(blob, "state") == 0);
-        nexus_free(blob);
-        cr_assert(nexus__wal_checkpoint_read(wal, "others", &blob, &n) == NEXUS_ENOTFOUND);
-        nexus__wal_close(wal);
-    }
+    expect_dropping(nexus__sql_log_open, w.url);
     world_close(&w);
 }
 

@@ -1,6 +1,6 @@
 /* bus/engines/kafka*: what happens to a log in a topic when brokers refuse, messages go, owners die. On the mock cluster of
  * librdkafka, which answers with the errors it is told; it shuts no former owner out by itself. */
-#include "engines.h"
+#include "engine_steps.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -10,37 +10,6 @@
 #include "bus/engines/kafka.h"
 
 enum { PRODUCE = 0, END_TXN = 26 }; /* numbers of requests */
-
-static nexus_status publish_once(nexus_bus *bus, const char *id)
-{
-    nexus_event e = NEXUS_EVENT_INIT;
-    e.id = text(id);
-    e.type = text("a.b");
-    e.data = text(id);
-    return nexus_bus_publish(bus, &e, 1, NULL, NULL);
-}
-
-static void publish_until_stored(nexus_bus *bus, const char *id)
-{
-    nexus_status status;
-    do {
-        status = publish_once(bus, id);
-    } while (status == NEXUS_EUNKNOWN || status == NEXUS_EROFS || status == NEXUS_ETIMEDOUT);
-    cr_assert(status == NEXUS_OK, "%s", nexus_error_message());
-}
-
-/* Each id once, in the order given. */
-static void expect_ids(nexus_bus *bus, const char *const *ids, size_t n)
-{
-    nexus_reader *r;
-    const nexus_event *e;
-    cr_assert(nexus_reader_open(&r, bus, NULL) == NEXUS_OK);
-    for (size_t i = 0; i < n; i++)
-        cr_assert(nexus_reader_next(r, &e, 2000) == NEXUS_OK && e->pos == i + 1 && nexus__slice_eq(e->id, text(ids[i])),
-                  "%zu: %s", i, nexus_error_message());
-    cr_assert(nexus_reader_next(r, &e, 0) == NEXUS_EDONE);
-    nexus_reader_close(r);
-}
 
 Test(bus_engine_kafka, an_owner_that_is_shut_out_says_unknown_and_the_retry_is_stored_once)
 {

@@ -1,5 +1,5 @@
 /* bus/engines/nats*: what happens to a log in JetStream when its server, its messages or its owners go wrong. */
-#include "engines.h"
+#include "engine_steps.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -119,41 +119,6 @@ static void drop_lease(nexus__nats *n)
 {
     jsErrCode code;
     cr_assert(js_PurgeStream(n->js, n->owner_stream, NULL, &code) == NATS_OK);
-}
-
-static nexus_status publish_once(nexus_bus *bus, const char *id)
-{
-    nexus_event e = NEXUS_EVENT_INIT;
-    e.id = text(id);
-    e.type = text("a.b");
-    e.data = text(id);
-    return nexus_bus_publish(bus, &e, 1, NULL, NULL);
-}
-
-static void publish_until_stored(nexus_bus *bus, const char *id)
-{
-    nexus_status status;
-    do {
-        status = publish_once(bus, id);
-    } while (status == NEXUS_EUNKNOWN || status == NEXUS_EROFS || status == NEXUS_ETIMEDOUT);
-    cr_assert(status == NEXUS_OK, "%s", nexus_error_message());
-}
-
-static void publish_numbers(nexus_bus *bus, int from, int to)
-{
-    char id[16];
-    for (; from <= to; from++) {
-        snprintf(id, sizeof id, "%d", from);
-        publish_until_stored(bus, id);
-    }
-}
-
-static int number_of(nexus_slice data)
-{
-    char text[16] = "";
-    cr_assert(data.n < sizeof text);
-    memcpy(text, data.p, data.n);
-    return atoi(text);
 }
 
 /* The events with these numbers and no others. Without gaps the positions count from 1; each gap is said once. */
@@ -693,36 +658,8 @@ Test(bus_engine_nats, a_bad_name_or_a_server_that_is_not_there_is_said)
 Test(bus_engine_nats, old_messages_are_dropped_and_checkpoints_kept)
 {
     server s;
-    uint64_t pos;
     if (!server_open(&s))
         return;
-    for (int life = 0; life < 2; life++) {
-        nexus__wal_engine *log;
-        nexus__wal *wal;
-        nexus__wal_reader *r;
-        cr_assert(nexus__nats_log_open(&log, s.url, NULL) == NEXUS_OK, "%s", nexus_error_message());
-        nexus__wal_opts opts = {.engine = log};
-        cr_assert(nexus__wal_open(&wal, NULL, &opts, NULL) == NEXUS_OK, "%s", nexus_error_message());
-        nexus__wal_record record = {.payload = text("x")}, read;
-        for (uint64_t i = 1; life == 0 && i <= 10; i++)
-            cr_assert(nexus__wal_append(wal, &record, 1, &pos) == NEXUS_OK && pos == i);
-        if (life == 0)
-            cr_assert(nexus__wal_drop_below(wal, 6) == NEXUS_OK, "%s", nexus_error_message());
-        cr_assert(nexus__wal_first(wal) == 6 && nexus__wal_durable(wal) == 10);
-        cr_assert(nexus__wal_reader_open(&r, wal, 3) == NEXUS_EMISSING);
-        cr_assert(nexus__wal_reader_open(&r, wal, 6) == NEXUS_OK);
-        for (uint64_t i = 6; i <= 10; i++)
-            cr_assert(nexus__wal_reader_next(r, &read) == NEXUS_OK && read.pos == i);
-        cr_assert(nexus__wal_reader_next(r, &read) == NEXUS_EDONE);
-        nexus__wal_reader_close(r);
-        char *blob;
-        size_t n;
-        if (life == 0)
-            cr_assert(nexus__wal_checkpoint_write(wal, "groups", text("state")) == NEXUS_OK);
-        cr_assert(nexus__wal_checkpoint_read(wal, "groups", &blob, &n) == NEXUS_OK && strcmp(blob, "state") == 0);
-        nexus_free(blob);
-        cr_assert(nexus__wal_checkpoint_read(wal, "others", &blob, &n) == NEXUS_ENOTFOUND);
-        nexus__wal_close(wal);
-    }
+    expect_dropping(nexus__nats_log_open, s.url);
     server_close(&s);
 }

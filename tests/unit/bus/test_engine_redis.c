@@ -1,5 +1,5 @@
 /* bus/engines/redis*: what happens to a log in Redis when its server, its keys or its owners go wrong. */
-#include "engines.h"
+#include "engine_steps.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -117,41 +117,6 @@ static void meddle(const server *s, const char *command)
     nexus__redis_reply_free(&reply);
     nexus__redis_close(link);
     nexus__redis_place_free(&place);
-}
-
-static nexus_status publish_once(nexus_bus *bus, const char *id)
-{
-    nexus_event e = NEXUS_EVENT_INIT;
-    e.id = text(id);
-    e.type = text("a.b");
-    e.data = text(id);
-    return nexus_bus_publish(bus, &e, 1, NULL, NULL);
-}
-
-static void publish_until_stored(nexus_bus *bus, const char *id)
-{
-    nexus_status status;
-    do {
-        status = publish_once(bus, id);
-    } while (status == NEXUS_EUNKNOWN || status == NEXUS_EROFS || status == NEXUS_ETIMEDOUT || status == NEXUS_EUNREACH);
-    cr_assert(status == NEXUS_OK, "%s: %s", nexus_status_name(status), nexus_error_message());
-}
-
-static void publish_numbers(nexus_bus *bus, int from, int to)
-{
-    char id[16];
-    for (; from <= to; from++) {
-        snprintf(id, sizeof id, "%d", from);
-        publish_until_stored(bus, id);
-    }
-}
-
-static int number_of(nexus_slice data)
-{
-    char digits[16] = "";
-    cr_assert(data.n < sizeof digits);
-    memcpy(digits, data.p, data.n);
-    return atoi(digits);
 }
 
 /* The numbers that are read, with -1 for each time that something was missing; system.alert is left out. */
@@ -581,37 +546,9 @@ Test(bus_engine_redis, a_stopped_owner_is_replaced_and_a_client_when_it_wakes_up
 Test(bus_engine_redis, old_entries_are_dropped_and_checkpoints_kept)
 {
     server s;
-    uint64_t pos;
     if (!server_open(&s, always))
         return;
-    for (int life = 0; life < 2; life++) {
-        nexus__wal_engine *log;
-        nexus__wal *wal;
-        nexus__wal_reader *r;
-        cr_assert(nexus__redis_log_open(&log, s.url, NULL) == NEXUS_OK, "%s", nexus_error_message());
-        nexus__wal_opts opts = {.engine = log};
-        cr_assert(nexus__wal_open(&wal, NULL, &opts, NULL) == NEXUS_OK, "%s", nexus_error_message());
-        nexus__wal_record record = {.payload = text("x")}, read;
-        for (uint64_t i = 1; life == 0 && i <= 10; i++)
-            cr_assert(nexus__wal_append(wal, &record, 1, &pos) == NEXUS_OK && pos == i);
-        if (life == 0)
-            cr_assert(nexus__wal_drop_below(wal, 6) == NEXUS_OK);
-        cr_assert(nexus__wal_first(wal) == 6 && nexus__wal_durable(wal) == 10);
-        cr_assert(nexus__wal_reader_open(&r, wal, 3) == NEXUS_EMISSING);
-        cr_assert(nexus__wal_reader_open(&r, wal, 6) == NEXUS_OK);
-        for (uint64_t i = 6; i <= 10; i++)
-            cr_assert(nexus__wal_reader_next(r, &read) == NEXUS_OK && read.pos == i);
-        cr_assert(nexus__wal_reader_next(r, &read) == NEXUS_EDONE);
-        nexus__wal_reader_close(r);
-        char *blob;
-        size_t n;
-        if (life == 0)
-            cr_assert(nexus__wal_checkpoint_write(wal, "groups", text("state")) == NEXUS_OK);
-        cr_assert(nexus__wal_checkpoint_read(wal, "groups", &blob, &n) == NEXUS_OK && strcmp(blob, "state") == 0);
-        nexus_free(blob);
-        cr_assert(nexus__wal_checkpoint_read(wal, "others", &blob, &n) == NEXUS_ENOTFOUND);
-        nexus__wal_close(wal);
-    }
+    expect_dropping(nexus__redis_log_open, s.url);
     server_close(&s);
 }
 
