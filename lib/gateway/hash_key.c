@@ -2,17 +2,6 @@
 #include "gateway/gateway.h"
 #include "http/cookie.h"
 
-static bool cookie(nexus__call *call, nexus_slice name, nexus_slice *out)
-{
-    const nexus__http_head *head = nexus__exchange_head(call->request);
-    const char *base = nexus__exchange_base(call->request);
-    for (uint32_t i = 0; i < head->field_count; i++)
-        if (nexus__slice_ieq(nexus__http_field_name(&head->fields[i], base), NEXUS_S("cookie")) &&
-            nexus__cookie_find(nexus__http_field_value(&head->fields[i], base), name, out))
-            return true;
-    return false;
-}
-
 static bool value_of(nexus__call *call, const nexus__gw_hash_key *key, nexus_slice *out)
 {
     switch (key->source) {
@@ -23,7 +12,8 @@ static bool value_of(nexus__call *call, const nexus__gw_hash_key *key, nexus_sli
     case NEXUS__GW_HASH_HEADER:
         return nexus_request_header(call->request, key->name.p, out);
     case NEXUS__GW_HASH_COOKIE:
-        return cookie(call, key->name, out);
+        return nexus__cookie_in_head(nexus__exchange_head(call->request), nexus__exchange_base(call->request), key->name,
+                                     out);
     case NEXUS__GW_HASH_QUERY:
         return nexus_request_query_param(call->request, key->name.p, out);
     case NEXUS__GW_HASH_PARAM:

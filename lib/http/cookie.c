@@ -14,6 +14,16 @@ bool nexus__cookie_find(nexus_slice field, nexus_slice name, nexus_slice *out)
     return false;
 }
 
+bool nexus__cookie_in_head(const nexus__http_head *head, const char *base, nexus_slice name, nexus_slice *out)
+{
+    uint32_t first = head->first[NEXUS__HTTP_COOKIE];
+    for (uint32_t i = first ? first - 1 : head->field_count; i < head->field_count; i++)
+        if (head->fields[i].id == NEXUS__HTTP_COOKIE &&
+            nexus__cookie_find(nexus__http_field_value(&head->fields[i], base), name, out))
+            return true;
+    return false;
+}
+
 bool nexus_request_cookie(const nexus_request *request, const char *name, nexus_slice *out)
 {
     nexus_pair field;

@@ -7,6 +7,7 @@
 #include "base/codec.h"
 #include "base/status.h"
 #include "gateway/auth/authenticator.h"
+#include "http/cookie.h"
 
 static nexus_status open_oidc(nexus_gateway *g, const nexus__gw_route_conf *route)
 {
@@ -22,28 +23,6 @@ static const char *or_default(const char *text, const char *initial)
 }
 
 /* --- the cookie ------------------------------------------------------------------------------------------------------ */
-
-static nexus_slice in_field(nexus_slice list, nexus_slice name)
-{
-    while (list.n > 0) {
-        nexus_slice pair = nexus__slice_trim(nexus__slice_cut(&list, ';'));
-        if (nexus__slice_eq(nexus__slice_cut(&pair, '='), name))
-            return pair;
-    }
-    return (nexus_slice){0};
-}
-
-/* The first that is named so; an attacker who can set a second one cannot make one that opens. */
-static nexus_slice find_cookie(const nexus__call *call, nexus_slice name)
-{
-    const nexus__http_head *head = nexus__exchange_head(call->request);
-    nexus_slice value = {0};
-    for (uint32_t i = head->first[NEXUS__HTTP_COOKIE] ? head->first[NEXUS__HTTP_COOKIE] - 1u : head->field_count;
-         i < head->field_count && value.n == 0; i++)
-        if (head->fields[i].id == NEXUS__HTTP_COOKIE)
-            value = in_field(nexus__http_field_value(&head->fields[i], nexus__exchange_base(call->request)), name);
-    return value;
-}
 
 static void keep_others(nexus__buf *out, nexus_slice list, nexus_slice name)
 {
@@ -117,7 +96,8 @@ static nexus__auth_answer ask(nexus__call *call, nexus_principal **principal, co
 {
     const nexus_gateway *g = call->view->home->gateway;
     nexus_slice name = nexus__slice_c(or_default(g->opts.oidc_cookie, "__Host-nexus_login"));
-    nexus_slice cookie = find_cookie(call, name);
+    nexus_slice cookie = {0}; /* the first: an attacker who can set a second one cannot make one that opens */
+    (void)nexus__cookie_in_head(nexus__exchange_head(call->request), nexus__exchange_base(call->request), name, &cookie);
     nexus_status status = cookie.n ? nexus_oidc_session(g->opts.oidc, cookie, principal) : NEXUS_EAUTH;
     if (status == NEXUS_OK && hide_cookie(call, name))
         return NEXUS__AUTH_YES;
