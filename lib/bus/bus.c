@@ -100,6 +100,7 @@ nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_op
     atomic_init(&bus->tracer, given.tracer);
     nexus__cond_init(&bus->polled);
     bus->completed_tail = &bus->completed;
+    bus->arrived_tail = &bus->arrived;
     nexus__list_init(&bus->groups);
     nexus__contracts_init(&bus->contracts);
     nexus__snapshots_init(&bus->snapshots, bus->alloc);

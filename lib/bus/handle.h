@@ -53,6 +53,7 @@ struct nexus_bus {
     uint64_t inflight_bytes;
     nexus__pub_op *completed, **completed_tail; /* those without a callback, until they are fetched */
     pthread_cond_t room, polled;
+    nexus__pub_op *arrived, **arrived_tail; /* the link thread's: answered, and not yet handed out */
     nexus__contracts contracts;
     nexus__snapshots snapshots;
     nexus__shred shred;
@@ -104,6 +105,7 @@ void nexus__bus_unlink(nexus_bus *bus);
 
 /* publish.c */
 void nexus__bus_publish_again(nexus_bus *bus); /* after the link is up */
+void nexus__bus_publish_arrived(nexus_bus *bus); /* the link thread, when it has read answers */
 void nexus__bus_publish_end(nexus_bus *bus);   /* at close */
 
 /* A call that can simply be made again when the connection ends on the way. With *broker the caller asks by itself. */

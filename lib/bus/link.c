@@ -186,12 +186,18 @@ static bool closing(nexus_bus *bus)
     return yes;
 }
 
+static void on_answers(void *user_data)
+{
+    nexus__bus_publish_arrived(user_data);
+}
+
 static void read_until_it_ends(nexus_bus *bus)
 {
+    nexus__remote_events told = {.on_wake = on_wake, .on_answers = on_answers, .user_data = bus};
     pthread_mutex_lock(&bus->lock);
     nexus__remote *remote = bus->remote;
     pthread_mutex_unlock(&bus->lock);
-    nexus__remote_run(remote, on_wake, bus);
+    nexus__remote_run(remote, &told);
     pthread_mutex_lock(&bus->lock);
     bus->remote = NULL;
     pthread_mutex_unlock(&bus->lock);

@@ -107,34 +107,51 @@ static nexus__pub_op *op_new(nexus_bus *bus, bool async, nexus_publish_fn *fn, v
     return op;
 }
 
-/* Callbacks run on a thread of their own: they may publish and wait, and the flush thread may not. */
-static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_result *result, nexus_slice message)
+static void note_outcome(nexus__pub_op *op, nexus_status status, const nexus_publish_result *result, nexus_slice message)
 {
-    nexus_bus *bus = op->bus;
     op->status = status;
     op->result = *result;
     op->result.warnings = op->warnings;
     if (message.n)
         snprintf(op->message, sizeof op->message, "%.*s", (int)(message.n < 255 ? message.n : 255), message.p);
-    nexus__publish_span_end(&op->span, bus, status, result);
-    if (!op->async) {
-        nexus__gate_open(&op->gate);
-        op_unref(op);
-        return;
-    }
-    pthread_mutex_lock(&bus->lock);
+    nexus__publish_span_end(&op->span, op->bus, status, result);
     op->next = NULL;
-    if (!op->fn) {
-        *bus->completed_tail = op;
-        bus->completed_tail = &op->next;
-        pthread_cond_broadcast(&bus->polled);
-        pthread_mutex_unlock(&bus->lock);
-        return;
+}
+
+/* Callbacks run on a thread of their own: they may publish and wait, and the flush thread may not. The list is taken. */
+static void hand_out(nexus_bus *bus, nexus__pub_op *list)
+{
+    bool called = false, polled = false;
+    pthread_mutex_lock(&bus->lock);
+    for (nexus__pub_op *op = list, *next; op; op = next) {
+        nexus__pub_op ***tail = op->fn ? &bus->finished_tail : &bus->completed_tail;
+        called |= op->fn != NULL;
+        polled |= op->fn == NULL;
+        next = op->next;
+        op->next = NULL;
+        **tail = op;
+        *tail = &op->next;
     }
-    *bus->finished_tail = op;
-    bus->finished_tail = &op->next;
-    pthread_cond_signal(&bus->done);
+    if (called)
+        pthread_cond_signal(&bus->done);
+    if (polled)
+        pthread_cond_broadcast(&bus->polled);
     pthread_mutex_unlock(&bus->lock);
+}
+
+static void answer_caller(nexus__pub_op *op)
+{
+    nexus__gate_open(&op->gate);
+    op_unref(op);
+}
+
+static void finish(nexus__pub_op *op, nexus_status status, const nexus_publish_result *result, nexus_slice message)
+{
+    note_outcome(op, status, result, message);
+    if (op->async)
+        hand_out(op->bus, op);
+    else
+        answer_caller(op);
 }
 
 static void room_back(nexus_bus *bus, uint64_t bytes)
@@ -236,7 +253,22 @@ static void remote_done(nexus_status status, nexus_slice body, void *user_data)
     nexus__wire_in in = {.rest = body};
     nexus_publish_result result;
     nexus__wire_take_result(&in, &result);
-    finish(op, in.bad && status == NEXUS_OK ? NEXUS_EPROTO : status, &result, in.rest);
+    note_outcome(op, in.bad && status == NEXUS_OK ? NEXUS_EPROTO : status, &result, in.rest);
+    if (!op->async) {
+        answer_caller(op);
+        return;
+    }
+    *op->bus->arrived_tail = op;
+    op->bus->arrived_tail = &op->next;
+}
+
+void nexus__bus_publish_arrived(nexus_bus *bus)
+{
+    nexus__pub_op *list = bus->arrived;
+    bus->arrived = NULL;
+    bus->arrived_tail = &bus->arrived;
+    if (list)
+        hand_out(bus, list);
 }
 
 static void publish_here(nexus__pub_op *op, nexus__broker *broker)
@@ -517,18 +549,21 @@ nexus_status nexus_bus_completions(nexus_bus *bus, nexus_completion *out, size_t
     while (!bus->completed && wait_ms && !bus->closing)
         if (!nexus__cond_wait_until(&bus->polled, &bus->lock, until))
             break;
-    while (bus->completed && *got < max) {
-        nexus__pub_op *op = bus->completed;
-        bus->completed = op->next;
-        if (!bus->completed)
-            bus->completed_tail = &bus->completed;
-        out[(*got)++] = (nexus_completion){
-            .size = sizeof *out, .status = op->status, .user_data = op->user_data, .result = op->result};
-        room_back(bus, op->bytes);
-        op_unref(op);
-    }
+    nexus__pub_op *list = bus->completed, **end = &list;
+    for (; *end && *got < max; end = &(*end)->next, ++*got)
+        room_back(bus, (*end)->bytes);
+    bus->completed = *end;
+    if (!bus->completed)
+        bus->completed_tail = &bus->completed;
+    *end = NULL;
     if (*got)
         pthread_cond_broadcast(&bus->room);
     pthread_mutex_unlock(&bus->lock);
+    for (nexus__pub_op *op = list, *next; op; op = next, out++) {
+        next = op->next;
+        *out = (nexus_completion){
+            .size = sizeof *out, .status = op->status, .user_data = op->user_data, .result = op->result};
+        op_unref(op);
+    }
     return NEXUS_OK;
 }

@@ -198,7 +198,7 @@ static void answer(nexus__remote *r, const nexus__wire_head *head, nexus_slice b
     nexus__free(r->alloc, call);
 }
 
-static bool receive(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *user_data)
+static bool receive(nexus__remote *r, const nexus__remote_events *told)
 {
     char *at = nexus__buf_reserve(&r->in, 65536);
     ssize_t n = at ? recv(r->fd, at, 65536, 0) : -1;
@@ -217,8 +217,8 @@ static bool receive(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *u
             break;
         if (status != NEXUS_OK)
             return false;
-        if (head.op == WIRE_WAKE && body.n == sizeof(uint32_t) && on_wake)
-            on_wake(*(const uint32_t *)(const void *)body.p, user_data);
+        if (head.op == WIRE_WAKE && body.n == sizeof(uint32_t))
+            told->on_wake(*(const uint32_t *)(const void *)body.p, told->user_data);
         else
             answer(r, &head, body);
         done += used;
@@ -227,7 +227,7 @@ static bool receive(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *u
     return true;
 }
 
-void nexus__remote_run(nexus__remote *r, void (*on_wake)(uint32_t, void *), void *user_data)
+void nexus__remote_run(nexus__remote *r, const nexus__remote_events *told)
 {
     struct pollfd ready[] = {{.fd = r->fd, .events = POLLIN}, {.fd = r->wake_fd, .events = POLLIN}};
     bool up = true;
@@ -236,8 +236,10 @@ void nexus__remote_run(nexus__remote *r, void (*on_wake)(uint32_t, void *), void
             break;
         if (ready[1].revents)
             send_posted(r);
-        if (ready[0].revents)
-            up = receive(r, on_wake, user_data);
+        if (ready[0].revents) {
+            up = receive(r, told);
+            told->on_answers(told->user_data);
+        }
     }
     pthread_mutex_lock(&r->lock);
     r->down = true;

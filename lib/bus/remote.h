@@ -16,9 +16,15 @@ nexus__remote *nexus__remote_ref(nexus__remote *r);
 void nexus__remote_unref(nexus__remote *r);
 uint64_t nexus__remote_epoch(const nexus__remote *r);
 
-/* Receives and answers pending calls until the connection ends; every call still pending then ends in NEXUS_ECLOSED.
- * on_wake: a group that is watched may have something. */
-void nexus__remote_run(nexus__remote *r, void (*on_wake)(uint32_t group, void *user_data), void *user_data);
+/* On the thread in run. */
+typedef struct nexus__remote_events {
+    void (*on_wake)(uint32_t group, void *user_data); /* a group that is watched may have something */
+    void (*on_answers)(void *user_data);              /* the calls whose answers one read has brought have been told */
+    void *user_data;
+} nexus__remote_events;
+
+/* Receives and answers pending calls until the connection ends; every call still pending then ends in NEXUS_ECLOSED. */
+void nexus__remote_run(nexus__remote *r, const nexus__remote_events *told);
 void nexus__remote_shutdown(nexus__remote *r); /* makes run return; any thread */
 
 /* Exactly once, on the thread in run; NEXUS_ECLOSED: the connection ended, it is not known whether it was done. */
