@@ -99,6 +99,7 @@ typedef struct pub {
     void *user_data;
     nexus_publish_result result;
     size_t n, fresh;
+    bool each; /* each event is a publish of its own */
     const nexus_event *given; /* until it is queued, as is terms */
     const nexus__publish_terms *terms;
     uint64_t looked, found; /* condition: up to where the log was read, and what was found */
@@ -126,13 +127,26 @@ static void take_back(nexus__broker *b, const pub *p)
     pthread_mutex_unlock(&b->lock);
 }
 
+static void tell_each(const pub *p, nexus_status status)
+{
+    nexus_publish_result r = p->result;
+    for (size_t i = 0; i < p->n; i++) {
+        r.first = r.last = p->events[i].pos;
+        r.version = r.actual_version = p->events[i].version;
+        p->done(status, &r, p->user_data);
+    }
+}
+
 static void published(nexus_status status, uint64_t first_pos, void *user_data)
 {
     pub *p = user_data;
     (void)first_pos;
     if (status != NEXUS_OK && p->fresh)
         take_back(p->broker, p);
-    p->done(status, &p->result, p->user_data);
+    if (p->each)
+        tell_each(p, status);
+    else
+        p->done(status, &p->result, p->user_data);
     nexus__free(p->broker->alloc, p);
 }
 
@@ -389,6 +403,8 @@ static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, 
         if (status == NEXUS_EAGAIN)
             return status;
     }
+    if (status == NEXUS_OK && p->fresh < p->n && p->each)
+        status = nexus__fail(NEXUS_ECONFLICT, "one of the events is stored already");
     if (status == NEXUS_OK && p->fresh < p->n) { /* rare: encode again without the duplicates; empty = barrier */
         nexus__wal_batch_free(batch);
         batch = NULL;
@@ -407,7 +423,8 @@ static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, 
     return status;
 }
 
-static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, const nexus__publish_terms *terms)
+static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, const nexus__publish_terms *terms,
+                    nexus__publish_done_fn *done, void *user_data)
 {
     pub *p = nexus__calloc(b->alloc, 1, sizeof *p + n * sizeof p->events[0]);
     if (!p)
@@ -416,6 +433,8 @@ static pub *pub_new(nexus__broker *b, const nexus_event *events, size_t n, const
     p->n = n;
     p->given = events;
     p->terms = terms;
+    p->done = done;
+    p->user_data = user_data;
     return p;
 }
 
@@ -473,6 +492,22 @@ static nexus_status publish_if(nexus__broker *b, const nexus_event *events, pub 
     return status;
 }
 
+/* The pub is taken. */
+static nexus_status encode_and_attempt(nexus__broker *b, const nexus_event *events, pub *p, nexus_publish_result *result)
+{
+    nexus__wal_batch *batch;
+    bool settled;
+    nexus_status status = encode_batch(b, events, p, false, &batch);
+    if (status == NEXUS_OK && p->n > 1 && (status = find_twins(events, p)) != NEXUS_OK)
+        nexus__wal_batch_free(batch);
+    if (status == NEXUS_OK)
+        status = has_condition(p->terms) ? publish_if(b, events, p, batch, result)
+                                         : attempt(b, events, p, batch, false, result, &settled);
+    if (status != NEXUS_OK)
+        nexus__free(b->alloc, p);
+    return status;
+}
+
 nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n,
                                    const nexus__publish_terms *terms, nexus__publish_done_fn *done, void *user_data,
                                    nexus_publish_result *result)
@@ -480,23 +515,23 @@ nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, 
     *result = (nexus_publish_result){.size = sizeof *result, .version = -1, .actual_version = -1};
     if (terms->not_before_ns && terms->not_before_ns > nexus__real_ns())
         return nexus__broker_delay(b, events, n, terms, done, user_data, result);
-    pub *p = pub_new(b, events, n, terms);
+    pub *p = pub_new(b, events, n, terms, done, user_data);
     if (!p)
         return nexus__nomem();
-    p->done = done;
-    p->user_data = user_data;
     p->looked = terms->fail_after;
-    nexus__wal_batch *batch;
-    bool settled;
-    nexus_status status = encode_batch(b, events, p, false, &batch);
-    if (status == NEXUS_OK && n > 1 && (status = find_twins(events, p)) != NEXUS_OK)
-        nexus__wal_batch_free(batch);
-    if (status == NEXUS_OK)
-        status = has_condition(terms) ? publish_if(b, events, p, batch, result)
-                                      : attempt(b, events, p, batch, false, result, &settled);
-    if (status != NEXUS_OK)
-        nexus__free(b->alloc, p);
-    return status;
+    return encode_and_attempt(b, events, p, result);
+}
+
+nexus_status nexus__broker_publish_each(nexus__broker *b, const nexus_event *events, size_t n, nexus__publish_done_fn *done,
+                                        void *user_data)
+{
+    static const nexus__publish_terms none = NEXUS__PUBLISH_TERMS;
+    nexus_publish_result unused;
+    pub *p = pub_new(b, events, n, &none, done, user_data);
+    if (!p)
+        return nexus__nomem();
+    p->each = true;
+    return encode_and_attempt(b, events, p, &unused);
 }
 
 int64_t nexus__broker_stream_head(nexus__broker *b, nexus_slice stream, uint64_t *last)

@@ -48,6 +48,10 @@ typedef struct nexus__publish_terms {
 nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n,
                                    const nexus__publish_terms *terms, nexus__publish_done_fn *done, void *user_data,
                                    nexus_publish_result *result) NEXUS_MUST_CHECK;
+/* n > 1 publishes of one event each, without terms, in one write: done is called for each, in order. Only when none is a
+ * duplicate, nor refused for another reason; else fails, and nothing is stored: publish each by itself to learn more. */
+nexus_status nexus__broker_publish_each(nexus__broker *b, const nexus_event *events, size_t n, nexus__publish_done_fn *done,
+                                        void *user_data) NEXUS_MUST_CHECK;
 int64_t nexus__broker_stream_version(nexus__broker *b, nexus_slice stream);
 /* The same, and the position of the stream's last event: 0 = not known. */
 int64_t nexus__broker_stream_head(nexus__broker *b, nexus_slice stream, uint64_t *last);

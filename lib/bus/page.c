@@ -84,6 +84,16 @@ nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nex
     return status;
 }
 
+bool nexus__publish_body_plain(nexus_slice body, nexus__event_view *view)
+{
+    nexus__wire_in in = {.rest = body};
+    nexus__publish_terms terms;
+    nexus_event event;
+    bool bare = take_terms(&in, &terms) && nexus__wire_take_u32(&in) == 1 && terms.expect == NEXUS_EXPECT_ANY &&
+                !terms.stream.n && !terms.fail_types.n && !terms.fail_tags.n && !terms.not_before_ns;
+    return bare && read_events(&in, 1, view, &event) == NEXUS_OK;
+}
+
 bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view)
 {
     if ((record->flags & NEXUS__WAL_INTERNAL) || record->recv_ns < r->from_time_ns)

@@ -48,12 +48,25 @@ typedef struct waiting { /* a fetch or a read that found nothing yet */
     nexus__buf read; /* the request's body; empty = a fetch */
 } waiting;
 
+enum { BUNDLE_MAX = 64, BUNDLE_PAIRS = 128 };
+
+/* Publishes of one event each that one read has brought: they go to the log together. */
+typedef struct bundle {
+    uint32_t n, pairs_used;
+    uint64_t ids[BUNDLE_MAX];
+    nexus_slice bodies[BUNDLE_MAX]; /* into conn.in */
+    nexus_event events[BUNDLE_MAX]; /* slices into bodies */
+    nexus_pair pairs[BUNDLE_PAIRS]; /* their extensions */
+    nexus__event_view view;
+} bundle;
+
 struct conn {
     nexus__list node;
     nexus__bus_server *server;
     int fd, wake_fd;
     bool greeted;
     nexus__buf in;
+    bundle *bundle;
     waiting *waits;
     atomic_bool hungry;   /* waits is not empty */
     atomic_bool answered; /* publishes of the run that the log reports now */
@@ -168,6 +181,7 @@ static void conn_unref(conn *c)
     close(c->wake_fd);
     nexus__buf_free(&c->in);
     nexus__buf_free(&c->out);
+    nexus__free(alloc, c->bundle);
     pthread_mutex_destroy(&c->lock);
     nexus__free(alloc, c);
 }
@@ -200,10 +214,10 @@ static void reply_result(conn *c, uint16_t op, nexus_status status, uint64_t id,
 }
 
 /* What was stored is answered when the run is done (grown). */
-static void answer_later(conn *c, const publishing *p, const nexus_publish_result *result)
+static void answer_later(conn *c, uint16_t op, uint64_t id, const nexus_publish_result *result)
 {
     size_t begin;
-    reply_begin(c, p->op, NEXUS_OK, p->id, &begin);
+    reply_begin(c, op, NEXUS_OK, id, &begin);
     append_result(&c->out, result);
     nexus__wire_end(&c->out, begin);
     pthread_mutex_unlock(&c->lock);
@@ -215,7 +229,7 @@ static void publish_done(nexus_status status, const nexus_publish_result *result
     publishing *p = user_data;
     conn *c = p->conn;
     if (!atomic_load(&c->over) && status == NEXUS_OK)
-        answer_later(c, p, result);
+        answer_later(c, p->op, p->id, result);
     else if (!atomic_load(&c->over))
         reply_result(c, p->op, status, p->id, result);
     nexus__free(c->server->alloc, p);
@@ -269,6 +283,75 @@ static void on_publish(conn *c, uint16_t op, uint64_t id, nexus_slice body)
         reply_result(c, op, status, id, &result);
     }
     nexus__free(c->server->alloc, acks);
+}
+
+typedef struct bundled {
+    conn *conn;
+    uint32_t n, told;
+    uint64_t ids[];
+} bundled;
+
+static void bundled_done(nexus_status status, const nexus_publish_result *result, void *user_data)
+{
+    bundled *u = user_data;
+    conn *c = u->conn;
+    uint64_t id = u->ids[u->told++];
+    if (!atomic_load(&c->over) && status == NEXUS_OK)
+        answer_later(c, WIRE_PUBLISH, id, result);
+    else if (!atomic_load(&c->over))
+        reply_result(c, WIRE_PUBLISH, status, id, result);
+    if (u->told < u->n)
+        return;
+    nexus__free(c->server->alloc, u);
+    conn_unref(c);
+}
+
+static bool publish_each(conn *c, const bundle *b)
+{
+    bundled *u = nexus__malloc(c->server->alloc, sizeof *u + b->n * sizeof u->ids[0]);
+    if (!u)
+        return false;
+    *u = (bundled){.conn = c, .n = b->n};
+    memcpy(u->ids, b->ids, b->n * sizeof u->ids[0]);
+    atomic_fetch_add(&c->refs, 1);
+    if (nexus__broker_publish_each(c->server->broker, b->events, b->n, bundled_done, u) == NEXUS_OK)
+        return true;
+    conn_unref(c);
+    nexus__free(c->server->alloc, u);
+    return false;
+}
+
+/* Publishes what has been bundled; one by one, when together it does not go. */
+static void unbundle(conn *c)
+{
+    bundle *b = c->bundle;
+    if (!b || !b->n)
+        return;
+    if (b->n < 2 || !publish_each(c, b))
+        for (uint32_t i = 0; i < b->n; i++)
+            on_publish(c, WIRE_PUBLISH, b->ids[i], b->bodies[i]);
+    b->n = b->pairs_used = 0;
+}
+
+static void on_plain_publish(conn *c, uint64_t id, nexus_slice body)
+{
+    if (!c->bundle)
+        c->bundle = nexus__calloc(c->server->alloc, 1, sizeof *c->bundle);
+    bundle *b = c->bundle;
+    if (b && b->n == BUNDLE_MAX)
+        unbundle(c);
+    if (!b || !nexus__publish_body_plain(body, &b->view) || b->pairs_used + b->view.event.ext_count > BUNDLE_PAIRS) {
+        unbundle(c);
+        on_publish(c, WIRE_PUBLISH, id, body);
+        return;
+    }
+    nexus_event *e = &b->events[b->n];
+    *e = b->view.event;
+    e->ext = &b->pairs[b->pairs_used];
+    memcpy(&b->pairs[b->pairs_used], b->view.ext, e->ext_count * sizeof b->pairs[0]);
+    b->pairs_used += (uint32_t)e->ext_count;
+    b->ids[b->n] = id;
+    b->bodies[b->n++] = body;
 }
 
 static void on_group(conn *c, uint64_t id, nexus__wire_in *in)
@@ -548,11 +631,15 @@ static void on_frame(conn *c, const nexus__wire_head *head, nexus_slice body)
         atomic_store(&c->over, true);
         return;
     }
+    if (head->op == WIRE_PUBLISH) {
+        on_plain_publish(c, head->id, body);
+        return;
+    }
+    unbundle(c); /* calls are done in their order */
     switch (head->op) {
     case WIRE_HELLO:
         on_hello(c, head->id, &in);
         break;
-    case WIRE_PUBLISH:
     case WIRE_COMMIT:
         on_publish(c, head->op, head->id, body);
         break;
@@ -653,11 +740,14 @@ static bool receive(conn *c)
         nexus_status status = nexus__wire_decode(c->in.p + done, c->in.len - done, &head, &body, &used);
         if (status == NEXUS_EAGAIN)
             break;
-        if (status != NEXUS_OK)
-            return false;
+        if (status != NEXUS_OK) {
+            atomic_store(&c->over, true);
+            break;
+        }
         on_frame(c, &head, body);
         done += used;
     }
+    unbundle(c); /* its slices end here */
     nexus__buf_consume(&c->in, done);
     return !atomic_load(&c->over);
 }

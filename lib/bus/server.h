@@ -23,6 +23,10 @@ nexus_status nexus__publish_body(nexus__broker *b, const nexus_alloc *alloc, nex
                                  const nexus__commit_ack *acks, size_t n_acks, nexus__publish_done_fn *done,
                                  void *user_data, nexus_publish_result *result) NEXUS_MUST_CHECK;
 
+/* The one event of a publish without terms, with slices into body, which nexus__broker_publish_each takes. False: it is
+ * another kind of publish, or none. */
+bool nexus__publish_body_plain(nexus_slice body, nexus__event_view *view);
+
 /* Whether a reader wants the record; then view is filled, with slices into the record. */
 bool nexus__read_wants(const nexus__read_request *r, const nexus__wal_record *record, nexus__event_view *view);
 
