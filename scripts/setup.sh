@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 build_packages=(
   gcc libc6-dev meson ninja-build pkg-config curl procps
-  libevent-dev libssl-dev libargon2-dev libjansson-dev libcurl4-openssl-dev libnghttp2-dev libc-ares-dev zlib1g-dev
+  libevent-dev libssl-dev libargon2-dev libsodium-dev libjansson-dev libcurl4-openssl-dev libnghttp2-dev libc-ares-dev zlib1g-dev
   tzdata libsqlite3-dev libpq-dev libhiredis-dev librdkafka-dev libnats-dev python3 jq)
 test_packages=(
   g++ cmake libcriterion-dev nghttp2-client python3-pytest python3-pytest-xdist python3-aiosmtpd openssl

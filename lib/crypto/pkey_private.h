@@ -14,6 +14,7 @@ struct nexus__pkey {
     size_t size;   /* of a signature in JOSE form */
     EVP_PKEY *evp; /* NULL for HMAC */
     EVP_MD *md;    /* fetched once; NULL for EdDSA and HMAC */
+    uint8_t ed25519[32]; /* EdDSA: the public key */
     nexus__hmac *hmac;
     uint8_t *secret; /* the HMAC key, for printing */
     size_t secret_n;

@@ -40,6 +40,7 @@ THIRD_PARTY = {
     "openssl/": ["crypto/", "http/tls.c", "http/tls_client.c", "http/tls_clients.c",
                  "http/tls_private.h"],  # TLS of servers, and to upstreams
     "argon2.h": ["crypto/"],
+    "sodium.h": ["crypto/"],
     "jansson.h": ["json/"],
     "event2/": ["runtime/"],
     "ares.h": ["runtime/"],
