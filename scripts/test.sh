@@ -8,14 +8,15 @@
 #   asan       unit and system tests in the sanitizer build only
 #   ROOM       one room's unit tests (base, json, http, bus, …)
 #   SERVICE    one service's system tests (gateway, backend, console, analytics, notification, copilot, …)
-# Build folders: build/, build-asan/, build-cov/. Logs of a failure stay there.
+# Build folders: build/, build-asan/, build-cov/. Logs of a failure stay there: failed/NAME.log of a unit test,
+# pytest-LABEL.log. The last lines name every failing test.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
 what=all coverage=
 for arg in "$@"; do
   case $arg in
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --coverage) coverage=yes ;;
     -*) echo "test.sh: unknown option $arg (see --help)" >&2; exit 2 ;;
     *) what=$arg ;;
@@ -29,6 +30,7 @@ esac
 
 scripts/setup.sh test || exit 1
 
+# What failed, in pairs: the step, and the names of its failing tests, one a line (or nothing).
 failures=() passed=0 failed=0 skipped=0
 python=/usr/bin/python3
 [ -x "$python" ] || python=python3
@@ -46,16 +48,39 @@ configure() { # folder, meson options…
   ninja -C "$dir" >"$dir/ninja.log" 2>&1 || { grep -E 'error|warning|FAILED' "$dir/ninja.log" | head -40 >&2; tail -n 5 "$dir/ninja.log" >&2; return 1; }
 }
 
+# Names the tests of a meson run that did not pass, one a line, keeps what each wrote in DIR/failed/NAME.log and
+# shows the last lines of it on stderr. (testlog.json has a line of JSON a test.)
+failing_tests() { # folder
+  [ -f "$1/meson-logs/testlog.json" ] || return 0
+  "$python" - "$1" <<'EOF'
+import json, os, sys
+for line in open(sys.argv[1] + "/meson-logs/testlog.json", encoding="utf-8", errors="replace"):
+    test = json.loads(line)
+    if test["result"] in ("OK", "SKIP", "EXPECTEDFAIL"):
+        continue
+    name = test["name"].split(" / ")[-1]
+    log = os.path.join(sys.argv[1], "failed", name.replace("/", "_") + ".log")
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    wrote = (test.get("stdout") or "") + (test.get("stderr") or "")
+    with open(log, "w", encoding="utf-8", errors="replace") as file:
+        file.write(wrote)
+    ended = f"{name}: {test['result']} after {test['duration']:.1f} s, status {test['returncode']}"
+    print(ended)
+    print(f"-- {ended} (all of it: {log})", *wrote.splitlines()[-25:], sep="\n", file=sys.stderr)
+EOF
+}
+
 # Adds the counts of a meson run ("Ok: 5", "Fail: 0", …) to ours.
 meson_tests() { # folder, meson test arguments…
   local dir=$1 out rc=0 ok bad skip
   shift
-  out=$(meson test -C "$dir" --no-rebuild --print-errorlogs "$@" 2>&1) || rc=$?
-  if [ $rc -eq 0 ]; then printf '%s\n' "$out" | tail -n 9; else printf '%s\n' "$out" | tail -n 150; fi
+  rm -rf "$dir/meson-logs/testlog.json" "$dir/failed"
+  out=$(meson test -C "$dir" --no-rebuild "$@" 2>&1) || rc=$?
+  printf '%s\n' "$out" | tail -n 9
   ok=$(sed -n 's/^Ok: *//p' <<<"$out") bad=$(sed -n 's/^\(Fail\|Timeout\|Unexpected Pass\): *//p' <<<"$out" | paste -sd+ | sum_up)
   skip=$(sed -n 's/^Skipped: *//p' <<<"$out")
   passed=$((passed + ${ok:-0})) failed=$((failed + ${bad:-0})) skipped=$((skipped + ${skip:-0}))
-  [ $rc -eq 0 ] || failures+=("meson test -C $dir $*")
+  [ $rc -eq 0 ] || failures+=("meson test -C $dir $*" "$(failing_tests "$dir")")
   return $rc
 }
 
@@ -71,7 +96,7 @@ pytests() { # label, build folder, pytest arguments…
   n=$(grep -oE '[0-9]+ passed' <<<"$out" | cut -d' ' -f1); passed=$((passed + ${n:-0}))
   n=$(grep -oE '[0-9]+ (failed|error)' <<<"$out" | cut -d' ' -f1 | paste -sd+ | sum_up); failed=$((failed + ${n:-0}))
   n=$(grep -oE '[0-9]+ skipped' <<<"$out" | cut -d' ' -f1); skipped=$((skipped + ${n:-0}))
-  [ $rc -eq 0 ] || failures+=("pytest $label ($log)")
+  [ $rc -eq 0 ] || failures+=("pytest $label ($log)" "$(sed -n '/short test summary info/,$s/^\(FAILED\|ERROR\) //p' "$log")")
 }
 
 # Sanitizer reports go to files: Criterion lets a leak pass, a report file does not (one appears only on a finding).
@@ -86,7 +111,7 @@ sanitized() {
   if [ -n "$(ls -A "$reports")" ]; then
     echo "sanitizer reports:" >&2
     head -n 60 "$reports"/* >&2
-    failures+=("sanitizer reports in build-asan/sanitizer/")
+    failures+=("sanitizer reports in build-asan/sanitizer/" "")
     failed=$((failed + 1))
   fi
 }
@@ -101,7 +126,7 @@ asan() {
   if configure build-asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Ddefault_library=shared; then
     sanitized asan_tests
   else
-    failures+=("sanitizer build"); failed=$((failed + 1))
+    failures+=("sanitizer build" ""); failed=$((failed + 1))
   fi
 }
 
@@ -136,6 +161,9 @@ if [ -n "$coverage" ]; then
 fi
 
 printf '\n%d s\n' $((SECONDS - started))
-for f in "${failures[@]}"; do printf 'FAILED: %s\n' "$f"; done
+for ((i = 0; i < ${#failures[@]}; i += 2)); do
+  printf 'FAILED: %s\n' "${failures[i]}"
+  while read -r name; do [ -z "$name" ] || printf '  %s\n' "${name:0:198}"; done <<<"${failures[i + 1]}"
+done
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ ${#failures[@]} -eq 0 ]
