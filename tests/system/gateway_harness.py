@@ -9,6 +9,7 @@ import http.server
 import json
 import os
 import socket
+import sys
 import threading
 import time
 
@@ -50,22 +51,26 @@ class Upstream:
                     self.wfile.write(body)
 
             def body(self):
+                """None: the connection ended before it did."""
                 if self.headers.get("Transfer-Encoding") == "chunked":
                     data = b""
-                    while size := int(self.rfile.readline(), 16):
+                    while (line := self.rfile.readline()) and (size := int(line, 16)):
                         data += self.rfile.read(size)
                         self.rfile.readline()
-                    self.rfile.readline()
-                    return data
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                    return data if line and self.rfile.readline() else None
+                size = int(self.headers.get("Content-Length") or 0)
+                data = self.rfile.read(size)
+                return data if len(data) == size else None
 
             def answer(self):
                 path = self.path.split("?")[0]
                 outer.seen.append((self.command, self.path, dict(self.headers.items())))
-                if path.startswith("/upload"):
-                    data = self.body()
-                    return self.reply(json.dumps({"bytes": len(data), "sha": hashlib.sha256(data).hexdigest()}).encode())
                 data = self.body()
+                if data is None:
+                    self.close_connection = True
+                    return None
+                if path.startswith("/upload"):
+                    return self.reply(json.dumps({"bytes": len(data), "sha": hashlib.sha256(data).hexdigest()}).encode())
                 if path.startswith("/health"):
                     return self.reply(b"{}")
                 if path.startswith("/slow"):
@@ -136,6 +141,10 @@ class Upstream:
             daemon_threads = True
             request_queue_size = 512
             allow_reuse_address = True
+
+            def handle_error(self, request, address):
+                if not isinstance(sys.exc_info()[1], ConnectionError):  # a gateway that hangs up is no fault here
+                    super().handle_error(request, address)
 
         self.go, self.sent = threading.Event(), -1
         self.server = Listener((host, port), Handler)

@@ -82,10 +82,10 @@ async def serve(reader, writer):
                 fields[name.lower()] = value.strip()
             body = await reader.readexactly(int(fields.get("content-length", 0)))
             if fields.get("transfer-encoding") == "chunked":
-                while size := int(await reader.readline(), 16):
+                while size := int(await reader.readuntil(), 16):
                     body += await reader.readexactly(size)
-                    await reader.readline()
-                await reader.readline()
+                    await reader.readuntil()
+                await reader.readuntil()
             if not await answer(method, path.split("?")[0], body, fields, writer):
                 break
     except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
