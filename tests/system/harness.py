@@ -3,20 +3,19 @@
     with Topology(tmp_path, ["backend", "gateway"]) as t:
         reply = t.call("POST", "/api/v1/auth/login", {"email": …}, service="backend")
 """
-import fcntl
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
-import tempfile
+import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from ports import free_port, free_port_base  # noqa: E402, F401
 BUILD = Path(os.environ.get("NEXUS_BUILD", ROOT / "build"))
 DATA = ROOT.parent / "shared" / "data"
 OFFSETS = {"gateway": 0, "backend": 1, "console": 2, "analytics": 3, "notification": 4, "copilot": 5}
@@ -28,61 +27,6 @@ def binary(name):
     found = [p for p in (BUILD / "servers").rglob(name) if p.is_file() and os.access(p, os.X_OK)]
     assert found, f"{name} is not built in {BUILD}"
     return str(found[0])
-
-
-class Ports:
-    """A range below the kernel's ephemeral ports (no client socket takes one of it) that belongs to this process alone as
-    long as it lives: test runs side by side do not take each other's ports between the look and the bind."""
-    FIRST, LAST, COUNT = 10000, 32000, 1024
-
-    def __init__(self):
-        folder = Path(tempfile.gettempdir()) / "nexus-test-ports"
-        folder.mkdir(exist_ok=True)
-        for first in random.sample(range(self.FIRST, self.LAST - self.COUNT, self.COUNT), (self.LAST - self.FIRST) // self.COUNT):
-            self.lock = open(folder / str(first), "w")
-            try:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self.lock.close()
-                continue
-            self.first = self.next = first
-            return
-        raise RuntimeError(f"every range of ports is taken: see {folder}")
-
-    @staticmethod
-    def is_free(port):
-        with socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old connections do not count
-            try:
-                s.bind(("127.0.0.1", port))
-                return True
-            except OSError:
-                return False
-
-    def take(self, count):
-        """The first of `count` free ports in a row; all of the range comes round before one is used again."""
-        for _ in range(self.COUNT):
-            if self.next + count > self.first + self.COUNT:
-                self.next = self.first
-            start, self.next = self.next, self.next + count
-            if all(self.is_free(port) for port in range(start, start + count)):
-                return start
-        raise RuntimeError("no free range of ports")
-
-
-def ports():
-    if not hasattr(ports, "mine"):
-        ports.mine = Ports()
-    return ports.mine
-
-
-def free_port():
-    return ports().take(1)
-
-
-def free_port_base():
-    """A base with +0 … +10 free."""
-    return ports().take(11)
 
 
 def wait_for(condition, seconds=10.0, what="the condition", every=0.02):

@@ -13,10 +13,13 @@ What the receiver answers is decided by the path:
 import collections
 import http.server
 import os
-import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from ports import free_port  # noqa: E402
 
 try:
     from aiosmtpd.controller import Controller
@@ -26,12 +29,6 @@ except ImportError:
 ONCE = {"later": "450 4.2.1 Try again later", "closing": "421 4.3.2 Closing for maintenance",
         "greylist": "451 4.7.1 Greylisted", "full": "452 4.2.2 Mailbox full"}
 ALWAYS = {"gone": "550 5.1.1 No such user", "policy": "550 5.7.1 Not from you"}
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Smtp:

@@ -17,12 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from ports import free_port  # noqa: E402
 
 
 def wait_for_port(port, process, what):
@@ -70,7 +68,9 @@ def start_postgres(folder):
     url = f"postgresql://{user}@127.0.0.1:{port}/postgres"
     # The port opens a moment before the server takes logins.
     ready = [f"{found[-1]}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-    while subprocess.run(ready, env=environment).returncode != 0 and process.poll() is None:
+    while subprocess.run(ready, env=environment).returncode != 0:
+        if process.poll() is not None:
+            sys.exit(f"PostgreSQL ended with status {process.returncode} while starting")
         time.sleep(0.05)
     return url, process
 
