@@ -69,10 +69,14 @@ uint32_t nexus__broker_content_crc(const nexus_event *e)
     return content_crc(e, nexus__crc32c(0, e->data.p, e->data.n));
 }
 
+/* The oldest may bear a later second: one that a delayed publish brought at recovery, before events stored since. */
 static bool oldest_is_over(const nexus__broker *b, uint32_t second)
 {
     uint64_t n = nexus__window_count(&b->ids);
-    return n && (n >= b->dedupe_max || second - nexus__window_at(&b->ids, b->ids.first)->second > b->dedupe_s);
+    if (!n || n >= b->dedupe_max)
+        return n > 0;
+    uint32_t oldest = nexus__window_at(&b->ids, b->ids.first)->second;
+    return second > oldest && second - oldest > b->dedupe_s;
 }
 
 void nexus__broker_remember(nexus__broker *b, nexus__key128 key, uint64_t pos, uint32_t crc, uint32_t second)
