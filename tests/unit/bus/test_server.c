@@ -233,6 +233,15 @@ static ssize_t full(void *user_data, int fd, const void *data, size_t n, off_t a
     return -1;
 }
 
+/* As long as it tells of failed writes, the log asks everybody to come again. */
+static void wait_until_told(nexus__wal *wal)
+{
+    pthread_mutex_lock(&wal->lock);
+    while (wal->refusing)
+        pthread_cond_wait(&wal->room, &wal->lock);
+    pthread_mutex_unlock(&wal->lock);
+}
+
 Test(server, a_refused_write_fails_each_of_them_and_takes_their_ids_and_versions_back)
 {
     static const nexus__wal_io no_room = {.pwrite_fn = full};
@@ -243,6 +252,7 @@ Test(server, a_refused_write_fails_each_of_them_and_takes_their_ids_and_versions
     uint64_t a = add_any(&p, "a", "s"), b = add_any(&p, "b", "s");
     send_all(&p);
     cr_assert(answer_to(&p, a).status == NEXUS_ENOSPC && answer_to(&p, b).status == NEXUS_ENOSPC);
+    wait_until_told(wal);
     wal->io = NULL;
     a = add_any(&p, "a", "s"), b = add_any(&p, "b", "s");
     send_all(&p);

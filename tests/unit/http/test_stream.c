@@ -48,15 +48,14 @@ Test(stream, replies_in_pieces)
         peer_route(&p, "GET", "/s", three_pieces, NULL, flags ? NEXUS_ROUTE_ON_LOOP : 0);
         peer_start(&p);
         int fd = peer_connect(&p);
-        for (int i = 0; i < 3; i++) {
-            peer_say(fd, "GET /s HTTP/1.1\r\nHost: a\r\n\r\n");
-            peer_answer(fd, &a, false);
+        for (int i = 0; i < 4; i++) {
+            bool head = i == 2; /* the head is all that comes, and the handler writes on: nobody may leave now */
+            peer_say(fd, head ? "HEAD /s HTTP/1.1\r\nHost: a\r\n\r\n" : "GET /s HTTP/1.1\r\nHost: a\r\n\r\n");
+            peer_answer(fd, &a, head);
             cr_assert_eq(a.status, 201);
-            cr_assert(a.whole && strcmp(a.body, "one two three") == 0, "%s", a.body);
+            cr_assert(a.whole && strcmp(a.body, head ? "" : "one two three") == 0, "%s", a.body);
         }
         close(fd);
-        peer_ask(&p, "HEAD /s HTTP/1.1\r\nHost: a\r\n\r\n", &a);
-        cr_assert_eq(a.status, 201);
         peer_ask(&p, "GET /s HTTP/1.0\r\n\r\n", &a); /* ends with the connection */
         cr_assert(a.whole && strcmp(a.body, "one two three") == 0 && head_has(&a, "Connection: close"));
         peer_close(&p);
