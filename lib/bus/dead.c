@@ -340,10 +340,12 @@ nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q,
     dead **found;
     size_t n;
     *report = (nexus__dead_report){0};
-    pthread_mutex_lock(&g->lock);
-    nexus_status status = find(g, q, &found, &n, &report->matched);
+    nexus_status status = nexus__bgroup_lock_log(g); /* a letter, and who held it, stand in the log before it is handed out */
+    if (status != NEXUS_OK)
+        return status;
+    status = find(g, q, &found, &n, &report->matched);
     if (status != NEXUS_OK) {
-        pthread_mutex_unlock(&g->lock);
+        nexus__bgroup_unlock_log(g);
         return status;
     }
     if (data.n && report->matched != 1)
@@ -356,7 +358,7 @@ nexus_status nexus__bgroup_redrive(nexus__bgroup *g, const nexus__dead_query *q,
     }
     note(g, data.n ? AUDIT_EDIT : AUDIT_REDRIVE, report);
     nexus__free(g->broker->alloc, found);
-    pthread_mutex_unlock(&g->lock);
+    nexus__bgroup_unlock_log(g);
     if (!report->done)
         return status;
     nexus__bgroup_wake(g);

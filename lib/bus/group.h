@@ -226,6 +226,10 @@ void nexus__bgroup_lag_reset(nexus__bgroup *g);
 /* group_log.c */
 known *nexus__bgroup_know(nexus__bgroup *g, uint64_t pos);
 void nexus__bgroup_forget(nexus__bgroup *g); /* what is known at or below the floor */
+/* What the group has noted goes to the log; on NEXUS_OK its lock is held, and what is appended then stands behind that. */
+nexus_status nexus__bgroup_lock_log(nexus__bgroup *g) NEXUS_MUST_CHECK;
+void nexus__bgroup_unlock_log(nexus__bgroup *g);
+void nexus__bgroup_recovered(nexus__bgroup *g); /* all of the log has been told */
 /* Moves what is to be written into batch, and into list, to be ended when its fate is known. Both take the lock themselves. */
 typedef struct nexus__drained nexus__drained;
 void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list);

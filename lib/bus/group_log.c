@@ -76,9 +76,8 @@ static nexus__drained *drained_new(nexus__bgroup *g)
     return d;
 }
 
-void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list)
+static void drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list)
 {
-    pthread_mutex_lock(&g->lock);
     bool any = g->leases.len || g->letters.len || g->acks.len || g->gone.len || g->audits.len;
     nexus__drained *d = any ? drained_new(g) : NULL; /* without memory: the next time */
     if (d) {
@@ -90,6 +89,12 @@ void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drain
         d->next = *list;
         *list = d;
     }
+}
+
+void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list)
+{
+    pthread_mutex_lock(&g->lock);
+    drain(g, batch, list);
     pthread_mutex_unlock(&g->lock);
 }
 
@@ -149,6 +154,39 @@ void nexus__drained_end(nexus__drained *list, bool written)
             nexus__buf_free(all[i]);
         nexus__free(d->group->broker->alloc, d);
     }
+}
+
+/* --- before something else ---- */
+
+static void noted_done(nexus_status status, uint64_t first_pos, void *user_data)
+{
+    (void)first_pos;
+    nexus__drained_end(user_data, status == NEXUS_OK);
+}
+
+nexus_status nexus__bgroup_lock_log(nexus__bgroup *g)
+{
+    nexus__wal_batch *batch;
+    nexus__drained *list = NULL;
+    nexus_status status = nexus__wal_batch_new(&batch, g->broker->wal, 256);
+    if (status != NEXUS_OK)
+        return status;
+    pthread_mutex_lock(&g->broker->drain_lock);
+    pthread_mutex_lock(&g->lock);
+    drain(g, batch, &list);
+    status = nexus__wal_submit(g->broker->wal, batch, noted_done, list, NULL, NULL);
+    if (status == NEXUS_OK)
+        return NEXUS_OK;
+    pthread_mutex_unlock(&g->lock);
+    nexus__drained_end(list, false);
+    pthread_mutex_unlock(&g->broker->drain_lock);
+    return status;
+}
+
+void nexus__bgroup_unlock_log(nexus__bgroup *g)
+{
+    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&g->broker->drain_lock);
 }
 
 /* --- durable before it returns ---- */
@@ -242,4 +280,25 @@ void nexus__bgroup_forget(nexus__bgroup *g)
     }
     nexus__map_free(&g->known);
     g->known = kept;
+}
+
+/* Up to the first position that is not settled, which what was written last need not have known. */
+static void raise_recovered_floor(nexus__bgroup *g)
+{
+    uint64_t top = g->resumed > g->floor ? g->resumed : g->floor, next;
+    size_t cursor = 0;
+    for (nexus__map_entry *e; (e = nexus__map_next(&g->known, &cursor));) {
+        const known *k = e->value;
+        if (!k->done && k->pos > g->floor && k->pos <= top)
+            top = k->pos - 1;
+    }
+    for (const known *k; next = top + 1, (k = nexus__map_get(&g->known, nexus__pos_key(&next))) && k->done;)
+        top = next;
+    g->floor = g->loaded = top;
+}
+
+void nexus__bgroup_recovered(nexus__bgroup *g)
+{
+    raise_recovered_floor(g);
+    nexus__bgroup_forget(g);
 }

@@ -61,6 +61,21 @@ static bool count_some(nexus__bgroup *g)
     return status == NEXUS_OK;
 }
 
+/* What an earlier owner settled above `from`: it is passed over when it is loaded. */
+static uint64_t settled_above(const nexus__bgroup *g, uint64_t from)
+{
+    uint64_t n = g->resumed > from ? g->resumed - from : 0;
+    size_t cursor = 0;
+    for (nexus__map_entry *e; g->known.count && (e = nexus__map_next(&g->known, &cursor));) {
+        const known *k = e->value;
+        if (k->pos > from && k->pos > g->resumed)
+            n += k->done;
+        else if (k->pos > from)
+            n -= !k->done;
+    }
+    return n;
+}
+
 void nexus__bgroup_lag(nexus__bgroup *g, uint64_t *events, int64_t *oldest_recv_ns)
 {
     pthread_mutex_lock(&g->lock);
@@ -72,7 +87,9 @@ void nexus__bgroup_lag(nexus__bgroup *g, uint64_t *events, int64_t *oldest_recv_
         pthread_mutex_unlock(&g->lock);
         pthread_mutex_lock(&g->lock);
     }
-    uint64_t head = nexus__wal_durable(g->broker->wal), behind = head > passed(g) ? head - passed(g) : 0;
+    uint64_t head = nexus__wal_durable(g->broker->wal), from = passed(g), behind = 0;
+    if (!filters(g) && head > from)
+        behind = head - from - settled_above(g, from);
     const entry *oldest = nexus__list_empty(&g->window) ? NULL : NEXUS__CONTAINER(g->window.next, entry, in_window);
     *events = g->by_pos.count - g->inflight + (filters(g) ? g->ahead : behind);
     *oldest_recv_ns = oldest ? oldest->stored->view.event.recv_ns : 0;

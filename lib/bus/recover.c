@@ -251,7 +251,7 @@ nexus_status nexus__broker_recover(nexus__broker *b)
     status = apply(b, reader);
     nexus__wal_reader_close(reader);
     for (size_t i = 0; i < b->group_count && status == NEXUS_OK; i++) {
-        nexus__bgroup_forget(b->group_list[i]);
+        nexus__bgroup_recovered(b->group_list[i]);
         status = nexus__bgroup_hand_back(b->group_list[i]);
     }
     return status;

@@ -217,7 +217,7 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
         engine->ops->close(engine);
         return nexus__fail(NEXUS_ENOTSUP, weaker     ? "bus option durability: interval and os need a log of files (file:)"
                                           : compacts ? "bus option compact_types needs a log of files (file:, memory:)"
-                                                     : "bus options retention_s and retention_bytes need file:, memory: or redis:");
+                                                     : "bus options retention_s and retention_bytes need file:, memory:, sqlite:, postgresql: or redis:");
     }
     nexus__wal_opts opts = {.alloc = o->alloc,
                             .segment_bytes = o->segment_bytes,

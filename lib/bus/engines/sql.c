@@ -23,6 +23,7 @@
 
 #define PAGE_BYTES (1 << 20)
 #define ROWS_MAX (256u << 20)
+#define DROP_BYTES (8u << 20)
 #define REOWN_NS (3 * NEXUS__NS_PER_S) /* an outage shorter than this is nobody's trouble */
 
 typedef struct sql_log {
@@ -360,13 +361,42 @@ static nexus_status find(nexus__wal_engine *e, uint64_t pos, uint64_t *place)
     return NEXUS_OK;
 }
 
+/* Where the first run stands that must stay: the last one that begins at pos or before it. */
+static nexus_status keep_from(sql_log *log, uint64_t pos, uint64_t *at)
+{
+    nexus_rows *rows;
+    nexus_status status = nexus_db_query_one(&rows, log->pool, "SELECT COALESCE(MAX(at), 0) FROM nexus_bus_log WHERE first_pos <= $1",
+                                             (nexus_value[]){NEXUS_INT(pos)}, 1);
+    if (status != NEXUS_OK)
+        return status;
+    *at = (uint64_t)nexus_rows_int(rows, 0);
+    nexus_rows_free(rows);
+    return NEXUS_OK;
+}
+
+/* A piece at a time, so that an append never waits for long; only while this owner is one. */
+static nexus_status drop_until(sql_log *log, uint64_t begin, uint64_t end)
+{
+    nexus_status status = NEXUS_OK;
+    while (begin < end && status == NEXUS_OK) {
+        begin = end - begin > DROP_BYTES ? begin + DROP_BYTES : end;
+        status = nexus_db_exec(log->pool,
+                               "DELETE FROM nexus_bus_log WHERE at < $1"
+                               " AND EXISTS (SELECT 1 FROM nexus_bus_head WHERE id = 1 AND epoch = $2)",
+                               (nexus_value[]){NEXUS_INT(begin), NEXUS_INT(log->epoch)}, 2, NULL);
+    }
+    return status;
+}
+
 static nexus_status drop_below(nexus__wal_engine *e, uint64_t pos, uint64_t *first_pos, uint64_t *begin)
 {
     sql_log *log = (sql_log *)e;
-    nexus_status status = nexus_db_exec(
-        log->pool,
-        "DELETE FROM nexus_bus_log WHERE at < (SELECT MAX(at) FROM nexus_bus_log WHERE first_pos <= $1)",
-        (nexus_value[]){NEXUS_INT(pos)}, 1, NULL);
+    uint64_t end;
+    nexus_status status = first_kept(log, first_pos, begin);
+    if (status == NEXUS_OK)
+        status = keep_from(log, pos, &end);
+    if (status == NEXUS_OK)
+        status = drop_until(log, *begin, end);
     if (status == NEXUS_OK)
         status = first_kept(log, first_pos, begin);
     if (status == NEXUS_ENOTFOUND) {
@@ -424,6 +454,7 @@ static void close_log(nexus__wal_engine *e)
 static const nexus__wal_engine_ops sqlite_ops = {
     .size = sizeof(nexus__wal_engine_ops),
     .name = "sqlite",
+    .drops = true,
     .own = own,
     .append = append,
     .read = read_runs,
@@ -437,6 +468,7 @@ static const nexus__wal_engine_ops sqlite_ops = {
 static const nexus__wal_engine_ops postgres_ops = {
     .size = sizeof(nexus__wal_engine_ops),
     .name = "postgresql",
+    .drops = true,
     .own = own,
     .append = append,
     .read = read_runs,

@@ -89,4 +89,75 @@ static inline void expect_dropping(nexus_status (*open)(nexus__wal_engine **out,
     }
 }
 
+static inline nexus_bus *open_bounded(const char *url, uint64_t bytes, uint32_t seconds)
+{
+    nexus_bus *bus;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.segment_bytes = 1 << 16;
+    opts.retention_bytes = bytes;
+    opts.retention_s = seconds;
+    cr_assert(nexus_bus_open(&bus, url, &opts) == NEXUS_OK, "%s", nexus_error_message());
+    return bus;
+}
+
+/* The first position that can be read. */
+static inline uint64_t first_kept(nexus_bus *bus)
+{
+    nexus_reader *r;
+    const nexus_event *e;
+    cr_assert(nexus_reader_open(&r, bus, NULL) == NEXUS_OK);
+    nexus_status status = nexus_reader_next(r, &e, 0);
+    if (status == NEXUS_EMISSING)
+        status = nexus_reader_next(r, &e, 0);
+    cr_assert(status == NEXUS_OK, "%s", nexus_error_message());
+    uint64_t pos = e->pos;
+    nexus_reader_close(r);
+    return pos;
+}
+
+/* What every group has passed goes when there is too much; what it did stays known, in another life, too. */
+static inline void expect_retention(const char *url)
+{
+    char data[2001];
+    nexus_publish_result r = NEXUS_PUBLISH_RESULT_INIT;
+    nexus_event first = NEXUS_EVENT_INIT;
+    uint64_t kept = 1;
+    memset(data, 'x', 2000);
+    data[2000] = '\0';
+    nexus_bus *bus = open_bounded(url, 100000, 0);
+    first.id = text("first");
+    first.type = text("a.b");
+    first.subject = text("order-1");
+    first.data = text("1");
+    cr_assert(nexus_bus_publish(bus, &first, 1, NULL, &r) == NEXUS_OK && r.first == 1);
+    nexus_group *g = join(bus, "slow", NULL);
+    for (int i = 0; i < 120; i++)
+        put(bus, "a.b", "order-1", data);
+    cr_assert(first_kept(bus) == 1, "a group has not passed it");
+    for (nexus_delivery *d; (d = take(g, 0)) != NULL; nexus_delivery_free(d))
+        cr_assert(nexus_delivery_ack_sync(d) == NEXUS_OK);
+    while ((kept = first_kept(bus)) == 1) { /* the keeper looks when there is more to look at */
+        put(bus, "a.b", "order-1", data);
+        nexus_delivery *d = take(g, 0);
+        cr_assert(!d || nexus_delivery_ack_sync(d) == NEXUS_OK);
+        nexus_delivery_free(d);
+    }
+    uint64_t head;
+    int64_t version;
+    cr_assert(nexus_bus_head(bus, &head) == NEXUS_OK);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+    bus = open_bounded(url, 100000, 0); /* what is gone is in the checkpoint */
+    cr_assert(first_kept(bus) >= kept);
+    cr_assert(nexus_bus_publish(bus, &first, 1, NULL, &r) == NEXUS_OK && r.dup && r.first == 1);
+    cr_assert(nexus_stream_version(bus, "order-1", &version) == NEXUS_OK && version == (int64_t)head - 1);
+    cr_assert(put(bus, "a.b", "order-1", data) == head + 1);
+    g = join(bus, "slow", NULL);
+    nexus_delivery *d = take(g, 1000);
+    cr_assert(d && nexus_delivery_event(d)->pos == head + 1, "%llu", d ? (unsigned long long)nexus_delivery_event(d)->pos : 0);
+    nexus_delivery_free(d);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+}
+
 #endif

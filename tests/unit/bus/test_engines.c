@@ -1,5 +1,5 @@
 /* bus/engines/: what holds on every engine, as far as its capabilities go. */
-#include "engines.h"
+#include "engine_steps.h"
 
 #include <nexus/db.h>
 #include <pthread.h>
@@ -301,3 +301,19 @@ static void readers_see_every_position_while_many_publish(const char *url)
     nexus_bus_close(owner);
 }
 ON_EACH_ENGINE(readers_see_every_position_while_many_publish)
+
+/* Files, memory and Redis have tests of their own. */
+static void old_events_go_or_the_bus_says_that_they_cannot(const char *url)
+{
+    nexus_bus *bus;
+    nexus_bus_opts opts = NEXUS_BUS_OPTS_INIT;
+    opts.retention_bytes = 100000;
+    if (strncmp(url, "nats:", 5) == 0 || strncmp(url, "kafka:", 6) == 0)
+        cr_assert(nexus_bus_open(&bus, url, &opts) == NEXUS_ENOTSUP && strstr(nexus_error_message(), "retention"));
+    else
+        expect_retention(url);
+}
+Test(bus_engines, retention_in_sqlite) { on("sqlite", old_events_go_or_the_bus_says_that_they_cannot); }
+Test(bus_engines, retention_in_postgresql) { on("postgresql", old_events_go_or_the_bus_says_that_they_cannot); }
+Test(bus_engines, retention_in_nats) { on("nats", old_events_go_or_the_bus_says_that_they_cannot); }
+Test(bus_engines, retention_in_kafka) { on("kafka", old_events_go_or_the_bus_says_that_they_cannot); }

@@ -261,3 +261,114 @@ Test(state, that_is_nowhere_any_more_is_named)
         scratch_remove(dir);
     }
 }
+
+static void expect_progress(nexus_bus *bus, uint64_t floor, uint64_t lag)
+{
+    nexus_group *g = join_g(bus);
+    nexus_group_stats stats = {.size = sizeof stats};
+    cr_assert(nexus_group_read_stats(g, &stats) == NEXUS_OK);
+    cr_assert(stats.floor == floor && stats.lag == lag, "floor %llu, lag %llu", (unsigned long long)stats.floor,
+              (unsigned long long)stats.lag);
+    nexus_group_close(g);
+}
+
+/* Ten events are taken; those of the bits are acknowledged, the last one first, and `refused` becomes a dead letter. */
+static nexus_bus *settle_some(char *dir, unsigned bits, int refused)
+{
+    nexus_bus *bus = open_small(dir);
+    nexus_publish_result r;
+    nexus_group *g = join_g(bus);
+    nexus_delivery *all[10];
+    size_t got;
+    for (int i = 0; i < 10; i++)
+        cr_assert(put_numbered(bus, i, 'x', &r) == NEXUS_OK);
+    cr_assert(nexus_group_fetch(g, all, 10, 0, &got) == NEXUS_OK && got == 10);
+    for (int i = 9; i >= 0; i--)
+        if (bits >> i & 1)
+            cr_assert(nexus_delivery_ack_sync(all[i]) == NEXUS_OK);
+    if (refused >= 0)
+        cr_assert(nexus_delivery_term(all[refused], "no") == NEXUS_OK);
+    for (int i = 0; i < 10; i++)
+        nexus_delivery_free(all[i]);
+    nexus_group_close(g);
+    return bus;
+}
+
+Test(state, what_was_settled_out_of_order_is_no_lag_of_the_next_owner)
+{
+    char *dir = scratch_dir();
+    nexus_bus_close(settle_some(dir, 0x3ef, -1)); /* all but the fifth */
+    nexus_bus *bus = open_small(dir);
+    expect_progress(bus, 4, 1);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}
+
+Test(state, the_floor_of_the_next_owner_is_the_first_event_that_is_not_settled)
+{
+    char *dir = scratch_dir();
+    nexus_dead_query all = NEXUS_DEAD_QUERY_INIT;
+    nexus_redrive_result result = {.size = sizeof result};
+    nexus_bus *bus = settle_some(dir, 0x6, 0); /* two and three are acknowledged before one is a dead letter */
+    nexus_group *g = join_g(bus);
+    cr_assert(nexus_group_redrive(g, &all, NULL, &result) == NEXUS_OK && result.redriven == 1, "%s", nexus_error_message());
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+    bus = open_small(dir);
+    expect_progress(bus, 3, 8); /* seven, and the letter that comes again */
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}
+
+static bool hand_out_at_once(nexus_bus *bus, nexus_group *g, int i)
+{
+    nexus_dead_query all = NEXUS_DEAD_QUERY_INIT;
+    nexus_redrive_result result = {.size = sizeof result};
+    char key[8];
+    snprintf(key, sizeof key, "k-%d", i);
+    put(bus, "t", key, "1");
+    nexus_delivery *d = NULL;
+    size_t got; /* those of the rounds before come along, and stay with their holder */
+    do {
+        if (nexus_group_fetch(g, &d, 1, 0, &got) != NEXUS_OK || !got)
+            return false;
+    } while (!nexus__slice_eq(nexus_delivery_event(d)->subject, text(key)));
+    return nexus_delivery_term(d, "no") == NEXUS_OK && nexus_group_redrive(g, &all, NULL, &result) == NEXUS_OK &&
+           result.redriven == 1;
+}
+
+/* What a group has noted and not yet written is written before what it is told to do with it. */
+Test(state, a_letter_handed_out_at_once_has_all_its_attempts_when_its_owner_is_killed)
+{
+    enum { ROUNDS = 20 };
+    char *dir = scratch_dir();
+    pid_t child = fork();
+    if (child == 0) {
+        nexus_bus *bus = open_small(dir);
+        nexus_group *g = join_g(bus);
+        bool good = true;
+        for (int i = 0; i < ROUNDS && good; i++)
+            good = hand_out_at_once(bus, g, i);
+        _exit(good ? 0 : 1);
+    }
+    int ended;
+    cr_assert(child > 0 && waitpid(child, &ended, 0) == child && WIFEXITED(ended) && WEXITSTATUS(ended) == 0);
+    nexus_bus *bus = open_small(dir);
+    nexus_group *g = join_g(bus);
+    nexus_group_stats stats = {.size = sizeof stats};
+    cr_assert(nexus_group_read_stats(g, &stats) == NEXUS_OK && stats.dead == 0, "%llu", (unsigned long long)stats.dead);
+    bool last = false;
+    for (int i = 0; i < ROUNDS; i++) {
+        nexus_delivery *d = take(g, 0);
+        cr_assert(d != NULL);
+        if (nexus__slice_eq(nexus_delivery_event(d)->subject, NEXUS_S("k-19"))) {
+            last = true;
+            cr_assert(nexus_delivery_attempt(d) == 1, "%u", nexus_delivery_attempt(d));
+        }
+        nexus_delivery_free(d);
+    }
+    cr_assert(last);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}
