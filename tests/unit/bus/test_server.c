@@ -254,6 +254,7 @@ Test(server, a_refused_write_fails_each_of_them_and_takes_their_ids_and_versions
     cr_assert(answer_to(&p, a).status == NEXUS_ENOSPC && answer_to(&p, b).status == NEXUS_ENOSPC);
     wait_until_told(wal);
     wal->io = NULL;
+    cr_assert(nexus__wal_append(wal, NULL, 0, NULL) == NEXUS_OK, "waits until the failure has been reported");
     a = add_any(&p, "a", "s"), b = add_any(&p, "b", "s");
     send_all(&p);
     stored_at(&p, a, 1, 0);
