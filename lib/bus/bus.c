@@ -91,7 +91,7 @@ nexus_status nexus_bus_open(nexus_bus **out, const char *url, const nexus_bus_op
         return nexus__nomem();
     bus->alloc = given.alloc;
     bus->opts = given;
-    bus->dir_fd = -1;
+    bus->dir_fd = bus->greeting = -1;
     pthread_mutex_init(&bus->lock, NULL);
     nexus__cond_init(&bus->changed);
     nexus__cond_init(&bus->done);

@@ -38,6 +38,7 @@ struct nexus_bus {
     pthread_cond_t changed;
     /* locked */
     nexus__remote *remote;
+    int greeting; /* a second descriptor of a connection whose owner has not said hello yet; -1: none */
     uint64_t epoch;
     bool closing, lost; /* lost: the broker's log takes no more, somebody may have taken it over */
     nexus_status broken; /* the log cannot be opened: why */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -116,6 +117,26 @@ static void break_off(nexus_bus *bus, nexus_status status)
     pthread_mutex_unlock(&bus->lock);
 }
 
+/* While the owner is waited for to say hello, a close can end that. */
+static void set_greeting(nexus_bus *bus, int fd)
+{
+    pthread_mutex_lock(&bus->lock);
+    if (bus->greeting >= 0)
+        close(bus->greeting);
+    bus->greeting = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (fd >= 0 && bus->closing)
+        shutdown(fd, SHUT_RDWR);
+    pthread_mutex_unlock(&bus->lock);
+}
+
+static nexus_status greet(nexus_bus *bus, nexus__remote **remote, int fd, uint64_t *caps)
+{
+    set_greeting(bus, fd);
+    nexus_status status = nexus__remote_open(remote, fd, bus->alloc, bus->epoch + 1, caps);
+    set_greeting(bus, -1);
+    return status;
+}
+
 static nexus_status join(nexus_bus *bus)
 {
     nexus__remote *remote;
@@ -127,7 +148,7 @@ static nexus_status join(nexus_bus *bus)
     else if ((status = open_dir(bus)) == NEXUS_OK)
         status = nexus__remote_dial(&fd, bus->dir_fd);
     if (status == NEXUS_OK)
-        status = nexus__remote_open(&remote, fd, bus->alloc, bus->epoch + 1, &caps);
+        status = greet(bus, &remote, fd, &caps);
     if (status != NEXUS_OK) {
         let_nobody_in(bus);
         return status;
@@ -288,6 +309,8 @@ void nexus__bus_unlink(nexus_bus *bus)
     bus->closing = true;
     if (bus->remote)
         nexus__remote_shutdown(bus->remote);
+    if (bus->greeting >= 0)
+        shutdown(bus->greeting, SHUT_RDWR);
     pthread_cond_broadcast(&bus->changed);
     pthread_mutex_unlock(&bus->lock);
     if (bus->link_started)

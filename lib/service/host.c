@@ -223,7 +223,8 @@ nexus_bus *nexus_service_bus(nexus_service *service)
         return NULL;
     }
     pthread_mutex_lock(&h->lock);
-    if (!h->bus && open_bus(h, service) != NEXUS_OK)
+    bool late = atomic_load(&service->draining); /* whoever ends waits for nobody's bus */
+    if (!h->bus && (late || open_bus(h, service) != NEXUS_OK))
         h->bus = NULL;
     nexus_bus *bus = h->bus;
     pthread_mutex_unlock(&h->lock);

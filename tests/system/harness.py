@@ -95,7 +95,7 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, seconds=15):
+    def stop(self, seconds=30):
         """SIGTERM and the exit status; a server that does not end in time is killed and fails the test."""
         if self.process is None or self.process.poll() is not None:
             return self.process.returncode if self.process else None

@@ -14,6 +14,7 @@
 #define OPEN_TRIES 4
 #define RECONNECT_MS 50
 #define PING_MS 1000
+#define NEW_STREAM_MS 1000 /* a stream can be seen before it listens to its subject */
 #define DUPLICATES_NS (10 * NEXUS__NS_PER_S) /* the server remembers ids: a message is sent again within three seconds */
 #define PAYLOAD_MIN 8192 /* the server's max_payload; it has 1 MiB unless told otherwise */
 
@@ -296,6 +297,16 @@ static natsStatus set_headers(natsMsg *m, const nexus__nats_put *put)
     return s == NATS_OK && put->id ? natsMsgHeader_Set(m, "Nats-Msg-Id", put->id) : s;
 }
 
+/* Nobody listens: nothing was stored, so it can be sent again as it is. */
+static natsStatus publish_patiently(nexus__nats *n, natsMsg *m, jsPubOptions *opts, jsPubAck **ack, jsErrCode *code)
+{
+    int64_t until = nexus__mono_ns() + NEW_STREAM_MS * NEXUS__NS_PER_MS;
+    natsStatus s;
+    while ((s = js_PublishMsg(ack, n->js, m, opts, code)) == NATS_NO_RESPONDERS && nexus__mono_ns() < until)
+        nats_Sleep(10);
+    return s;
+}
+
 nexus_status nexus__nats_publish(nexus__nats *n, const nexus__nats_put *put, uint64_t *seq)
 {
     natsMsg *m = NULL;
@@ -308,7 +319,7 @@ nexus_status nexus__nats_publish(nexus__nats *n, const nexus__nats_put *put, uin
     if (s == NATS_OK)
         s = set_headers(m, put);
     if (s == NATS_OK)
-        s = js_PublishMsg(&ack, n->js, m, &opts, &code);
+        s = publish_patiently(n, m, &opts, &ack, &code);
     if (s == NATS_NO_RESPONDERS)
         code = 0;
     nexus_status status = result(s, code, put->subject);
