@@ -25,7 +25,7 @@ static const nexus_setting rows[] = {
      "Kafka the topics; nexus_bus when left out."},
     {"bus_retention_hours", NEXUS_SETTING_INT, "0", 0, 1000000, NULL,
      "Files of the event log all of whose events are older may go; 0: kept for ever. For the process that owns a bus of "
-     "files, or on Redis, where a file is 8 MiB of the log."},
+     "files, or on SQLite, PostgreSQL or Redis, where a file is 8 MiB of the log."},
     {"bus_retention_mib", NEXUS_SETTING_INT, "0", 0, 1000000000, NULL,
      "The oldest files of the event log may go when there are more MiB of them; 0: kept for ever."},
     {"bus_retention_hard", NEXUS_SETTING_BOOL, "false", 0, 0, NULL,
