@@ -17,6 +17,7 @@ typedef struct dead_record {
 #define DEAD_PARKED 0x80000000u
 
 enum { GROUP_WINDOW = 8192 }; /* events of a group in memory, not yet settled */
+enum { GROUP_WARY = 2048 };   /* more than are handed out between two writes of attempts */
 
 /* Committing: leased, and its ack is on its way to the log in a commit. */
 typedef enum entry_state { ENTRY_WAITING, ENTRY_READY, ENTRY_LEASED, ENTRY_DELAYED, ENTRY_COMMITTING } entry_state;
@@ -124,6 +125,7 @@ struct nexus__bgroup {
     bool matched;           /* some event has ever matched */
     int64_t taken_ns; /* when somebody last asked for events, monotonic; 0 = never */
     uint64_t next_token;
+    uint32_t wary; /* so many are still to be handed out as after a crash */
     nexus__list dead;
     nexus__map dead_by_pos;
     uint64_t dead_count; /* without those that are back */
@@ -230,9 +232,10 @@ void nexus__bgroup_forget(nexus__bgroup *g); /* what is known at or below the fl
 nexus_status nexus__bgroup_lock_log(nexus__bgroup *g) NEXUS_MUST_CHECK;
 void nexus__bgroup_unlock_log(nexus__bgroup *g);
 void nexus__bgroup_recovered(nexus__bgroup *g); /* all of the log has been told */
-/* Moves what is to be written into batch, and into list, to be ended when its fate is known. Both take the lock themselves. */
+/* Moves what is to be written into batch, and into list, to be ended when its fate is known. Both take the lock themselves;
+ * false: somebody has it, and wait is false. */
 typedef struct nexus__drained nexus__drained;
-void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list);
+bool nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list, bool wait);
 void nexus__drained_end(nexus__drained *list, bool written);
 
 /* group_take.c. Both take locks themselves. */

@@ -51,6 +51,22 @@ static void drain_acks(nexus__bgroup *g, nexus__wal_batch *batch, nexus__buf *to
     nexus__buf_free(&all);
 }
 
+/* Attempts at what has been settled since are of no interest. The last one stays: it tells that something has matched. */
+static void thin_leases(nexus__bgroup *g)
+{
+    size_t kept = 0;
+    lease_record r;
+    for (size_t at = 0; at < g->leases.len; at += sizeof r) {
+        memcpy(&r, g->leases.p + at, sizeof r);
+        bool passed = r.pos <= g->floor && !g->dead_by_pos.count;
+        if (at + sizeof r < g->leases.len && (passed || !nexus__map_get(&g->by_pos, nexus__pos_key(&r.pos))))
+            continue;
+        memmove(g->leases.p + kept, g->leases.p + at, sizeof r);
+        kept += sizeof r;
+    }
+    g->leases.len = kept;
+}
+
 /* A record each: their length in front. */
 static void drain_letters(nexus__bgroup *g, nexus__wal_batch *batch, nexus__buf *to)
 {
@@ -81,6 +97,7 @@ static void drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **li
     bool any = g->leases.len || g->letters.len || g->acks.len || g->gone.len || g->audits.len;
     nexus__drained *d = any ? drained_new(g) : NULL; /* without memory: the next time */
     if (d) {
+        thin_leases(g);
         drain_one(g, batch, KIND_LEASE, &g->leases, &d->leases);
         drain_letters(g, batch, &d->letters); /* before the acks, which let their events go */
         drain_acks(g, batch, &d->acks);
@@ -91,11 +108,15 @@ static void drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **li
     }
 }
 
-void nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list)
+bool nexus__bgroup_drain(nexus__bgroup *g, nexus__wal_batch *batch, nexus__drained **list, bool wait)
 {
-    pthread_mutex_lock(&g->lock);
+    if (wait)
+        pthread_mutex_lock(&g->lock);
+    else if (pthread_mutex_trylock(&g->lock) != 0)
+        return false;
     drain(g, batch, list);
     pthread_mutex_unlock(&g->lock);
+    return true;
 }
 
 /* --- and back ---- */
@@ -216,7 +237,7 @@ static nexus_status flush(nexus__bgroup *g)
     if (status != NEXUS_OK)
         return status;
     pthread_mutex_lock(&g->broker->drain_lock);
-    nexus__bgroup_drain(g, batch, &f.list);
+    (void)nexus__bgroup_drain(g, batch, &f.list, true);
     status = nexus__wal_submit(g->broker->wal, batch, flush_done, &f, NULL, NULL);
     if (status != NEXUS_OK)
         nexus__drained_end(f.list, false);
@@ -301,4 +322,5 @@ void nexus__bgroup_recovered(nexus__bgroup *g)
 {
     raise_recovered_floor(g);
     nexus__bgroup_forget(g);
+    g->wary = GROUP_WARY;
 }

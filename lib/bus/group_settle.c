@@ -236,10 +236,11 @@ static nexus_status extend(nexus__bgroup *g, entry *e, uint32_t ms, int64_t *due
 }
 
 /* With the lock held; *due_ns: when the tick thread has something to do. */
-static nexus_status settle(nexus__bgroup *g, entry *e, uint32_t how, uint32_t ms, nexus_slice reason, int64_t *due_ns)
+static nexus_status settle(nexus__bgroup *g, entry *e, uint32_t how, uint32_t ms, nexus_slice reason, int64_t now_ns,
+                           int64_t *due_ns)
 {
     uint32_t delay = ms;
-    *due_ns = nexus__mono_ns() + LAZY_NS;
+    *due_ns = now_ns + LAZY_NS;
     switch (how) {
     case NEXUS__SETTLE_EXTEND:
         return extend(g, e, ms, due_ns);
@@ -248,7 +249,7 @@ static nexus_status settle(nexus__bgroup *g, entry *e, uint32_t how, uint32_t ms
         if (ms == UINT32_MAX)
             delay = backoff_ms(g, e->attempts, reason);
         failed(g, e, delay, "not accepted");
-        *due_ns = nexus__mono_ns() + delay * NEXUS__NS_PER_MS;
+        *due_ns = now_ns + delay * NEXUS__NS_PER_MS;
         return NEXUS_OK;
     case NEXUS__SETTLE_TERM:
         nexus__bgroup_bury(g, e, reason.n ? reason : NEXUS_S("rejected"));
@@ -266,15 +267,15 @@ static nexus_status settle(nexus__bgroup *g, entry *e, uint32_t how, uint32_t ms
 nexus_status nexus__bgroup_settle(nexus__bgroup *g, uint64_t pos, uint64_t token, uint32_t how, uint32_t ms,
                                   nexus_slice reason)
 {
-    int64_t due = INT64_MAX;
+    int64_t now = nexus__mono_ns(), due = INT64_MAX;
     pthread_mutex_lock(&g->lock);
     entry *e = nexus__bgroup_leased(g, pos, token);
-    nexus_status status = e ? settle(g, e, how, ms, reason, &due) : NEXUS_ESTALE;
+    nexus_status status = e ? settle(g, e, how, ms, reason, now, &due) : NEXUS_ESTALE;
     bool ready = nexus__bgroup_any_ready(g);
     pthread_mutex_unlock(&g->lock);
     if (status != NEXUS_OK)
         return status;
-    nexus__broker_tick(g->broker, false, due);
+    nexus__broker_owes(g->broker, false, now, due);
     if (ready || how != NEXUS__SETTLE_EXTEND)
         nexus__bgroup_wake(g);
     return NEXUS_OK;

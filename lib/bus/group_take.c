@@ -196,6 +196,6 @@ nexus_status nexus__bgroup_take(nexus__bgroup *g, nexus__member *m, nexus__lease
     *next_due_ns = due;
     pthread_mutex_unlock(&g->lock);
     if (*got)
-        nexus__broker_tick(g->broker, true, due); /* attempts are written at once: a crash counts */
+        nexus__broker_owes(g->broker, true, now, due);
     return *got ? NEXUS_OK : status;
 }

@@ -67,8 +67,9 @@ struct nexus__broker {
 
     pthread_mutex_t tick_lock;
     pthread_cond_t tick;
-    bool closing, tick_now, tick_soon, writing; /* writing: internal records are on their way */
+    bool closing, tick_now, writing; /* writing: internal records are on their way */
     int64_t tick_due_ns;
+    _Atomic int64_t owed_ns, paid_ns; /* since when something waits to be written, 0 = nothing; when that was last seen to */
     pthread_t tick_thread;
     bool tick_started;
     struct nexus__alert *alerts; /* to be published */
@@ -109,8 +110,11 @@ static inline bool nexus__seen_differs(const nexus__seen *s, uint32_t crc)
 {
     return s->crc && s->crc != crc;
 }
-/* Work of the tick thread: at once, within 5 ms, or at due_ns at the latest. */
+/* Work of the tick thread: at once, or at due_ns at the latest. */
 void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns);
+/* A group has something for the log, or will have when due_ns comes: with the next write, or by then. attempts: some of it
+ * is attempts, which are written at once, or 1 ms after the ones before. */
+void nexus__broker_owes(nexus__broker *b, bool attempts, int64_t now_ns, int64_t due_ns);
 
 /* alert.c: has system.alert published by the tick thread; any lock but tick_lock may be held. */
 void nexus__broker_alert(nexus__broker *b, const char *severity, const char *format, ...)

@@ -5,7 +5,8 @@
 #include "bus/internal.h"
 #include "bus/state.h"
 
-#define LAZY_NS (5 * NEXUS__NS_PER_MS)    /* acks and attempts are written at most this much later */
+#define ATTEMPTS_NS (1 * NEXUS__NS_PER_MS) /* between two writes of attempts */
+#define RIDE_NS (ATTEMPTS_NS / 2)         /* so old they go with the next publish instead */
 #define RETRY_NS (250 * NEXUS__NS_PER_MS) /* and those that were refused are offered again */
 
 /* --- who waits for new events ---- */
@@ -65,10 +66,38 @@ void nexus__broker_tick(nexus__broker *b, bool now, int64_t due_ns)
     pthread_mutex_unlock(&b->tick_lock);
 }
 
+void nexus__broker_owes(nexus__broker *b, bool attempts, int64_t now_ns, int64_t due_ns)
+{
+    int64_t none = 0, again = atomic_load_explicit(&b->paid_ns, memory_order_relaxed) + ATTEMPTS_NS;
+    if (!atomic_load_explicit(&b->owed_ns, memory_order_relaxed))
+        atomic_compare_exchange_strong(&b->owed_ns, &none, now_ns);
+    if (attempts && again < due_ns)
+        due_ns = again;
+    nexus__broker_tick(b, false, due_ns);
+}
+
 typedef struct states {
     nexus__broker *broker;
     nexus__drained *list;
 } states;
+
+static bool begin_writing(nexus__broker *b)
+{
+    pthread_mutex_lock(&b->tick_lock);
+    bool begun = !b->writing;
+    b->writing = true;
+    pthread_mutex_unlock(&b->tick_lock);
+    return begun;
+}
+
+static void end_writing(nexus__broker *b)
+{
+    pthread_mutex_lock(&b->tick_lock);
+    b->writing = false;
+    if (b->tick_now)
+        pthread_cond_broadcast(&b->tick);
+    pthread_mutex_unlock(&b->tick_lock);
+}
 
 static void written(nexus_status status, uint64_t first_pos, void *user_data)
 {
@@ -79,37 +108,36 @@ static void written(nexus_status status, uint64_t first_pos, void *user_data)
     nexus__free(b->alloc, s);
     if (status != NEXUS_OK)
         nexus__broker_tick(b, false, nexus__mono_ns() + RETRY_NS);
-    pthread_mutex_lock(&b->tick_lock);
-    b->writing = false;
-    if (b->tick_soon)
-        pthread_cond_broadcast(&b->tick);
-    pthread_mutex_unlock(&b->tick_lock);
+    end_writing(b);
 }
 
-/* One batch for what all groups have to tell. At most one is on its way, so that acks ride in groups. */
-static void write_states(nexus__broker *b, nexus__bgroup **groups, size_t n)
+/* One batch for what all groups have to tell. At most one is on its way, so that acks ride in groups: the caller has begun
+ * writing. Under drain_lock. */
+static void write_states(nexus__broker *b, nexus__bgroup **groups, size_t n, bool wait)
 {
     nexus__wal_batch *batch;
     states *s = nexus__malloc(b->alloc, sizeof *s);
     if (!s || nexus__wal_batch_new(&batch, b->wal, 4096) != NEXUS_OK) {
         nexus__free(b->alloc, s);
+        end_writing(b);
         return;
     }
     *s = (states){b, NULL};
-    pthread_mutex_lock(&b->drain_lock);
+    int64_t since = atomic_exchange(&b->owed_ns, 0);
+    bool all = true;
     for (size_t i = 0; i < n; i++)
-        nexus__bgroup_drain(groups[i], batch, &s->list);
+        all &= nexus__bgroup_drain(groups[i], batch, &s->list, wait);
+    if (!all)
+        atomic_store(&b->owed_ns, since);
     if (s->list) {
-        pthread_mutex_lock(&b->tick_lock);
-        b->writing = true;
-        pthread_mutex_unlock(&b->tick_lock);
+        atomic_store(&b->paid_ns, nexus__mono_ns());
         if (nexus__wal_submit(b->wal, batch, written, s, NULL, NULL) != NEXUS_OK)
             written(NEXUS_EIO, 0, s);
     } else {
         nexus__free(b->alloc, s);
         nexus__wal_batch_free(batch);
+        end_writing(b);
     }
-    pthread_mutex_unlock(&b->drain_lock);
 }
 
 static nexus__bgroup **list_groups(nexus__broker *b, size_t *n)
@@ -125,6 +153,23 @@ static nexus__bgroup **list_groups(nexus__broker *b, size_t *n)
     return copy;
 }
 
+/* On the flush thread, when something is to be written anyway: a publish then finds the disk free more often than not.
+ * Groups that are busy are left for the next time. */
+static void ride(void *user_data)
+{
+    nexus__broker *b = user_data;
+    int64_t since = atomic_load(&b->owed_ns);
+    size_t n;
+    if (!since || nexus__mono_ns() - since < RIDE_NS || pthread_mutex_trylock(&b->drain_lock) != 0)
+        return;
+    if (begin_writing(b)) {
+        nexus__bgroup **groups = list_groups(b, &n);
+        write_states(b, groups, n, false);
+        nexus__free(b->alloc, groups);
+    }
+    pthread_mutex_unlock(&b->drain_lock);
+}
+
 static int64_t round_of(nexus__broker *b, bool write)
 {
     size_t n;
@@ -134,8 +179,11 @@ static int64_t round_of(nexus__broker *b, bool write)
         int64_t next = nexus__bgroup_expire(groups[i], now);
         due = next < due ? next : due;
     }
-    if (write)
-        write_states(b, groups, n);
+    if (write) {
+        pthread_mutex_lock(&b->drain_lock);
+        write_states(b, groups, n, true);
+        pthread_mutex_unlock(&b->drain_lock);
+    }
     nexus__free(b->alloc, groups);
     nexus__broker_publish_alerts(b);
     int64_t next = nexus__broker_fire(b, now);
@@ -152,15 +200,16 @@ static void *tick_main(void *arg)
                 break;
         if (b->closing)
             break;
-        bool write = !b->writing;
-        b->tick_soon = b->writing;
-        b->tick_now = b->tick_now && b->writing;
+        bool write = !b->writing, later = b->writing;
+        b->writing = true;
+        atomic_store(&b->paid_ns, nexus__mono_ns());
+        b->tick_now = b->tick_now && later;
         b->tick_due_ns = INT64_MAX;
         pthread_mutex_unlock(&b->tick_lock);
         int64_t due = round_of(b, write);
         pthread_mutex_lock(&b->tick_lock);
-        if (b->tick_soon) {
-            int64_t retry = nexus__mono_ns() + LAZY_NS;
+        if (later) {
+            int64_t retry = nexus__mono_ns() + ATTEMPTS_NS;
             due = retry < due ? retry : due;
         }
         if (due < b->tick_due_ns)
@@ -242,6 +291,7 @@ static nexus_status start(nexus__broker *b, const char *dir, nexus__wal_engine *
     if (status == NEXUS_OK)
         status = nexus__keeper_start(b);
     nexus__wal_on_durable(b->wal, grew, b);
+    nexus__wal_on_take(b->wal, ride, b);
     if (status == NEXUS_OK && report.lost[0])
         nexus__broker_alert(b, "critical", "the server of the bus has lost %s", report.lost);
     return status;
@@ -292,7 +342,9 @@ static void stop_ticking(nexus__broker *b)
     pthread_cond_broadcast(&b->tick);
     pthread_mutex_unlock(&b->tick_lock);
     pthread_join(b->tick_thread, NULL);
-    write_states(b, b->group_list, b->group_count);
+    pthread_mutex_lock(&b->drain_lock);
+    write_states(b, b->group_list, b->group_count, true);
+    pthread_mutex_unlock(&b->drain_lock);
 }
 
 void nexus__broker_close(nexus__broker *b)

@@ -117,7 +117,8 @@ struct nexus__wal {
     _Atomic nexus_status condition; /* of the last write */
 
     void (*on_durable)(void *user_data), (*on_lost)(void *user_data);
-    void *on_durable_data, *on_lost_data;
+    void (*on_take)(void *user_data); /* locked */
+    void *on_durable_data, *on_lost_data, *on_take_data;
     pthread_t flush_thread, prepare_thread, sync_thread;
     bool flush_started, prepare_started, sync_started;
 };

@@ -443,6 +443,17 @@ static void flush(nexus__wal *wal, nexus__wal_batch *list)
     }
 }
 
+/* With the lock held, which is let go meanwhile. */
+static void tell_take(nexus__wal *wal)
+{
+    void (*fn)(void *) = wal->on_take;
+    if (!wal->head || !fn)
+        return;
+    pthread_mutex_unlock(&wal->lock);
+    fn(wal->on_take_data);
+    pthread_mutex_lock(&wal->lock);
+}
+
 static void *flush_main(void *arg)
 {
     nexus__wal *wal = arg;
@@ -451,6 +462,7 @@ static void *flush_main(void *arg)
         pthread_mutex_lock(&wal->lock);
         while (!wal->head && !wal->closing)
             pthread_cond_wait(&wal->work, &wal->lock);
+        tell_take(wal);
         nexus__wal_batch *list = wal->head;
         wal->head = NULL;
         wal->tail = &wal->head;
@@ -752,6 +764,14 @@ uint64_t nexus__wal_first(nexus__wal *wal)
     uint64_t first = wal->first ? wal->first->first_pos : atomic_load(&wal->durable) + 1;
     pthread_mutex_unlock(&wal->lock);
     return first;
+}
+
+void nexus__wal_on_take(nexus__wal *wal, void (*fn)(void *user_data), void *user_data)
+{
+    pthread_mutex_lock(&wal->lock);
+    wal->on_take = fn;
+    wal->on_take_data = user_data;
+    pthread_mutex_unlock(&wal->lock);
 }
 
 void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data)

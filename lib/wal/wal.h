@@ -138,6 +138,10 @@ nexus_status nexus__wal_condition(nexus__wal *wal);
 /* Called on the flush thread after every write; set it before the first append. */
 void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
 
+/* Called on the flush thread before it takes what is queued: what is submitted there goes along, in the same write. Never
+ * block in it. */
+void nexus__wal_on_take(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
+
 /* Called on a thread of a log in an engine when it takes no more writes: open it again. */
 void nexus__wal_on_lost(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
 

@@ -201,6 +201,58 @@ Test(faults, every_wait_is_within_its_bounds)
     }
 }
 
+/* --- a handler that takes the owner down with it ------------------------------------------------------------------ */
+
+enum { DEADLY = 1000, TRIES = 3 };
+
+static int32_t die_of_one(nexus_delivery *d, void *user_data)
+{
+    (void)user_data;
+    if (nexus_delivery_event(d)->pos == DEADLY)
+        _exit(1); /* faster than anything is written */
+    return NEXUS_ACK;
+}
+
+static void own_until_done(const char *dir)
+{
+    nexus_group_opts o = NEXUS_GROUP_OPTS_INIT;
+    nexus_consumer *c;
+    o.max_deliver = TRIES;
+    nexus_bus *bus = bus_open(dir);
+    nexus_group *g = join(bus, "g", &o);
+    if (nexus_consumer_open(&c, g, die_of_one, NULL, 1) != NEXUS_OK)
+        _exit(2);
+    while (stats_of(g).lag)
+        usleep(1000);
+    nexus_consumer_close(c);
+    nexus_bus_close(bus);
+    _exit(0);
+}
+
+Test(faults, a_handler_that_kills_its_process_at_once_is_counted)
+{
+    char *dir = scratch_dir();
+    int rc, lives = 0;
+    nexus_group_opts o = NEXUS_GROUP_OPTS_INIT;
+    nexus_bus *bus = bus_open(dir);
+    put_many(bus, 2 * DEADLY);
+    nexus_bus_close(bus);
+    do {
+        pid_t pid = fork();
+        if (pid == 0)
+            own_until_done(dir);
+        cr_assert(pid > 0 && waitpid(pid, &rc, 0) == pid);
+    } while (rc != 0 && ++lives < 2 * TRIES);
+    cr_assert(lives >= TRIES && lives <= TRIES + 1, "%d lives", lives);
+    bus = bus_open(dir);
+    o.existing = true;
+    nexus_group *g = join(bus, "g", &o);
+    cr_assert(stats_of(g).dead == 1 && stats_of(g).floor == 2 * DEADLY);
+    nexus_group_close(g);
+    nexus_bus_close(bus);
+    scratch_remove(dir);
+}
+
 /* --- 26: a redrive that crashes half way -------------------------------------------------------------------------- */
 
 enum { LETTERS = 3000, BEFORE = 1000 };
