@@ -808,12 +808,12 @@ static void race(const client *c, const char *format, const char *value, const c
         if (pid > 0)
             continue;
         open_all();
-        char path[128], text[128] = "-";
+        char path[128], text[128] = "!";
         reply r = call(nexus_oauth_token, c, format, value);
         if (r.status == 200)
             text_at(r.json, member, text, sizeof text);
         else
-            snprintf(text, sizeof text, "-%d %s", r.status, nexus_error_message());
+            snprintf(text, sizeof text, "!%d %s", r.status, nexus_error_message()); /* no token begins so */
         nexus_json_free(r.json);
         snprintf(path, sizeof path, "%s/racer-%d", dir, i);
         FILE *f = fopen(path, "w");
@@ -848,7 +848,7 @@ Test(oauth, a_refresh_by_eight_processes_at_once_has_one_successor)
     nexus_json_free(r.json);
     race(&c, "grant_type=refresh_token&refresh_token=%s", token, "refresh_token");
     read_racer(0, one);
-    cr_expect_neq(one[0], '-', "%s", one);
+    cr_expect_neq(one[0], '!', "%s", one);
     for (int i = 1; i < RACERS; i++) {
         read_racer(i, other);
         cr_expect_str_eq(one, other);
