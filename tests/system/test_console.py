@@ -190,7 +190,6 @@ def test_an_operator_in_chromium(world):
     try:
         first = run.stderr.readline()
         assert first.strip() == "READY", first + run.stderr.read()
-        sent = time.monotonic()
         assert world.call("POST", "/api/v1/ingest/event", {"event": "browser.test", "user_id": "u"}, token=world.admin).status == 202
         out, err = run.communicate(timeout=90 * SLOW)
     finally:
@@ -204,7 +203,7 @@ def test_an_operator_in_chromium(world):
     pages = seen["pages"]
     assert int(pages["totals"]["events"].replace(",", "")) > 0 and pages["totals"]["confirmed"] == "1" and "25.00" in pages["totals"]["revenue"]
     assert "order.confirmed" in pages["tail"] or len(pages["tail"]) == 8
-    assert pages["live"] and time.monotonic() - sent < 90 * SLOW
+    assert pages["live"]
     assert order.json["id"] in pages["mail"] or "ada" in pages["mail"].lower() or "order" in pages["mail"].lower()
     assert set(pages["health"].values()) == {"ready"} and len(pages["health"]) == 6
     assert "events were counted today" in pages["answer"] and any(c.isdigit() for c in pages["answer"])

@@ -228,7 +228,7 @@ ACCEPT = accept_of(base64.b64encode(b"0123456789abcdef"))
 def test_a_thousand_reloads_with_a_thousand_websockets(start, upstream):
     tunnels, reloads = EchoTunnels(), 1000 if SLOW == 1 else 100
     routes = [{"id": "ws", "path": "/ws", "upstream": "w"}, {"id": "all", "prefix": "/", "upstream": "a"}]
-    g = start({"a": up(upstream), "w": up(tunnels, max_connections=5000)}, routes)
+    g = start({"a": up(upstream), "w": up(tunnels, max_connections=5000, timeouts_ms={"ping": 0, "idle": 600000})}, routes)
     clients, failures, done, stop = [], [], [0], threading.Event()
 
     def load():
@@ -282,7 +282,7 @@ def test_a_thousand_reloads_with_a_thousand_websockets(start, upstream):
             while len(got) < 11:
                 piece = s.recv(100)
                 assert piece, "no tunnel was dropped"
-                got = (got + piece).replace(b"\x89\0", b"")  # pings, when it took that long
+                got += piece
             assert got == b"still there"
     finally:
         stop.set()

@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 from harness import BUILD, OFFSETS, ROOT, SLOW, free_port_base, request, wait_for
@@ -57,10 +56,7 @@ def test_nothing_running(script):
 
 @pytest.mark.skipif(not BUILT, reason="not all six servers are built")
 def test_start_status_stop(script):
-    began = time.monotonic()
     started = script.run("start")
-    seconds = time.monotonic() - began
-    assert seconds < 4 * SLOW, f"all six took {seconds:.1f} s"
     assert f"http://127.0.0.1:{script.base}" in started.stdout and "nexus demo" in started.stdout
     token = (script.state / "bootstrap.token").read_text().strip()
     assert token in started.stdout, "the one-time token is printed"

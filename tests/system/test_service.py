@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import threading
-import time
 
 import pytest
 from harness import BUILD, SLOW, Server, free_port_base, problem, request, wait_for
@@ -273,14 +272,12 @@ def test_production_keeps_metrics_from_strangers_and_binds_everywhere(tmp_path):
 
 
 def test_term_drains_and_ends_with_0(tmp_path):
-    with Hello(tmp_path) as h:
+    with Hello(tmp_path, "--drain-ms=600000") as h:
         idle = socket.create_connection(("127.0.0.1", h.base + 7))
         idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert idle.recv(4096).startswith(b"HTTP/1.1 200")
-        began = time.monotonic()
         h.server.process.send_signal(signal.SIGTERM)
-        assert h.server.process.wait(15 * SLOW) == 0, h.server.tail()
-        assert time.monotonic() - began < 5 * SLOW, "an idle connection does not hold the process"
+        assert h.server.process.wait(30 * SLOW) == 0, "an idle connection does not hold the process: " + h.server.tail()
         assert idle.recv(4096) == b""
         idle.close()
         assert [r["msg"] for r in h.lines() if r.get("module") == "service"][-2:] == ["draining", "ended"]
