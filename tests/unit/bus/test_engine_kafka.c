@@ -42,22 +42,32 @@ Test(bus_engine_kafka, what_passes_is_tried_again_and_what_a_broker_refuses_is_n
     nexus_bus_close(bus);
 }
 
+/* Owns the bus whose URL comes through the pipe, and says so. */
+static void own_until_killed(int urls, int ready)
+{
+    char url[400] = "";
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(urls, url, sizeof url - 1) <= 0)
+        _exit(1);
+    nexus_bus *bus = engine_open(url, NEXUS_BUS_AUTO);
+    cr_assert(publish_once(bus, "1") == NEXUS_OK);
+    if (write(ready, "", 1) == 1)
+        pause();
+    _exit(1);
+}
+
 Test(bus_engine_kafka, a_client_takes_over_from_an_owner_that_was_killed)
 {
     static const char *const ids[] = {"1", "2", "3"};
     char url[400], byte;
-    int ready[2];
+    int urls[2], ready[2];
     nexus_bus *bus;
-    cr_assert(kafka_url(url, "killed") && pipe(ready) == 0);
-    pid_t owner = fork();
-    if (owner == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        bus = engine_open(url, NEXUS_BUS_AUTO);
-        cr_assert(publish_once(bus, "1") == NEXUS_OK);
-        if (write(ready[1], "", 1) == 1)
-            pause();
-        _exit(1);
-    }
+    cr_assert(pipe(urls) == 0 && pipe(ready) == 0);
+    pid_t owner = fork(); /* before the mock cluster has threads: a lock that one of them held would be held for ever here */
+    if (owner == 0)
+        own_until_killed(urls[0], ready[1]);
+    cr_assert(kafka_url(url, "killed"));
+    cr_assert(write(urls[1], url, strlen(url)) == (ssize_t)strlen(url));
     cr_assert(read(ready[0], &byte, 1) == 1);
     bus = engine_open(url, NEXUS_BUS_AUTO);
     cr_assert(!nexus_bus_is_owner(bus));
@@ -68,8 +78,10 @@ Test(bus_engine_kafka, a_client_takes_over_from_an_owner_that_was_killed)
     cr_assert(nexus_bus_is_owner(bus));
     expect_ids(bus, ids, 3);
     nexus_bus_close(bus);
-    close(ready[0]);
-    close(ready[1]);
+    for (int i = 0; i < 2; i++) {
+        close(urls[i]);
+        close(ready[i]);
+    }
 }
 
 /* What another process does that thinks nobody lives: it writes notes, with a higher epoch. */
