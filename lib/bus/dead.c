@@ -302,17 +302,29 @@ static nexus_status check_turn(const dead *d)
                        (unsigned long long)d->pos, (unsigned long long)first->pos);
 }
 
+/* Since a seek its event may be in the window again, and somebody may be at it. */
+static nexus_status check_rest(const nexus__bgroup *g, uint64_t pos)
+{
+    const entry *e = nexus__map_get(&g->by_pos, nexus__pos_key(&pos));
+    if (!e || (e->state != ENTRY_LEASED && e->state != ENTRY_COMMITTING))
+        return NEXUS_OK;
+    return nexus__fail(NEXUS_ECONFLICT, "event %llu of group %s is being tried since a seek: redrive its letter afterwards",
+                       (unsigned long long)pos, g->name);
+}
+
 static nexus_status hand_out(nexus__bgroup *g, dead *d, nexus_slice data)
 {
     uint64_t pos = d->pos;
-    nexus_status turn = check_turn(d);
-    if (turn != NEXUS_OK)
-        return turn;
-    nexus_status status = log_back(g, d, data);
+    nexus_status status = check_turn(d);
+    if (status == NEXUS_OK)
+        status = check_rest(g, pos);
+    if (status == NEXUS_OK)
+        status = log_back(g, d, data);
     if (status == NEXUS_OK)
         status = nexus__bgroup_mark_back(g, pos, data);
     if (status != NEXUS_OK)
         return status;
+    nexus__bgroup_supplant(g, pos);
     status = nexus__bgroup_readmit(g, nexus__stored_ref(d->stored), 0);
     if (status != NEXUS_OK)
         nexus__stored_unref(g->broker->alloc, d->stored); /* the log has it: the next start hands it out */

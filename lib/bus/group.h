@@ -195,6 +195,8 @@ void nexus__bgroup_entry_free(nexus__bgroup *g, entry *e);
 void nexus__bgroup_bury(nexus__bgroup *g, entry *e, nexus_slice reason);
 void nexus__bgroup_lease_over(nexus__bgroup *g, entry *e);
 void nexus__bgroup_done(nexus__bgroup *g, entry *e); /* settled: leaves for good */
+/* The event of a letter, if a seek has brought it back into the window, leaves it: the letter goes out in its place. */
+void nexus__bgroup_supplant(nexus__bgroup *g, uint64_t pos);
 void nexus__bgroup_release(nexus__bgroup *g, entry *e, int32_t outcome); /* no lease any more; outcome: for the breaker */
 /* A lease that stands; NULL and NEXUS_ESTALE's message: it is over. */
 entry *nexus__bgroup_leased(nexus__bgroup *g, uint64_t pos, uint64_t token);

@@ -46,6 +46,13 @@ static void leave(nexus__bgroup *g, entry *e)
     nexus__bgroup_entry_free(g, e);
 }
 
+void nexus__bgroup_supplant(nexus__bgroup *g, uint64_t pos)
+{
+    entry *e = nexus__map_get(&g->by_pos, nexus__pos_key(&pos));
+    if (e)
+        leave(g, e);
+}
+
 void nexus__bgroup_done(nexus__bgroup *g, entry *e)
 {
     nexus__bgroup_release(g, e, NEXUS_BREAKER_OK);

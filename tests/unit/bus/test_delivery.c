@@ -470,6 +470,35 @@ static void seeks(place *p)
 }
 BOTH(delivery, a_group_can_be_moved, seeks)
 
+/* A letter and, after a seek, the event itself: what is handed out is one of them. */
+static void meets_letters(place *p)
+{
+    nexus_group_opts o = NEXUS_GROUP_OPTS_INIT;
+    nexus_seek_opts first = NEXUS_SEEK_OPTS_INIT;
+    nexus_seek_result moved = {.size = sizeof moved};
+    o.max_deliver = 1;
+    put(p->bus, "t", "a", "1");
+    put(p->bus, "t", "a", "2");
+    nexus_group *g = join(p->bus, "g", &o);
+    nak(take(g, 1000), "no");
+    ack_data(g, "2");
+    cr_assert(nexus_group_seek(g, &first, &moved) == NEXUS_OK && moved.again == 2);
+    nexus_delivery *tried = take(g, 1000);
+    cr_assert(nexus_group_redrive(g, NULL, NULL, NULL) == NEXUS_ECONFLICT, "being tried");
+    nak(tried, "not again");
+    cr_assert(nexus_group_seek(g, &first, &moved) == NEXUS_OK && stats_of(g).lag == 2 && stats_of(g).dead == 1);
+    cr_assert(nexus_group_redrive(g, NULL, NULL, NULL) == NEXUS_OK);
+    cr_assert(stats_of(g).lag == 2 && stats_of(g).dead == 0);
+    ack_data(g, "1");
+    nexus_group_close(g);
+    place_reopen(p);
+    g = join(p->bus, "g", &o);
+    ack_data(g, "2");
+    cr_assert(take(g, 0) == NULL && stats_of(g).lag == 0 && stats_of(g).floor == 2);
+    nexus_group_close(g);
+}
+BOTH(delivery, a_letter_goes_out_in_the_place_of_its_event, meets_letters)
+
 /* --- why nothing moves -------------------------------------------------------------------------------------------- */
 
 static void lags(place *p)
