@@ -89,6 +89,17 @@ static nexus_bus *open_bus(uint32_t role)
     return bus;
 }
 
+/* Until the next files of the log are made: what makes them is not part of what is measured. */
+static void wait_ready(void)
+{
+    char pattern[sizeof url];
+    if (strncmp(url, "file:", 5))
+        return;
+    snprintf(pattern, sizeof pattern, "%.4000s/free-*.log", url + 5);
+    for (glob_t found; glob(pattern, 0, NULL, &found) || found.gl_pathc < AHEAD; globfree(&found))
+        usleep(10000);
+}
+
 /* An owner whose next files are there, as those of the bare log are. */
 static nexus_bus *open_ready(void)
 {
@@ -97,12 +108,7 @@ static nexus_bus *open_ready(void)
     opts.role = NEXUS_BUS_OWNER;
     opts.ahead_bytes = (uint64_t)AHEAD << 26;
     must(nexus_bus_open(&bus, url, &opts), "open");
-    if (strncmp(url, "file:", 5))
-        return bus;
-    char pattern[sizeof url];
-    snprintf(pattern, sizeof pattern, "%.4000s/free-*.log", url + 5);
-    for (glob_t found; glob(pattern, 0, NULL, &found) || found.gl_pathc < AHEAD; globfree(&found))
-        usleep(10000);
+    wait_ready();
     return bus;
 }
 
@@ -124,6 +130,7 @@ static double replay(nexus_bus *bus)
     const nexus_event *event;
     must(nexus_reader_open(&reader, bus, NULL), "reader");
     uint64_t n = 0;
+    wait_ready();
     double start = now_s();
     while (nexus_reader_next(reader, &event, 0) == NEXUS_OK)
         n++;
