@@ -270,9 +270,9 @@ static nexus_bus *find_bus(nexus__trail *t)
     char url[NEXUS__STATE_PATH_MAX + 16];
     nexus__host *h = t->service->host;
     const char *setting = nexus_settings_text(h->settings, "bus_url");
-    pthread_mutex_lock(&h->lock);
+    pthread_mutex_lock(&h->bus_lock);
     nexus_bus *bus = h->bus;
-    pthread_mutex_unlock(&h->lock);
+    pthread_mutex_unlock(&h->bus_lock);
     if (bus || t->published.own || strncmp(setting, "memory:", 7) == 0)
         return bus ? bus : t->published.own;
     if (!*setting)

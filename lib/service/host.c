@@ -97,6 +97,7 @@ nexus_status nexus__host_open(nexus__host **out, const nexus_service_opts *opts)
     h->refs = 1;
     nexus__list_init(&h->services);
     pthread_mutex_init(&h->lock, NULL);
+    pthread_mutex_init(&h->bus_lock, NULL);
     nexus_status status = fill(h, opts);
     if (status != NEXUS_OK)
         nexus__host_unref(h);
@@ -137,6 +138,7 @@ void nexus__host_unref(nexus__host *h)
     nexus__free(h->alloc, h->issuer);
     nexus__free(h->alloc, h->jwks_url);
     pthread_mutex_destroy(&h->lock);
+    pthread_mutex_destroy(&h->bus_lock);
     nexus__free(h->alloc, h);
 }
 
@@ -222,12 +224,12 @@ nexus_bus *nexus_service_bus(nexus_service *service)
         (void)nexus__fail(NEXUS_EINVAL, "the module %s has no role on the bus; set `bus` in it", service->module->name);
         return NULL;
     }
-    pthread_mutex_lock(&h->lock);
+    pthread_mutex_lock(&h->bus_lock);
     bool late = atomic_load(&service->draining); /* whoever ends waits for nobody's bus */
     if (!h->bus && (late || open_bus(h, service) != NEXUS_OK))
         h->bus = NULL;
     nexus_bus *bus = h->bus;
-    pthread_mutex_unlock(&h->lock);
+    pthread_mutex_unlock(&h->bus_lock);
     return bus;
 }
 

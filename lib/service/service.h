@@ -44,8 +44,6 @@ typedef struct nexus__host {
     uint32_t refs;
     nexus__list services; /* in order of opening */
     nexus_client *client;
-    nexus_bus *bus;
-    const struct nexus_service *bus_opener; /* whose tracer and metrics it has */
     nexus_limiter *limiter;
     nexus_verifier *verifier;     /* our own, from the published keys */
     nexus_verifier *set_verifier; /* what a service brought; borrowed */
@@ -53,6 +51,9 @@ typedef struct nexus__host {
     bool policy_whole;            /* no longer the built-in one */
     bool policy_given;            /* by a service of the process */
     nexus__revoked_feed *revoked; /* since the first start */
+    pthread_mutex_t bus_lock;     /* guards what follows; held while a bus is dialled, which may take seconds */
+    nexus_bus *bus;
+    const struct nexus_service *bus_opener; /* whose tracer and metrics it has */
 } nexus__host;
 
 typedef struct nexus__job {
