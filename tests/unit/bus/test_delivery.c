@@ -489,6 +489,9 @@ static void meets_letters(place *p)
     cr_assert(nexus_group_seek(g, &first, &moved) == NEXUS_OK && stats_of(g).lag == 2 && stats_of(g).dead == 1);
     cr_assert(nexus_group_redrive(g, NULL, NULL, NULL) == NEXUS_OK);
     cr_assert(stats_of(g).lag == 2 && stats_of(g).dead == 0);
+    nexus_group_close(g);
+    place_reopen(p);
+    g = join(p->bus, "g", &o);
     ack_data(g, "1");
     nexus_group_close(g);
     place_reopen(p);
