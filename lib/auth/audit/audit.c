@@ -1,6 +1,7 @@
 /*
- * Writing the trail. One record at a time: its number and the hash before it are settled under the lock that is held until
- * it is durable, so that what fails leaves the chain where it was. After a failure of the device the log takes nothing more.
+ * Writing the trail. One writer at a time leads: it chains the records that wait, its own among them, writes them with one
+ * durable call and tells the others. Numbers and hashes are settled by then, so that what fails leaves the chain where it
+ * was. After a failure of the device the log takes nothing more.
  */
 #include "auth/audit/audit.h"
 
@@ -10,7 +11,17 @@
 #include "json/read.h"
 #include "json/write.h"
 
-enum { TEXT_MAX = 1024, LIST_BYTES_MAX = 4 * 1024 * 1024 };
+enum { TEXT_MAX = 1024, LIST_BYTES_MAX = 4 * 1024 * 1024, TOGETHER_MAX = 64 };
+
+/* A record on its writer's stack. */
+typedef struct nexus__audit_entry {
+    struct nexus__audit_entry *next;
+    const nexus_audit_record *record;
+    uint64_t seq;
+    bool done;
+    nexus_status status;
+    char message[256];
+} entry;
 
 void nexus_audit_opts_init(nexus_audit_opts *opts)
 {
@@ -39,18 +50,18 @@ static nexus_status find_end(nexus_audit *a)
 {
     nexus__wal_reader *reader;
     nexus__wal_record record;
-    memset(a->locked.hash, '0', 64);
-    a->locked.seq = nexus__wal_durable(a->wal);
-    if (a->locked.seq == 0)
+    memset(a->chain.hash, '0', 64);
+    a->chain.seq = nexus__wal_durable(a->wal);
+    if (a->chain.seq == 0)
         return NEXUS_OK;
-    nexus_status status = nexus__wal_reader_open(&reader, a->wal, a->locked.seq);
+    nexus_status status = nexus__wal_reader_open(&reader, a->wal, a->chain.seq);
     if (status != NEXUS_OK)
         return status;
     while ((status = nexus__wal_reader_next(reader, &record)) == NEXUS_OK)
-        if (record.kind == NEXUS__AUDIT_RECORD && record.pos == a->locked.seq)
+        if (record.kind == NEXUS__AUDIT_RECORD && record.pos == a->chain.seq)
             break;
     if (status == NEXUS_OK)
-        status = nexus__audit_hash(record.payload, a->locked.hash);
+        status = nexus__audit_hash(record.payload, a->chain.hash);
     nexus__wal_reader_close(reader);
     return status == NEXUS_EDONE ? nexus__fail(NEXUS_ECORRUPT, "%s: the last record cannot be read", a->dir) : status;
 }
@@ -64,12 +75,12 @@ static nexus_status compare_head(nexus_audit *a)
         return NEXUS_OK;
     if (status != NEXUS_OK)
         return status;
-    if (head.seq > a->locked.seq)
+    if (head.seq > a->chain.seq)
         return nexus__fail(NEXUS_EMISSING,
                            "%s ends at record %llu, its head says %llu: an old copy? Keep it for evidence, move it and "
                            "its head away to begin anew",
-                           a->dir, (unsigned long long)a->locked.seq, (unsigned long long)head.seq);
-    a->locked.signed_seq = head.seq;
+                           a->dir, (unsigned long long)a->chain.seq, (unsigned long long)head.seq);
+    a->chain.signed_seq = head.seq;
     return NEXUS_OK;
 }
 
@@ -97,8 +108,10 @@ nexus_status nexus_audit_open(nexus_audit **out, const nexus_audit_opts *opts)
     a->opts.checkpoint_ms = opts->checkpoint_ms ? opts->checkpoint_ms : 60000;
     a->dir = nexus__strndup(a->alloc, nexus__slice_c(opts->dir));
     a->opts.dir = NULL;
-    a->locked.signed_ns = now_of(a);
+    a->chain.signed_ns = now_of(a);
+    a->last = &a->first;
     pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->turn, NULL);
     nexus_status status = open_parts(a);
     if (status == NEXUS_OK) {
         *out = a;
@@ -115,8 +128,8 @@ nexus_status nexus_audit_open(nexus_audit **out, const nexus_audit_opts *opts)
 static nexus_status sign(nexus_audit *a)
 {
     nexus__buf line;
-    nexus__audit_head head = {.seq = a->locked.seq};
-    memcpy(head.hash, a->locked.hash, sizeof head.hash);
+    nexus__audit_head head = {.seq = a->chain.seq};
+    memcpy(head.hash, a->chain.hash, sizeof head.hash);
     nexus__buf_init(&line, a->alloc, 0);
     nexus_status status = nexus__audit_head_sign(&line, a->key, &head);
     nexus__wal_record record = {
@@ -127,23 +140,36 @@ static nexus_status sign(nexus_audit *a)
         status = nexus__audit_head_store(a->dir, nexus__buf_slice(&line));
     nexus__buf_free(&line);
     if (status == NEXUS_OK) {
-        a->locked.signed_seq = a->locked.seq;
-        a->locked.signed_ns = now_of(a);
+        a->chain.signed_seq = a->chain.seq;
+        a->chain.signed_ns = now_of(a);
     }
     return status;
 }
 
 static bool is_due(const nexus_audit *a)
 {
-    uint64_t behind = a->locked.seq - a->locked.signed_seq;
+    uint64_t behind = a->chain.seq - a->chain.signed_seq;
     return behind >= a->opts.checkpoint_records ||
-           (behind > 0 && now_of(a) - a->locked.signed_ns >= a->opts.checkpoint_ms * NEXUS__NS_PER_MS);
+           (behind > 0 && now_of(a) - a->chain.signed_ns >= a->opts.checkpoint_ms * NEXUS__NS_PER_MS);
+}
+
+/* With the lock held. */
+static void end_leading(nexus_audit *a)
+{
+    a->led = false;
+    pthread_cond_broadcast(&a->turn);
 }
 
 nexus_status nexus_audit_upkeep(nexus_audit *a)
 {
     pthread_mutex_lock(&a->lock);
+    while (a->led)
+        pthread_cond_wait(&a->turn, &a->lock);
+    a->led = true;
+    pthread_mutex_unlock(&a->lock);
     nexus_status status = is_due(a) ? sign(a) : NEXUS_OK;
+    pthread_mutex_lock(&a->lock);
+    end_leading(a);
     pthread_mutex_unlock(&a->lock);
     return status;
 }
@@ -152,11 +178,12 @@ void nexus_audit_close(nexus_audit *a)
 {
     if (!a)
         return;
-    if (a->wal && a->locked.seq > a->locked.signed_seq && sign(a) != NEXUS_OK)
-        a->locked.signed_seq = 0; /* the records are there, only unsigned */
+    if (a->wal && a->chain.seq > a->chain.signed_seq && sign(a) != NEXUS_OK)
+        a->chain.signed_seq = 0; /* the records are there, only unsigned */
     nexus__wal_close(a->wal);
     nexus__pkey_free(a->key);
     pthread_mutex_destroy(&a->lock);
+    pthread_cond_destroy(&a->turn);
     nexus__free(a->alloc, a->dir);
     nexus__free(a->alloc, a);
 }
@@ -181,10 +208,10 @@ static void put_text(nexus__buf *out, const char *name, nexus_slice text)
 }
 
 /* Members in the order of their names, as RFC 8785 wants them. */
-static void write_record(nexus__buf *out, const nexus_audit *a, const nexus_audit_record *r)
+static void write_record(nexus__buf *out, int64_t now_ns, const nexus_audit_record *r, const char *prev, uint64_t seq)
 {
     char at[32];
-    nexus__format_rfc3339(now_of(a), at);
+    nexus__format_rfc3339(now_ns, at);
     nexus__buf_char(out, '{');
     put_text(out, "action", r->action);
     put_text(out, "actor", r->actor);
@@ -193,44 +220,115 @@ static void write_record(nexus__buf *out, const nexus_audit *a, const nexus_audi
     put_text(out, "ip", r->ip);
     put_text(out, "object", r->object);
     put_text(out, "outcome", r->outcome.n ? r->outcome : NEXUS_S("done"));
-    put_text(out, "prev", nexus__slice_c(a->locked.hash));
+    put_text(out, "prev", nexus__slice_c(prev));
     put_text(out, "request_id", r->request_id);
-    nexus__buf_printf(out, ",\"seq\":%llu", (unsigned long long)a->locked.seq + 1);
+    nexus__buf_printf(out, ",\"seq\":%llu", (unsigned long long)seq);
     put_text(out, "tenant", r->tenant);
     nexus__buf_char(out, '}');
 }
 
-static nexus_status append(nexus_audit *a, const nexus_audit_record *r)
+/* Records under construction: each goes on from the hash of the one before. */
+typedef struct chained {
+    size_t n;
+    char hash[TOGETHER_MAX + 1][NEXUS__AUDIT_HASH_TEXT];
+    nexus__buf text[TOGETHER_MAX];
+    nexus__wal_record record[TOGETHER_MAX];
+} chained;
+
+static nexus_status chain_one(const nexus_audit *a, chained *c, const nexus_audit_record *r, uint64_t seq)
 {
-    char hash[NEXUS__AUDIT_HASH_TEXT];
-    nexus__buf text;
-    nexus__buf_init(&text, a->alloc, 0);
-    write_record(&text, a, r);
-    nexus_status status = text.status == NEXUS_OK ? nexus__audit_hash(nexus__buf_slice(&text), hash) : nexus__nomem();
-    nexus__wal_record record = {
-        .kind = NEXUS__AUDIT_RECORD, .meta = nexus__slice(hash, 64), .payload = nexus__buf_slice(&text)};
-    if (status == NEXUS_OK)
-        status = nexus__wal_append(a->wal, &record, 1, NULL);
-    nexus__buf_free(&text);
-    if (status == NEXUS_OK) {
-        a->locked.seq++;
-        memcpy(a->locked.hash, hash, sizeof hash);
+    nexus__buf *text = &c->text[c->n];
+    nexus__buf_init(text, a->alloc, 0);
+    write_record(text, now_of(a), r, c->hash[c->n], seq);
+    char *hash = c->hash[++c->n];
+    if (text->status != NEXUS_OK)
+        return nexus__nomem();
+    c->record[c->n - 1] = (nexus__wal_record){
+        .kind = NEXUS__AUDIT_RECORD, .meta = nexus__slice(hash, 64), .payload = nexus__buf_slice(text)};
+    return nexus__audit_hash(nexus__buf_slice(text), hash);
+}
+
+/* All of them, or none. */
+static nexus_status append(nexus_audit *a, entry *list)
+{
+    chained *c = nexus__calloc(a->alloc, 1, sizeof *c);
+    if (!c)
+        return nexus__nomem();
+    memcpy(c->hash[0], a->chain.hash, sizeof c->hash[0]);
+    nexus_status status = NEXUS_OK;
+    for (entry *e = list; e && status == NEXUS_OK; e = e->next) {
+        e->seq = a->chain.seq + c->n + 1;
+        status = chain_one(a, c, e->record, e->seq);
     }
+    if (status == NEXUS_OK)
+        status = nexus__wal_append(a->wal, c->record, c->n, NULL);
+    if (status == NEXUS_OK) {
+        a->chain.seq += c->n;
+        memcpy(a->chain.hash, c->hash[c->n], sizeof a->chain.hash);
+    }
+    for (size_t i = 0; i < c->n; i++)
+        nexus__buf_free(&c->text[i]);
+    nexus__free(a->alloc, c);
     return status;
+}
+
+/* --- together ------------------------------------------------------------------------------------------------------- */
+
+static void wait_in_line(nexus_audit *a, entry *e)
+{
+    *a->last = e;
+    a->last = &e->next;
+    while (!e->done && a->led)
+        pthread_cond_wait(&a->turn, &a->lock);
+}
+
+/* As many as go together, from the head of the line. */
+static entry *take_some(nexus_audit *a)
+{
+    entry *list = a->first, **end = &a->first;
+    for (size_t n = 0; n < TOGETHER_MAX && *end; n++)
+        end = &(*end)->next;
+    a->first = *end;
+    *end = NULL;
+    if (!a->first)
+        a->last = &a->first;
+    return list;
+}
+
+/* With the lock held, which is let go meanwhile. */
+static void lead(nexus_audit *a)
+{
+    entry *list = take_some(a);
+    a->led = true;
+    pthread_mutex_unlock(&a->lock);
+    nexus_status status = append(a, list);
+    if (status == NEXUS_OK && is_due(a))
+        status = sign(a);
+    pthread_mutex_lock(&a->lock);
+    for (entry *e = list; e; e = e->next) {
+        e->status = status;
+        if (status != NEXUS_OK)
+            snprintf(e->message, sizeof e->message, "%s", nexus_error_message());
+        e->done = true;
+    }
+    end_leading(a);
 }
 
 nexus_status nexus_audit_write(nexus_audit *a, const nexus_audit_record *r, uint64_t *seq)
 {
     if (!r || r->size != sizeof *r || r->action.n == 0)
         return nexus__fail(NEXUS_EINVAL, "nexus_audit_record: size and action are required");
+    entry e = {.record = r};
     pthread_mutex_lock(&a->lock);
-    nexus_status status = append(a, r);
-    if (status == NEXUS_OK && seq)
-        *seq = a->locked.seq;
-    if (status == NEXUS_OK && is_due(a))
-        status = sign(a);
+    wait_in_line(a, &e);
+    while (!e.done)
+        lead(a);
     pthread_mutex_unlock(&a->lock);
-    return status;
+    if (e.status != NEXUS_OK)
+        return nexus__fail(e.status, "%s", e.message);
+    if (seq)
+        *seq = e.seq;
+    return NEXUS_OK;
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------- */

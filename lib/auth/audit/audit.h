@@ -17,13 +17,16 @@ struct nexus_audit {
     char *dir;
     nexus__wal *wal;
     nexus__pkey *key;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* guards who waits and who leads */
+    pthread_cond_t turn;
+    struct nexus__audit_entry *first, **last; /* records that wait for a leader */
+    bool led;
     struct {
         uint64_t seq;                      /* of the last record */
         char hash[NEXUS__AUDIT_HASH_TEXT]; /* of it; zeros before the first */
         uint64_t signed_seq;               /* of the last checkpoint */
         int64_t signed_ns;
-    } locked;
+    } chain; /* the leader's */
 };
 
 /* A checkpoint: what was the last record, and what its hash. */

@@ -284,3 +284,71 @@ Test(audit, records_are_canonical_and_found_by_filter)
     nexus_free(json);
     nexus_audit_close(a);
 }
+
+/* --- many at once ------------------------------------------------------------------------------------------------------ */
+
+enum { WRITERS = 8, EACH = 100 };
+
+typedef struct writer {
+    nexus_audit *audit;
+    nexus_status expected;
+    uint64_t seqs[EACH];
+} writer;
+
+static void *write_each(void *arg)
+{
+    writer *w = arg;
+    nexus_audit_record r = NEXUS_AUDIT_RECORD_INIT;
+    r.action = NEXUS_S("user.login");
+    for (int i = 0; i < EACH; i++) {
+        nexus_status status = nexus_audit_write(w->audit, &r, &w->seqs[i]);
+        cr_assert_eq(status, w->expected, "%s", nexus_error_message());
+        cr_assert(status == NEXUS_OK || strstr(nexus_error_message(), "closing"), "%s", nexus_error_message());
+    }
+    return NULL;
+}
+
+static void write_at_once(nexus_audit *a, nexus_status expected, writer *writers)
+{
+    pthread_t threads[WRITERS];
+    for (int i = 0; i < WRITERS; i++) {
+        writers[i] = (writer){.audit = a, .expected = expected};
+        cr_assert_eq(pthread_create(&threads[i], NULL, write_each, &writers[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+Test(audit, records_of_many_at_once_are_one_chain)
+{
+    static writer writers[WRITERS];
+    static bool seen[WRITERS * EACH + 1];
+    nexus_audit *a = opened();
+    write_at_once(a, NEXUS_OK, writers);
+    for (int i = 0; i < WRITERS * EACH; i++) {
+        uint64_t seq = writers[i / EACH].seqs[i % EACH];
+        cr_assert(seq >= 1 && seq <= WRITERS * EACH && !seen[seq], "%d", (int)seq);
+        cr_assert(i % EACH == 0 || seq > writers[i / EACH].seqs[i % EACH - 1], "in the order of each writer");
+        seen[seq] = true;
+    }
+    nexus_audit_report report = NEXUS_AUDIT_REPORT_INIT;
+    cr_assert_eq(nexus_audit_verify(a, &report), NEXUS_OK, "%s", report.why);
+    cr_assert(report.records == WRITERS * EACH && report.bad == 0 && report.checkpoints > 0);
+    nexus_audit_close(a);
+    cr_expect_eq(first_bad(), 0);
+}
+
+Test(audit, what_is_not_written_is_told_to_each_of_many_and_leaves_the_chain)
+{
+    static writer writers[WRITERS];
+    nexus_audit *a = opened();
+    write_some(a, RECORDS);
+    nexus__wal_stop(a->wal);
+    write_at_once(a, NEXUS_ECLOSED, writers);
+    cr_expect_eq(a->chain.seq, RECORDS);
+    nexus_audit_close(a);
+    a = opened();
+    write_some(a, 1);
+    nexus_audit_close(a);
+    cr_expect_eq(first_bad(), 0);
+}
