@@ -117,7 +117,7 @@ typedef struct nexus_publish_opts {
     size_t size;
     const char *stream;  /**< where all events of the call go; NULL: each into the stream of its subject */
     int64_t expect;      /**< version the stream must have; needs all events in one stream. INIT: ANY */
-    uint32_t timeout_ms; /**< 0 = the bus's */
+    uint32_t timeout_ms; /**< 0 = the bus's. From 1000 on, a disk that hangs may hold up a publish in the owner for longer */
     const struct nexus_delivery *cause; /**< gives the events their causationid and correlationid where they have none;
                              NULL = the delivery whose handler this thread runs, if any */
     /**

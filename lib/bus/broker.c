@@ -344,7 +344,7 @@ void nexus__broker_promise(const nexus__broker *b, nexus_publish_result *r)
     r->durable = b->durability == NEXUS_DURABILITY_ALWAYS;
 }
 
-/* Runs inside submit, so before the flush thread can see the batch. */
+/* Runs inside submit, so before the batch can be written. */
 static void queued(uint64_t first_pos, int64_t recv_ns, void *user_data)
 {
     pub *p = user_data;
@@ -418,6 +418,8 @@ static nexus_status locked_publish(nexus__broker *b, const nexus_event *events, 
         status = number(b, p, batch);
     if (status == NEXUS_OK) {
         nexus__wal_batch_on_queued(batch, queued);
+        if (terms->waits)
+            nexus__wal_batch_will_lead(batch);
         status = nexus__wal_submit(b->wal, batch, published, p, NULL, NULL);
     } else {
         nexus__wal_batch_free(batch);
@@ -500,7 +502,7 @@ static nexus_status publish_if(nexus__broker *b, const nexus_event *events, pub 
 static nexus_status encode_and_attempt(nexus__broker *b, const nexus_event *events, pub *p, nexus_publish_result *result)
 {
     nexus__wal_batch *batch;
-    bool settled;
+    bool settled, waits = p->terms->waits;
     nexus_status status = encode_batch(b, events, p, false, &batch);
     if (status == NEXUS_OK && p->n > 1 && (status = find_twins(events, p)) != NEXUS_OK)
         nexus__wal_batch_free(batch);
@@ -509,6 +511,8 @@ static nexus_status encode_and_attempt(nexus__broker *b, const nexus_event *even
                                          : attempt(b, events, p, batch, false, result, &settled);
     if (status != NEXUS_OK)
         nexus__free(b->alloc, p);
+    else if (waits)
+        nexus__wal_lead(b->wal);
     return status;
 }
 

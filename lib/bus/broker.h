@@ -39,12 +39,13 @@ typedef struct nexus__publish_terms {
     size_t with_count;
     bool due;   /* a delayed publish whose time has come: its ids are known, and not yet stored */
     bool hasty; /* a lock is held: does not wait for another's condition */
+    bool waits; /* the caller waits for done and holds no lock: it may write the log itself, done comes before the return */
 } nexus__publish_terms;
 
 #define NEXUS__PUBLISH_TERMS {.expect = NEXUS_EXPECT_ANY}
 
-/* Events are checked and complete (id, source, time set). On NEXUS_OK done is called once, later, on the flush thread;
- * otherwise not, and *result says what is known. With a condition it may wait for what others publish. */
+/* Events are checked and complete (id, source, time set). On NEXUS_OK done is called once, later, by whoever writes the
+ * log; otherwise not, and *result says what is known. With a condition it may wait for what others publish. */
 nexus_status nexus__broker_publish(nexus__broker *b, const nexus_event *events, size_t n,
                                    const nexus__publish_terms *terms, nexus__publish_done_fn *done, void *user_data,
                                    nexus_publish_result *result) NEXUS_MUST_CHECK;

@@ -11,10 +11,19 @@ void nexus_bus_opts_init(nexus_bus_opts *opts)
     *opts = (nexus_bus_opts)NEXUS_BUS_OPTS_INIT;
 }
 
+static uint32_t timeout_of(const nexus_bus *bus, uint32_t timeout_ms)
+{
+    return timeout_ms ? timeout_ms : bus->opts.timeout_ms ? bus->opts.timeout_ms : 10000;
+}
+
 int64_t nexus__bus_until(const nexus_bus *bus, uint32_t timeout_ms)
 {
-    uint32_t ms = timeout_ms ? timeout_ms : bus->opts.timeout_ms ? bus->opts.timeout_ms : 10000;
-    return nexus__mono_ns() + ms * NEXUS__NS_PER_MS;
+    return nexus__mono_ns() + timeout_of(bus, timeout_ms) * NEXUS__NS_PER_MS;
+}
+
+bool nexus__bus_may_write(const nexus_bus *bus, uint32_t timeout_ms)
+{
+    return timeout_of(bus, timeout_ms) >= 1000;
 }
 
 static nexus_status parse_url(nexus_bus *bus, const char *url)

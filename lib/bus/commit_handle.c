@@ -182,6 +182,7 @@ nexus_status nexus_bus_commit(nexus_bus *bus, nexus_delivery *const *acks, size_
     nexus_publish_result local = {.size = sizeof local, .version = -1, .actual_version = -1};
     nexus__publish_terms terms = nexus__publish_terms_of(opts);
     nexus__completed c = {0};
+    terms.waits = nexus__bus_may_write(bus, opts ? opts->timeout_ms : 0);
     nexus_status status = check(bus, acks, n_acks, n);
     if (status == NEXUS_OK)
         status = nexus__types_check(terms.fail_types);

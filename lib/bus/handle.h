@@ -85,6 +85,9 @@ struct nexus_group {
 nexus_status nexus__bus_backend(nexus_bus *bus, int64_t until_ns, nexus__broker **broker,
                                 nexus__remote **remote) NEXUS_MUST_CHECK;
 int64_t nexus__bus_until(const nexus_bus *bus, uint32_t timeout_ms);
+/* Whether who waits that long may write the log itself: then a disk that hangs keeps it longer, so short times are left to
+ * the flush thread, which hangs in its place. */
+bool nexus__bus_may_write(const nexus_bus *bus, uint32_t timeout_ms);
 
 /* Grows with each owner that this handle has had. */
 uint64_t nexus__bus_epoch(nexus_bus *bus);

@@ -372,6 +372,7 @@ static nexus_status start(nexus__pub_op *op, const nexus_event *events, size_t n
 {
     nexus__publish_terms terms = nexus__publish_terms_of(opts);
     nexus__broker *broker = atomic_load(&op->bus->broker);
+    terms.waits = !op->async && nexus__bus_may_write(op->bus, opts->timeout_ms);
     nexus_status status = nexus__types_check(terms.fail_types);
     if (status != NEXUS_OK)
         return status;

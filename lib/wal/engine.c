@@ -1,4 +1,4 @@
-/* A log whose batches are kept by an engine: the flush thread's steps that differ from those with files. */
+/* A log whose batches are kept by an engine: the leader's steps that differ from those with files. */
 #include "base/status.h"
 #include "wal/internal.h"
 
@@ -23,12 +23,11 @@ nexus_status nexus__wal_engine_start(nexus__wal *wal, nexus__wal_report *report)
     return NEXUS_OK;
 }
 
-nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end,
-                                      nexus_slice bytes)
+nexus_status nexus__wal_engine_append(nexus__wal *wal, const nexus__wal_batch *first, nexus_slice bytes)
 {
     nexus__wal_run run = {.first_pos = first->first_pos, .next_seq = wal->next_seq, .bytes = bytes};
     uint64_t batches = 0;
-    for (const nexus__wal_batch *b = first; b != end; b = b->next) {
+    for (const nexus__wal_batch *b = first; b; b = b->next) {
         run.next_pos = b->first_pos + b->data_count;
         run.recv_ns = b->recv_ns;
         batches += b->count != 0;

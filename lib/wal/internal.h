@@ -39,6 +39,7 @@ typedef struct segment {
 struct nexus__wal_batch {
     struct nexus__wal_batch *next;
     nexus__buf bytes; /* head space, records; the trailer is added at submit */
+    bool leads;       /* its submitter is about to lead (flush.c): nobody need be woken */
     uint32_t count, data_count;
     size_t cursor_at; /* of set_version: record cursor_index begins here */
     size_t cursor_index;
@@ -74,7 +75,7 @@ struct nexus__wal {
     bool engine_durable;
     atomic_bool lost_told;
     uint32_t engine_weaker;         /* NEXUS__WAL_INTERVAL or OS; 0 = never synced */
-    uint64_t engine_place;          /* the flush thread's: behind the last run */
+    uint64_t engine_place;          /* the leader's: behind the last run */
     _Atomic uint64_t engine_end;    /* the same, once its batches are durable for all */
     _Atomic uint64_t engine_begin, engine_first_pos;
     uint64_t queue_max;
@@ -85,6 +86,8 @@ struct nexus__wal {
     /* locked */
     nexus__wal_batch *head, **tail;
     uint64_t queue_bytes, next_pos;
+    uint64_t submitted, taken; /* batches, since it was opened */
+    bool led;                  /* somebody leads: takes from the queue and writes (flush.c) */
     int64_t last_recv_ns;
     bool closing, refusing; /* refusing: failed batches are being reported, their positions are given out anew */
     uint64_t durable_seq;   /* of the next batch behind what is durable */
@@ -108,7 +111,7 @@ struct nexus__wal {
     pthread_mutex_t recent_lock;
     struct nexus__wal_index_pass *recent; /* index_recent.c; locked by recent_lock */
     uint32_t ahead; /* so many files are to wait there */
-    /* flush thread */
+    /* the leader's */
     uint64_t write_at, next_seq, next_generation;
     nexus__buf gather;
     /* atomic */
@@ -133,12 +136,15 @@ nexus_status nexus__wal_io_sync_dir(nexus__wal *wal);
 void nexus__wal_durability_init(nexus__wal *wal, const nexus__wal_opts *o);
 void nexus__wal_durability_end(nexus__wal *wal);
 int nexus__wal_write_flags(const nexus__wal *wal);         /* of open(2), for the file that is written to */
-uint64_t nexus__wal_write_start(const nexus__wal *wal);    /* of a batch written now. Flush thread */
-nexus_status nexus__wal_wrote(nexus__wal *wal, size_t n);  /* n bytes at write_at, not acknowledged yet. Flush thread */
+uint64_t nexus__wal_write_start(const nexus__wal *wal);    /* of a batch written now. The leader */
+nexus_status nexus__wal_wrote(nexus__wal *wal, size_t n);  /* n bytes at write_at, not acknowledged yet. The leader */
 void *nexus__wal_sync_main(void *wal);
 /* Whether no write may be acknowledged before one made at oldest_ns (0 = there is none) is on the disk. */
 bool nexus__wal_sync_is_due(int64_t oldest_ns, int64_t now_ns, int64_t interval_ns);
-void nexus__wal_poison(nexus__wal *wal, const char *why); /* wal.c: nothing is appended any more */
+
+/* flush.c */
+void nexus__wal_poison(nexus__wal *wal, const char *why); /* nothing is appended any more */
+void *nexus__wal_flush_main(void *wal);
 
 /* index.c */
 typedef struct nexus__wal_index nexus__wal_index;
@@ -155,7 +161,7 @@ segment *nexus__wal_segment_after(const nexus__wal *wal, const segment *s);
 nexus_status nexus__wal_segment_new(nexus__wal *wal, int fd, const nexus__wal_segment_head *head, uint64_t size,
                                     const char *name, segment **out);
 nexus_status nexus__wal_segment_open(nexus__wal *wal, const char *name, segment **out);
-/* A new file of at least need bytes of room becomes the active one. Flush thread, or before it runs. */
+/* A new file of at least need bytes of room becomes the active one. The leader, or before there is one. */
 nexus_status nexus__wal_roll(nexus__wal *wal, uint64_t need);
 void nexus__wal_mark(segment *s, uint64_t pos, uint64_t at);
 void *nexus__wal_prepare_main(void *wal);
@@ -177,8 +183,7 @@ uint64_t nexus__wal_find_batch(const char *map, uint64_t size, uint64_t from, ui
 
 /* engine.c: the same steps where batches are not in files */
 nexus_status nexus__wal_engine_start(nexus__wal *wal, nexus__wal_report *report);
-nexus_status nexus__wal_engine_append(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end,
-                                      nexus_slice bytes);
+nexus_status nexus__wal_engine_append(nexus__wal *wal, const nexus__wal_batch *run, nexus_slice bytes);
 nexus_status nexus__wal_engine_drop_below(nexus__wal *wal, uint64_t pos);
 void nexus__wal_tell_lost(void *wal);
 /* pieces.c: what stands for files there */

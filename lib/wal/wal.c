@@ -1,13 +1,7 @@
 /*
- * The writer's side. Callers encode batches by themselves, then queue them under the lock, which gives them their
- * positions; one flush thread takes what has queued up, writes it with one durable call, and wakes each waiter on a
- * word of its own. So while one write is on its way to the device, the next group gathers: commits per second are
- * bound by the device, events per commit by the callers.
- *
- * Failures: no space is definite (nothing stored, positions are taken back, later publishes may succeed), and so is a file
- * system that turned read-only before it took anything. Any other failed write poisons the log, since after a failed sync
- * nobody knows what the device holds: what was on its way is reported as unknown, nothing is written any more, and opening
- * again verifies the tail.
+ * The writer's side. Callers encode batches by themselves (batch.c), then queue them under the lock, which gives them their
+ * positions; one thread at a time takes what has queued up, writes it with one durable call (flush.c), and wakes each
+ * waiter on a word of its own.
  */
 #include "wal/wal.h"
 
@@ -17,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -28,72 +21,9 @@
 #include "base/thread.h"
 #include "wal/internal.h"
 
-#define GATHER_MAX (8u << 20)
 #define SEGMENT_MIN (64u << 10)
 
-/* --- batches ---- */
-
-nexus_status nexus__wal_batch_new(nexus__wal_batch **out, nexus__wal *wal, size_t size_hint)
-{
-    nexus__wal_batch *b = nexus__calloc(wal->alloc, 1, sizeof *b);
-    if (!b)
-        return nexus__nomem();
-    nexus__buf_init(&b->bytes, wal->alloc, wal->batch_max);
-    nexus__buf_reserve(&b->bytes, BATCH_HEAD_BYTES + size_hint + BATCH_TRAILER_BYTES);
-    if (nexus__buf_reserve(&b->bytes, BATCH_HEAD_BYTES))
-        b->bytes.len = BATCH_HEAD_BYTES;
-    b->cursor_at = BATCH_HEAD_BYTES;
-    if (b->bytes.status != NEXUS_OK) {
-        nexus_status status = b->bytes.status;
-        nexus__wal_batch_free(b);
-        return nexus__fail(status, "a batch of %zu bytes does not fit", size_hint);
-    }
-    *out = b;
-    return NEXUS_OK;
-}
-
-nexus_status nexus__wal_batch_add(nexus__wal_batch *b, const nexus__wal_record *record)
-{
-    if (record->meta.n > UINT32_MAX / 2 || record->payload.n > UINT32_MAX / 2)
-        return nexus__fail(NEXUS_ETOOBIG, "a log record is over 2 GiB");
-    nexus__wal_record_encode(&b->bytes, record);
-    if (b->bytes.status != NEXUS_OK)
-        return nexus__fail(b->bytes.status, "a batch may hold %zu bytes", b->bytes.max);
-    b->count++;
-    b->data_count += !(record->flags & NEXUS__WAL_INTERNAL);
-    return NEXUS_OK;
-}
-
-void nexus__wal_batch_set_version(nexus__wal_batch *b, size_t i, int64_t version)
-{
-    if (i < b->cursor_index) {
-        b->cursor_index = 0;
-        b->cursor_at = BATCH_HEAD_BYTES;
-    }
-    nexus__wal_record_head head;
-    for (;; b->cursor_index++) {
-        memcpy(&head, b->bytes.p + b->cursor_at, sizeof head);
-        if (b->cursor_index == i)
-            break;
-        b->cursor_at += sizeof head + nexus__wal_pad(head.meta_bytes) + nexus__wal_pad(head.payload_bytes);
-    }
-    head.version = version;
-    memcpy(b->bytes.p + b->cursor_at, &head, sizeof head);
-}
-
-void nexus__wal_batch_on_queued(nexus__wal_batch *b, void (*fn)(uint64_t, int64_t, void *))
-{
-    b->queued = fn;
-}
-
-void nexus__wal_batch_free(nexus__wal_batch *b)
-{
-    if (!b)
-        return;
-    const nexus_alloc *alloc = b->bytes.alloc;
-    nexus__buf_free(&b->bytes);
-    nexus__free(alloc, b);
-}
+/* --- the queue ---- */
 
 static nexus_status refuse(nexus__wal *wal, size_t bytes)
 {
@@ -119,12 +49,15 @@ static void enqueue(nexus__wal *wal, nexus__wal_batch *b)
     b->first_pos = wal->next_pos;
     wal->next_pos += b->data_count;
     wal->queue_bytes += b->bytes.len;
+    wal->submitted++;
     if (b->queued)
         b->queued(b->first_pos, b->recv_ns, b->user_data);
     b->next = NULL;
     *wal->tail = b;
     wal->tail = &b->next;
-    pthread_cond_signal(&wal->work);
+    bool leads = b->leads && !wal->engine;
+    if (!wal->led && !leads)
+        pthread_cond_signal(&wal->work);
 }
 
 nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *b, nexus__wal_done_fn *done, void *user_data,
@@ -230,247 +163,6 @@ nexus_status nexus__wal_append(nexus__wal *wal, const nexus__wal_record *records
     if (first_pos)
         *first_pos = w.first_pos;
     return NEXUS_OK;
-}
-
-/* --- the flush thread ---- */
-
-void nexus__wal_poison(nexus__wal *wal, const char *why)
-{
-    char text[sizeof wal->poison_text];
-    snprintf(text, sizeof text, "the log takes no more writes until it is opened again: %.200s", why);
-    pthread_mutex_lock(&wal->lock);
-    if (wal->poison == NEXUS_OK) {
-        wal->poison = NEXUS_EROFS;
-        memcpy(wal->poison_text, text, sizeof text);
-    }
-    pthread_mutex_unlock(&wal->lock);
-    if (wal->engine)
-        nexus__wal_tell_lost(wal);
-}
-
-/* Seals the batches of one run and lays them side by side; a lone batch is written from where it stands. */
-static nexus_slice gather(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end)
-{
-    nexus__buf_clear(&wal->gather);
-    for (nexus__wal_batch *b = first; b != end; b = b->next) {
-        if (!b->count)
-            continue;
-        nexus__wal_batch_head head = {.count = b->count,
-                                      .generation = wal->engine ? ENGINE_GENERATION : wal->active->generation,
-                                      .seq = wal->next_seq++,
-                                      .first_pos = b->first_pos,
-                                      .recv_ns = b->recv_ns,
-                                      .write_start = nexus__wal_write_start(wal),
-                                      .data_count = b->data_count};
-        nexus__wal_batch_seal(b->bytes.p, b->bytes.len, &head, wal->seed);
-        if (first->next == end)
-            return nexus__buf_slice(&b->bytes);
-        nexus__buf_slice_append(&wal->gather, nexus__buf_slice(&b->bytes));
-    }
-    return nexus__buf_slice(&wal->gather);
-}
-
-/* No space in the middle of a write (a file that was not pre-written): what got there is wiped, so that a crash does
- * not bring back what was reported as not stored. */
-static nexus_status undo(nexus__wal *wal, size_t n)
-{
-    static const char zeros[1 << 16];
-    for (size_t done = 0; done < n; done += sizeof zeros) {
-        size_t some = n - done < sizeof zeros ? n - done : sizeof zeros;
-        nexus_status status = nexus__wal_io_write(wal, wal->active->fd, zeros, some, wal->write_at + done);
-        if (status != NEXUS_OK)
-            return status;
-    }
-    return NEXUS_OK;
-}
-
-/* A file system that turned read-only refuses before it takes anything, or after: the beginning of the write tells. */
-static bool untouched(const nexus__wal *wal, nexus_slice bytes)
-{
-    char found[BATCH_HEAD_BYTES];
-    return pread(wal->active->fd, found, sizeof found, (off_t)wal->write_at) == sizeof found &&
-           memcmp(found, bytes.p, sizeof found) != 0;
-}
-
-/* Whether the files are as if the write had never been asked for. */
-static bool not_done(nexus__wal *wal, nexus_status status, nexus_slice bytes)
-{
-    return (status == NEXUS_ENOSPC && undo(wal, bytes.n) == NEXUS_OK) ||
-           (status == NEXUS_EROFS && untouched(wal, bytes));
-}
-
-/* What an engine says when nothing was stored. */
-static bool is_definite(nexus_status status)
-{
-    return status == NEXUS_ENOSPC || status == NEXUS_EROFS || status == NEXUS_EAGAIN || status == NEXUS_ETIMEDOUT ||
-           status == NEXUS_EUNREACH;
-}
-
-static nexus_status write_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end)
-{
-    uint64_t seq = wal->next_seq;
-    nexus_slice bytes = gather(wal, first, end);
-    if (wal->gather.status != NEXUS_OK) {
-        wal->next_seq = seq;
-        return nexus__nomem();
-    }
-    nexus_status status = NEXUS_OK;
-    if (bytes.n && wal->engine)
-        status = nexus__wal_engine_append(wal, first, end, bytes);
-    else if (bytes.n)
-        status = nexus__wal_io_write(wal, wal->active->fd, bytes.p, bytes.n, wal->write_at);
-    if (status == NEXUS_OK)
-        status = nexus__wal_wrote(wal, bytes.n);
-    if (status == NEXUS_OK) {
-        wal->write_at += bytes.n;
-        return NEXUS_OK;
-    }
-    wal->next_seq = seq;
-    char why[300];
-    snprintf(why, sizeof why, "%s", nexus_error_message());
-    if (wal->engine ? is_definite(status) : not_done(wal, status, bytes))
-        return nexus__fail(status, "%s", why);
-    nexus__wal_poison(wal, why);
-    return nexus__fail(NEXUS_EUNKNOWN, "%s", why);
-}
-
-/* How many of the list fit into the active file (a bounded run of them), opening the next file when none does. */
-static nexus_status next_run(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch **end)
-{
-    bool seal = atomic_exchange(&wal->seal_wanted, false) && !wal->engine && wal->write_at > SEGMENT_HEAD_BYTES;
-    if (!wal->engine && (!wal->active || seal || wal->write_at + first->bytes.len > wal->active->size)) {
-        nexus_status status = nexus__wal_roll(wal, first->bytes.len);
-        if (status != NEXUS_OK)
-            return status;
-    }
-    uint64_t bytes = 0, room = wal->engine ? UINT64_MAX : wal->active->size - wal->write_at;
-    nexus__wal_batch *b = first;
-    for (; b; b = b->next) {
-        bytes += b->count ? b->bytes.len : 0;
-        if (b != first && (bytes > room || bytes > GATHER_MAX))
-            break;
-    }
-    *end = b;
-    return NEXUS_OK;
-}
-
-static void publish_end(nexus__wal *wal, nexus__wal_batch *first, nexus__wal_batch *end, uint64_t start)
-{
-    uint64_t durable = atomic_load(&wal->durable), at = start, bytes = 0;
-    pthread_mutex_lock(&wal->lock);
-    for (nexus__wal_batch *b = first; b != end; b = b->next) {
-        if (b->count) {
-            if (!wal->engine)
-                nexus__wal_mark(wal->active, b->first_pos, at);
-            at += b->bytes.len;
-        }
-        bytes += b->bytes.len;
-        durable = b->first_pos + b->data_count - 1;
-    }
-    wal->queue_bytes -= bytes;
-    if (!wal->engine)
-        atomic_store(&wal->active->end, at);
-    atomic_store(&wal->durable, durable);
-    atomic_fetch_add(&wal->written, at - start);
-    wal->durable_seq = wal->next_seq;
-    if (wal->engine)
-        atomic_store(&wal->engine_end, wal->engine_place);
-    if (wal->dir && !wal->engine && wal->write_at > wal->active->size / 2 && wal->prepared.fd < 0 && !wal->prepared.wanted) {
-        wal->prepared.wanted = true;
-        pthread_cond_broadcast(&wal->prepare);
-    }
-    pthread_cond_broadcast(&wal->room);
-    pthread_mutex_unlock(&wal->lock);
-}
-
-static void report(nexus__wal_batch *first, nexus__wal_batch *end, nexus_status status)
-{
-    while (first != end) {
-        nexus__wal_batch *next = first->next;
-        if (first->done)
-            first->done(status, first->first_pos, first->user_data);
-        nexus__wal_batch_free(first);
-        first = next;
-    }
-}
-
-/* Everything from here on, queued or taken, fails; positions start again behind what is durable. */
-static void fail_rest(nexus__wal *wal, nexus__wal_batch *list, nexus__wal_batch *unknown_end, nexus_status status)
-{
-    char why[300];
-    snprintf(why, sizeof why, "%s", nexus_error_message());
-    pthread_mutex_lock(&wal->lock);
-    wal->refusing = true;
-    nexus__wal_batch **last = &list;
-    while (*last)
-        last = &(*last)->next;
-    *last = wal->head;
-    wal->head = NULL;
-    wal->tail = &wal->head;
-    wal->queue_bytes = 0;
-    wal->next_pos = atomic_load(&wal->durable) + 1;
-    pthread_mutex_unlock(&wal->lock);
-    (void)nexus__fail(status, "%s", why);
-    report(list, unknown_end, status);
-    (void)nexus__fail(status == NEXUS_EUNKNOWN ? NEXUS_EROFS : status, "%s", why);
-    report(unknown_end, NULL, status == NEXUS_EUNKNOWN ? NEXUS_EROFS : status);
-    pthread_mutex_lock(&wal->lock);
-    wal->refusing = false;
-    pthread_cond_broadcast(&wal->room);
-    pthread_mutex_unlock(&wal->lock);
-}
-
-static void flush(nexus__wal *wal, nexus__wal_batch *list)
-{
-    while (list) {
-        nexus__wal_batch *end = list;
-        nexus_status status = next_run(wal, list, &end);
-        uint64_t start = wal->write_at;
-        if (status == NEXUS_OK)
-            status = write_run(wal, list, end);
-        if (status != NEXUS_OK) {
-            atomic_store(&wal->condition, status);
-            fail_rest(wal, list, end, status);
-            return;
-        }
-        if (atomic_load_explicit(&wal->condition, memory_order_relaxed) != NEXUS_OK)
-            atomic_store(&wal->condition, NEXUS_OK);
-        publish_end(wal, list, end, start);
-        report(list, end, NEXUS_OK);
-        if (wal->on_durable)
-            wal->on_durable(wal->on_durable_data);
-        list = end;
-    }
-}
-
-/* With the lock held, which is let go meanwhile. */
-static void tell_take(nexus__wal *wal)
-{
-    void (*fn)(void *) = wal->on_take;
-    if (!wal->head || !fn)
-        return;
-    pthread_mutex_unlock(&wal->lock);
-    fn(wal->on_take_data);
-    pthread_mutex_lock(&wal->lock);
-}
-
-static void *flush_main(void *arg)
-{
-    nexus__wal *wal = arg;
-    prctl(PR_SET_NAME, wal->name);
-    for (;;) {
-        pthread_mutex_lock(&wal->lock);
-        while (!wal->head && !wal->closing)
-            pthread_cond_wait(&wal->work, &wal->lock);
-        tell_take(wal);
-        nexus__wal_batch *list = wal->head;
-        wal->head = NULL;
-        wal->tail = &wal->head;
-        pthread_mutex_unlock(&wal->lock);
-        if (!list)
-            return NULL;
-        flush(wal, list);
-    }
 }
 
 /* --- open and close ---- */
@@ -596,7 +288,7 @@ static nexus_status start(nexus__wal *wal, const char *dir, bool force, nexus__w
         status = nexus__wal_roll(wal, 0);
     }
     if (status == NEXUS_OK)
-        status = nexus__wal_thread(&wal->flush_thread, flush_main, wal);
+        status = nexus__wal_thread(&wal->flush_thread, nexus__wal_flush_main, wal);
     wal->flush_started = status == NEXUS_OK;
     if (status == NEXUS_OK && dir && !wal->engine)
         status = nexus__wal_thread(&wal->prepare_thread, nexus__wal_prepare_main, wal);

@@ -100,7 +100,8 @@ typedef struct nexus__wal_record {
 nexus_status nexus__wal_append(nexus__wal *wal, const nexus__wal_record *records, size_t n,
                                uint64_t *first_pos) NEXUS_MUST_CHECK;
 
-/* Called once for each accepted batch, in order, on the flush thread: keep it short and do not block in it. */
+/* Called once for each accepted batch, in order, on the thread that wrote it (the flush thread, or one in wal_lead): keep
+ * it short and do not block in it. */
 typedef void nexus__wal_done_fn(nexus_status status, uint64_t first_pos, void *user_data);
 
 /* Queues and returns. NEXUS_EAGAIN: the queue is full. When the call fails, done is not called. */
@@ -118,9 +119,14 @@ void nexus__wal_batch_set_version(nexus__wal_batch *batch, size_t i, int64_t ver
  * never block in it. Its user_data is that of submit. */
 void nexus__wal_batch_on_queued(nexus__wal_batch *batch,
                                 void (*fn)(uint64_t first_pos, int64_t recv_ns, void *user_data));
+/* Before submit: the submitter calls nexus__wal_lead next, so that the flush thread is not woken for it. */
+void nexus__wal_batch_will_lead(nexus__wal_batch *batch);
 void nexus__wal_batch_free(nexus__wal_batch *batch);
 nexus_status nexus__wal_submit(nexus__wal *wal, nexus__wal_batch *batch, nexus__wal_done_fn *done, void *user_data,
                                uint64_t *first_pos, int64_t *recv_ns) NEXUS_MUST_CHECK;
+/* For callers that wait for what they have submitted: unless somebody is writing, writes on this thread what is queued now,
+ * and calls everybody's done and the two below. So hold no lock. Nothing with an engine, whose calls may take long. */
+void nexus__wal_lead(nexus__wal *wal);
 
 /* --- reading ---- */
 
@@ -135,11 +141,11 @@ nexus_status nexus__wal_sync(nexus__wal *wal) NEXUS_MUST_CHECK;
 /* How writing is: NEXUS_OK, NEXUS_ENOSPC as of the last write, or why nothing can be appended until it is opened again. */
 nexus_status nexus__wal_condition(nexus__wal *wal);
 
-/* Called on the flush thread after every write; set it before the first append. */
+/* Called after every write, on the thread that wrote; set it before the first append. */
 void nexus__wal_on_durable(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
 
-/* Called on the flush thread before it takes what is queued: what is submitted there goes along, in the same write. Never
- * block in it. */
+/* Called before it takes what is queued, on the thread that is going to write: what is submitted there goes along, in the
+ * same write. Never block in it. */
 void nexus__wal_on_take(nexus__wal *wal, void (*fn)(void *user_data), void *user_data);
 
 /* Called on a thread of a log in an engine when it takes no more writes: open it again. */
