@@ -1,5 +1,6 @@
 #include "base/alloc.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,21 +44,23 @@ void nexus_free(void *ptr)
 
 /* --- tables ---- */
 
-enum { LINE = 64, LARGE_PAGE = 2 << 20, PAGE = 4096 };
+enum { LINE = 64, LARGE_PAGE = 2 << 20 };
 
+/* What is worth large pages begins on one, or the small ones at its edges cost more than all the large ones between. */
 void *nexus__calloc_table(const nexus_alloc *a, size_t count, size_t size)
 {
-    if (size && count > (SIZE_MAX - LINE - sizeof(void *)) / size)
+    if (size && count > (SIZE_MAX - LARGE_PAGE - sizeof(void *)) / size)
         return NULL;
-    char *raw = nexus__calloc(a, 1, count * size + LINE + sizeof raw);
+    bool large = count * size >= (size_t)2 * LARGE_PAGE;
+    size_t align = large ? LARGE_PAGE : LINE;
+    char *raw = nexus__calloc(a, 1, count * size + align + sizeof raw);
     if (!raw)
         return NULL;
-    uintptr_t at = ((uintptr_t)raw + sizeof raw + LINE - 1) / LINE * LINE;
+    uintptr_t at = ((uintptr_t)raw + sizeof raw + align - 1) / align * align;
     char *table = raw + (at - (uintptr_t)raw);
     memcpy(table - sizeof raw, &raw, sizeof raw);
-    uintptr_t page = (at + PAGE - 1) / PAGE * PAGE, end = (at + count * size) / PAGE * PAGE;
-    if (end > page && end - page >= LARGE_PAGE)
-        (void)madvise((void *)page, end - page, MADV_HUGEPAGE); /* small pages do as well, slower */
+    if (large)
+        (void)madvise(table, count * size / LARGE_PAGE * LARGE_PAGE, MADV_HUGEPAGE); /* small ones do as well, slower */
     return table;
 }
 

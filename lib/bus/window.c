@@ -1,7 +1,12 @@
 #include "bus/window.h"
 
-/* A slot's low half tells counts apart only as long as fewer than 2^32 are in the ring. */
-enum { ENTRIES_MAX = 1 << 30, FIRST_CAP = 256, AHEAD = 8 };
+/* A slot's low half tells counts apart only as long as fewer than 2^32 are in the window. */
+enum { ENTRIES_MAX = 1 << 30, FIRST_SLOTS = 512, FIRST_PAGES = 4, BLOCK_PAGES_MAX = 256, AHEAD = 8 };
+
+typedef struct nexus__window_block {
+    struct nexus__window_block *next;
+    _Alignas(64) nexus__window_page pages[];
+} block;
 
 void nexus__window_init(nexus__window *w, const nexus_alloc *alloc)
 {
@@ -10,7 +15,11 @@ void nexus__window_init(nexus__window *w, const nexus_alloc *alloc)
 
 void nexus__window_free(nexus__window *w)
 {
-    nexus__free(w->alloc, w->ring);
+    for (block *b = w->blocks, *next; b; b = next) {
+        next = b->next;
+        nexus__free_table(w->alloc, b);
+    }
+    nexus__free(w->alloc, w->pages);
     nexus__free_table(w->alloc, w->slots);
     *w = (nexus__window){.alloc = w->alloc, .key = w->key};
 }
@@ -65,40 +74,89 @@ static bool grow_slots(nexus__window *w, size_t cap)
     w->slots = slots;
     w->slot_cap = cap;
     for (size_t i = 0; i < old_cap; i++) {
-        size_t at = old[i] ? home(w, old[i]) : 0;
-        while (old[i] && slots[at])
+        if (!old[i])
+            continue;
+        size_t at = home(w, old[i]);
+        while (slots[at])
             at = (at + 1) & (cap - 1);
-        if (old[i])
-            slots[at] = old[i];
+        slots[at] = old[i];
     }
     nexus__free_table(w->alloc, old);
     return true;
 }
 
-static bool grow_ring(nexus__window *w, size_t cap)
+bool nexus__window_reserve(nexus__window *w, size_t n)
 {
-    nexus__seen *ring = nexus__malloc(w->alloc, cap * sizeof *ring);
-    if (!ring)
+    size_t slots = w->slot_cap ? w->slot_cap : FIRST_SLOTS;
+    if (n > ENTRIES_MAX)
         return false;
-    for (uint64_t i = w->first; i < w->next; i++)
-        ring[i & (cap - 1)] = *nexus__window_at(w, i);
-    nexus__free(w->alloc, w->ring);
-    w->ring = ring;
-    w->ring_cap = cap;
+    while (slots / 2 < n)
+        slots *= 2;
+    return slots == w->slot_cap || grow_slots(w, slots);
+}
+
+/* --- pages ---- */
+
+static nexus__window_page **page(const nexus__window *w, uint64_t count)
+{
+    return &w->pages[count / NEXUS__WINDOW_PAGE & (w->page_cap - 1)];
+}
+
+static bool grow_ring(nexus__window *w)
+{
+    nexus__window bigger = *w;
+    bigger.page_cap = w->page_cap ? w->page_cap * 2 : FIRST_PAGES;
+    bigger.pages = nexus__calloc(w->alloc, bigger.page_cap, sizeof *bigger.pages);
+    if (!bigger.pages)
+        return false;
+    for (uint64_t i = w->first; i < w->next; i += NEXUS__WINDOW_PAGE - i % NEXUS__WINDOW_PAGE)
+        *page(&bigger, i) = *page(w, i);
+    nexus__free(w->alloc, w->pages);
+    *w = bigger;
     return true;
 }
 
-bool nexus__window_reserve(nexus__window *w, size_t n)
+/* As much as there is already: a small window is small, and a big one lies in large pages of memory. */
+static bool make_block(nexus__window *w)
 {
-    size_t ring = w->ring_cap ? w->ring_cap : FIRST_CAP, slots = w->slot_cap ? w->slot_cap : 2 * FIRST_CAP;
-    if (n > ENTRIES_MAX)
+    size_t n = w->made < BLOCK_PAGES_MAX ? w->made + !w->made : BLOCK_PAGES_MAX;
+    block *b = nexus__calloc_table(w->alloc, 1, sizeof *b + n * sizeof b->pages[0]);
+    if (!b)
         return false;
-    while (ring < n)
-        ring *= 2;
-    while (slots / 2 < n)
-        slots *= 2;
-    return (ring == w->ring_cap || grow_ring(w, ring)) && (slots == w->slot_cap || grow_slots(w, slots));
+    b->next = w->blocks;
+    w->blocks = b;
+    w->made += n;
+    w->fresh = b->pages;
+    w->fresh_end = b->pages + n;
+    return true;
 }
+
+/* The page of the next entry. */
+static bool open_page(nexus__window *w)
+{
+    uint64_t pages = w->next / NEXUS__WINDOW_PAGE - w->first / NEXUS__WINDOW_PAGE + 1;
+    if (pages > w->page_cap && !grow_ring(w))
+        return false;
+    if (!w->spare && w->fresh == w->fresh_end && !make_block(w))
+        return false;
+    nexus__window_page **at = page(w, w->next);
+    if (w->spare) {
+        *at = w->spare;
+        w->spare = w->spare->next;
+    } else {
+        *at = w->fresh++;
+    }
+    return true;
+}
+
+static void close_page(nexus__window *w, uint64_t count)
+{
+    nexus__window_page *p = *page(w, count);
+    p->next = w->spare;
+    w->spare = p;
+}
+
+/* --- entries ---- */
 
 static void free_slot(nexus__window *w, size_t hole)
 {
@@ -134,13 +192,15 @@ void nexus__window_forget_oldest(nexus__window *w)
             i = (i + 1) & (w->slot_cap - 1);
         free_slot(w, i);
     }
-    w->first++;
+    if (++w->first % NEXUS__WINDOW_PAGE == 0)
+        close_page(w, w->first - 1);
 }
 
 bool nexus__window_put(nexus__window *w, const nexus__seen *seen)
 {
-    uint64_t n = nexus__window_count(w);
-    if ((n == w->ring_cap || w->used >= w->slot_cap / 2) && !nexus__window_reserve(w, n + 1))
+    if (nexus__window_count(w) >= ENTRIES_MAX || (w->used >= w->slot_cap / 2 && !nexus__window_reserve(w, w->used + 1)))
+        return false;
+    if (w->next % NEXUS__WINDOW_PAGE == 0 && !open_page(w))
         return false;
     size_t at = probe(w, seen->key);
     if (w->slots[at])
