@@ -26,13 +26,13 @@ static nexus_status bad_name(const char *name)
     return *name && strlen(name) <= 32 ? NEXUS_OK : nexus__fail(NEXUS_EINVAL, "a checkpoint name is [a-z0-9-]{1,32}");
 }
 
-enum { PIECE_BYTES = 256 << 10, SYNC_EVERY = 4 << 20 };
+enum { PIECE_BYTES = 256 << 10 };
 
 struct nexus__wal_checkpoint {
     nexus__wal *wal;
     char temporary[48], final[48];
     int fd;
-    uint64_t at, synced; /* behind the head */
+    uint64_t at; /* behind the head */
     uint32_t crc;
     nexus__buf piece;
 };
@@ -79,15 +79,13 @@ static nexus_status write_piece(nexus__wal_checkpoint *c)
     if (!c->piece.len)
         return NEXUS_OK;
     c->crc = nexus__crc32c(c->crc, c->piece.p, c->piece.len);
+    uint64_t at = sizeof(checkpoint_head) + c->at;
     nexus_status status =
-        c->fd < 0 ? NEXUS_OK
-                  : nexus__wal_io_write(c->wal, c->fd, c->piece.p, c->piece.len, sizeof(checkpoint_head) + c->at);
+        c->fd < 0 ? NEXUS_OK : nexus__wal_io_write(c->wal, c->fd, c->piece.p, c->piece.len, at);
+    if (c->fd >= 0 && status == NEXUS_OK)
+        nexus__wal_io_drain(c->wal, c->fd, at, c->piece.len);
     c->at += c->piece.len;
     nexus__buf_clear(&c->piece);
-    if (status == NEXUS_OK && c->fd >= 0 && c->at - c->synced >= SYNC_EVERY) {
-        status = nexus__wal_io_sync(c->wal, c->fd);
-        c->synced = c->at;
-    }
     return status;
 }
 

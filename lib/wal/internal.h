@@ -130,6 +130,9 @@ struct nexus__wal {
 int nexus__wal_io_open(nexus__wal *wal, const char *name, int flags);
 nexus_status nexus__wal_io_write(nexus__wal *wal, int fd, const void *data, size_t n, uint64_t at);
 nexus_status nexus__wal_io_sync(nexus__wal *wal, int fd);
+/* Returns when bytes just written have left for the device: no sync by then, but little is left for one, and what others
+ * write waits behind n bytes at most. */
+void nexus__wal_io_drain(const nexus__wal *wal, int fd, uint64_t at, size_t n);
 nexus_status nexus__wal_io_sync_dir(nexus__wal *wal);
 
 /* durability.c */

@@ -56,6 +56,13 @@ nexus_status nexus__wal_io_sync(nexus__wal *wal, int fd)
     return rc == 0 ? NEXUS_OK : nexus__fail_errno(errno, "sync a file of the log in %s", wal->dir);
 }
 
+void nexus__wal_io_drain(const nexus__wal *wal, int fd, uint64_t at, size_t n)
+{
+    if (wal->dir)
+        (void)sync_file_range(fd, (off_t)at, (off_t)n,
+                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
 nexus_status nexus__wal_io_sync_dir(nexus__wal *wal)
 {
     if (!wal->dir || fsync(wal->dir_fd) == 0)
