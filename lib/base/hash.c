@@ -30,7 +30,20 @@ static inline void sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
-static void absorb(uint64_t v[4], const void *data, size_t n)
+/* The up to seven bytes behind the last whole word. */
+static inline uint64_t rest_of(const unsigned char *p, size_t n)
+{
+    uint64_t word = 0;
+    if (n >= 8 && n % 8) { /* the last eight bytes, less those of the word before */
+        memcpy(&word, p + n - 8, 8);
+        return word >> (64 - 8 * (n % 8));
+    }
+    for (size_t i = n & ~(size_t)7; i < n; i++)
+        word |= (uint64_t)p[i] << (8 * (i % 8));
+    return word;
+}
+
+static inline void absorb(uint64_t v[4], const void *data, size_t n)
 {
     const unsigned char *p = data;
     size_t whole = n & ~(size_t)7;
@@ -41,15 +54,13 @@ static void absorb(uint64_t v[4], const void *data, size_t n)
         sip_round(v);
         v[0] ^= word;
     }
-    uint64_t last = (uint64_t)n << 56;
-    for (size_t i = whole; i < n; i++)
-        last |= (uint64_t)p[i] << (8 * (i - whole));
+    uint64_t last = (uint64_t)n << 56 | rest_of(p, n);
     v[3] ^= last;
     sip_round(v);
     v[0] ^= last;
 }
 
-static uint64_t squeeze(uint64_t v[4])
+static inline uint64_t squeeze(uint64_t v[4])
 {
     sip_round(v);
     sip_round(v);

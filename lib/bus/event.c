@@ -82,6 +82,8 @@ static size_t plain_prefix(nexus_slice text)
 static bool legal_text(nexus_slice text)
 {
     text = nexus__slice_from(text, plain_prefix(text));
+    if (!text.n)
+        return true;
     if (!nexus__utf8_valid(text))
         return false;
     for (size_t at = 0; at < text.n;) {
@@ -140,7 +142,17 @@ static nexus_status check_ext(const nexus_event *e)
     return NEXUS_OK;
 }
 
+static bool is_same(nexus_slice a, nexus_slice b)
+{
+    return a.p == b.p && a.n == b.n;
+}
+
 nexus_status nexus_event_check(const nexus_event *e)
+{
+    return nexus__event_check_like(e, NULL);
+}
+
+nexus_status nexus__event_check_like(const nexus_event *e, const nexus_event *like)
 {
     if (e->size < sizeof *e)
         return nexus__fail(NEXUS_EINVAL, "event: size is %zu; begin with NEXUS_EVENT_INIT", e->size);
@@ -149,7 +161,9 @@ nexus_status nexus_event_check(const nexus_event *e)
     for (size_t i = 0; i < nexus__event_attr_count; i++) {
         const nexus__event_attr *a = &nexus__event_attrs[i];
         nexus_slice value = nexus__event_get(e, a);
-        nexus_status status = value.n ? nexus__event_attr_check(a->name, a->kind, value) : NEXUS_OK;
+        if (!value.n || (like && is_same(value, nexus__event_get(like, a))))
+            continue;
+        nexus_status status = nexus__event_attr_check(a->name, a->kind, value);
         if (status != NEXUS_OK)
             return status;
     }

@@ -41,6 +41,9 @@ static inline const nexus_event *nexus__event_at(const nexus_event *events, size
     return (const nexus_event *)(const void *)((const char *)events + i * events->size);
 }
 
+/* nexus_event_check beside an event that has passed it (NULL: none): where both point to one text, it is not read again. */
+nexus_status nexus__event_check_like(const nexus_event *e, const nexus_event *like);
+
 /* What the bus sets and writes as extensions; ignored when read back in. */
 bool nexus__event_attr_is_ours(nexus_slice name);
 /* NEXUS_EINVAL with the attribute's name unless it is a legal extension name. */

@@ -58,7 +58,7 @@ nexus_status nexus__publish_complete(nexus_bus *bus, const nexus_event *events, 
     int64_t now = nexus__real_ns();
     for (size_t i = 0; i < n && status == NEXUS_OK; i++) {
         memcpy(&out->events[i], nexus__event_at(events, i), sizeof *out->events);
-        status = nexus_event_check(&out->events[i]);
+        status = nexus__event_check_like(&out->events[i], i ? nexus__event_at(events, i - 1) : NULL);
         if (status == NEXUS_OK)
             status = nexus__contract_publish(&bus->contracts, &out->events[i], &out->warnings);
         if (status != NEXUS_OK && n > 1)

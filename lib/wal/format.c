@@ -22,12 +22,16 @@ bool nexus__wal_segment_ok(const nexus__wal_segment_head *head)
            head->crc == nexus__crc32c(0, head, offsetof(nexus__wal_segment_head, crc));
 }
 
+/* Zeros go first, as a whole word, since the padding alone is of any length. */
 static char *put_padded(char *at, nexus_slice bytes)
 {
-    if (bytes.n)
-        memcpy(at, bytes.p, bytes.n);
-    memset(at + bytes.n, 0, nexus__wal_pad(bytes.n) - bytes.n);
-    return at + nexus__wal_pad(bytes.n);
+    static const uint64_t zeros;
+    if (!bytes.n)
+        return at;
+    char *end = at + nexus__wal_pad(bytes.n);
+    memcpy(end - sizeof zeros, &zeros, sizeof zeros);
+    memcpy(at, bytes.p, bytes.n);
+    return end;
 }
 
 void nexus__wal_record_encode(nexus__buf *out, const nexus__wal_record *record)
