@@ -274,10 +274,13 @@ static void lead(nexus__wal *wal, uint64_t until)
     wal->led = false;
 }
 
+/* On the thread of a stranger, who may cancel it: not in the middle, which would leave the log with a leader for good. */
 void nexus__wal_lead(nexus__wal *wal)
 {
+    int cancel;
     if (wal->engine)
         return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pthread_mutex_lock(&wal->lock);
     if (!wal->led) {
         lead(wal, wal->submitted);
@@ -285,6 +288,7 @@ void nexus__wal_lead(nexus__wal *wal)
             pthread_cond_signal(&wal->work);
     }
     pthread_mutex_unlock(&wal->lock);
+    pthread_setcancelstate(cancel, NULL);
 }
 
 void *nexus__wal_flush_main(void *arg)

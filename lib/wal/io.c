@@ -52,7 +52,10 @@ nexus_status nexus__wal_io_sync(nexus__wal *wal, int fd)
 {
     if (!wal->dir)
         return NEXUS_OK;
-    int rc = wal->io && wal->io->fdatasync_fn ? wal->io->fdatasync_fn(wal->io->user_data, fd) : fdatasync(fd);
+    int rc;
+    do
+        rc = wal->io && wal->io->fdatasync_fn ? wal->io->fdatasync_fn(wal->io->user_data, fd) : fdatasync(fd);
+    while (rc != 0 && errno == EINTR);
     return rc == 0 ? NEXUS_OK : nexus__fail_errno(errno, "sync a file of the log in %s", wal->dir);
 }
 

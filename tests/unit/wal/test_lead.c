@@ -284,6 +284,26 @@ Test(lead, who_comes_while_another_leads_need_not_wait_for_its_turn)
     scratch_remove(dir);
 }
 
+Test(lead, a_leader_that_is_cancelled_writes_to_the_end)
+{
+    char *dir = scratch_dir();
+    nexus__wal *wal = device_open(dir);
+    leader first;
+    told mine = {0};
+    hold(true);
+    start_leader(&first, wal);
+    wait_for_writer();
+    pthread_cancel(first.thread);
+    hold(false);
+    pthread_join(first.thread, NULL);
+    cr_assert(led_by_itself(&first) && first.told.status == NEXUS_OK);
+    submit(wal, true, &mine);
+    nexus__wal_lead(wal);
+    cr_assert(by_me(&mine) && mine.pos == 2);
+    nexus__wal_close(wal);
+    scratch_remove(dir);
+}
+
 /* --- failures ----------------------------------------------------------------------------------------------------- */
 
 static void fails_with(int error, nexus_status own, nexus_status behind, nexus_status later)
