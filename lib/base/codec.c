@@ -215,9 +215,19 @@ __attribute__((target("sse4.2"))) static uint32_t crc_hardware(uint32_t crc, con
         memcpy(&word, p, 8);
         c = _mm_crc32_u64(c, word);
     }
-    while (n--)
-        c = _mm_crc32_u8((uint32_t)c, *p++);
-    return (uint32_t)c;
+    if (n & 4) {
+        uint32_t word;
+        memcpy(&word, p, 4);
+        c = _mm_crc32_u32((uint32_t)c, word);
+        p += 4;
+    }
+    if (n & 2) {
+        uint16_t word;
+        memcpy(&word, p, 2);
+        c = _mm_crc32_u16((uint32_t)c, word);
+        p += 2;
+    }
+    return n & 1 ? _mm_crc32_u8((uint32_t)c, *p) : (uint32_t)c;
 }
 
 enum { LANE = 64 };

@@ -66,6 +66,18 @@ Test(codec, crc32c_of_rfc3720)
     cr_assert_eq(nexus__crc32c(nexus__crc32c(0, "1234", 4), "56789", 5), 0xe3069283u);
 }
 
+Test(codec, crc32c_of_every_length_is_that_of_its_bytes)
+{
+    unsigned char bytes[300];
+    uint32_t fed = 0;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 7 + 3);
+    for (size_t n = 0; n < sizeof bytes; n++) {
+        cr_assert(nexus__crc32c(0, bytes, n) == fed, "%zu", n);
+        fed = nexus__crc32c(fed, bytes + n, 1);
+    }
+}
+
 Test(time, rfc3339_round_trip_and_refusals)
 {
     int64_t ns;
