@@ -20,7 +20,7 @@ struct nexus__pub_op {
     bool async;
     nexus__publish_span span;
     nexus__buf body; /* as a client sends it; empty in the owner */
-    bool sent;
+    atomic_bool sent; /* the link thread may send it while its publisher gives up */
     nexus_publish_fn *fn; /* NULL: a caller waits at the gate */
     void *user_data;
     nexus__gate gate;
