@@ -145,7 +145,7 @@ static void publish_end(nexus__wal *wal, nexus__wal_batch *run, uint64_t start)
     wal->durable_seq = wal->next_seq;
     if (wal->engine)
         atomic_store(&wal->engine_end, wal->engine_place);
-    if (wal->dir && !wal->engine && wal->write_at > wal->active->size / 2 && wal->prepared.fd < 0 && !wal->prepared.wanted) {
+    if (wal->dir && !wal->engine && wal->write_at > wal->active->size / 4 && wal->prepared.fd < 0 && !wal->prepared.wanted) {
         wal->prepared.wanted = true;
         pthread_cond_broadcast(&wal->prepare);
     }

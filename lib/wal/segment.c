@@ -98,6 +98,8 @@ void nexus__wal_mark(segment *s, uint64_t pos, uint64_t at)
 
 /* --- making files ---- */
 
+enum { FILL_BYTES = 512 << 10 }; /* of zeros at a time that a write of the log may have to wait for */
+
 static nexus_status fill_zeros(nexus__wal *wal, int fd, uint64_t size)
 {
     static const char zeros[1 << 16];
@@ -110,6 +112,9 @@ static nexus_status fill_zeros(nexus__wal *wal, int fd, uint64_t size)
         nexus_status status = nexus__wal_io_write(wal, fd, zeros, sizeof zeros, at);
         if (status != NEXUS_OK)
             return status;
+        uint64_t end = at + sizeof zeros;
+        if (end % FILL_BYTES == 0)
+            nexus__wal_io_drain(wal, fd, end - FILL_BYTES, FILL_BYTES);
     }
     return nexus__wal_io_sync(wal, fd);
 }
