@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { KEYS = 10000, MEMBERS = 4, BATCH = 1000, AHEAD = 12 /* files of 64 MiB */ };
+enum { KEYS = 10000, MEMBERS = 4, BATCH = 1000, AHEAD = 20 /* files of 64 MiB: what a run of 3 s fills */ };
 
 static char url[4096];
 
