@@ -4,6 +4,7 @@ Method: 256-byte events, everything durable before the ack unless the settings p
 takes its turn in rounds, each in an empty folder; reported is the median of the rounds. Believe ratios inside a row."""
 import argparse
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -52,6 +53,7 @@ class Bench:
         kept = {}
         for _ in range(self.options.rounds):
             for name, run in programs.items():
+                os.sync()  # what the one before has left to be written, or to be freed, is no work of this one
                 kept.setdefault(name, []).extend(run())
         return {name: results for name, results in kept.items() if results}
 
