@@ -278,7 +278,7 @@ uint32_t nexus__routes_file_tick(nexus_gateway *g, nexus__gw_loop *home, int64_t
     if (!g->file_watched)
         watch_folder(g);
     pthread_mutex_lock(&g->locked.mutex);
-    bool busy = g->locked.busy, go = g->locked.path && !busy;
+    bool busy = g->locked.busy, named = g->locked.path, go = named && !busy;
     if (go)
         g->locked.busy = true;
     pthread_mutex_unlock(&g->locked.mutex);
@@ -286,7 +286,10 @@ uint32_t nexus__routes_file_tick(nexus_gateway *g, nexus__gw_loop *home, int64_t
         end_look(g);
         busy = true;
     }
-    ms = busy ? BUSY_MS : ms; /* what changed while one look was under way is seen by the next */
+    if (busy)
+        ms = BUSY_MS; /* what changed while one look was under way is seen by the next */
+    else if (!named && ms > WATCH_MS)
+        ms = WATCH_MS; /* the file is named in a moment, and then watched */
     home->next_look = now + ms * NEXUS__NS_PER_MS;
     return ms;
 }
