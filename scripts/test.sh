@@ -75,7 +75,7 @@ meson_tests() { # folder, meson test arguments…
   local dir=$1 out rc=0 ok bad skip
   shift
   rm -rf "$dir/meson-logs/testlog.json" "$dir/failed"
-  out=$(meson test -C "$dir" --no-rebuild "$@" 2>&1) || rc=$?
+  out=$(meson test -C "$dir" --no-rebuild --num-processes "$at_once" "$@" 2>&1) || rc=$?
   printf '%s\n' "$out" | tail -n 9
   ok=$(sed -n 's/^Ok: *//p' <<<"$out") bad=$(sed -n 's/^\(Fail\|Timeout\|Unexpected Pass\): *//p' <<<"$out" | paste -sd+ | sum_up)
   skip=$(sed -n 's/^Skipped: *//p' <<<"$out")
@@ -130,8 +130,9 @@ asan() {
   fi
 }
 
-# System tests wait more than they work: twice as many at once as there are cores, a file's tests in one process.
-parallel=(-n "$((2 * $(nproc)))" --dist loadfile)
+# Tests wait more than they work: twice as many at once as there are cores. A file's system tests are in one process.
+at_once=$((2 * $(nproc)))
+parallel=(-n "$at_once" --dist loadfile)
 started=$SECONDS
 dir=build
 options=(-Dwerror=true)
