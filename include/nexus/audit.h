@@ -54,7 +54,8 @@ typedef struct nexus_audit_record {
 #define NEXUS_AUDIT_RECORD_INIT NEXUS_SIZED(nexus_audit_record)
 NEXUS_API void nexus_audit_record_init(nexus_audit_record *record);
 
-/** Durable on return; *seq (may be NULL) is its number. Any failure means: not recorded, do not do it. */
+/** Durable on return; *seq (may be NULL) is its number. Any failure means: do not do it. It is not recorded then, unless what
+ * failed was the checkpoint due behind it. Records that wait at the same time share a write, and a failure. */
 NEXUS_API nexus_status nexus_audit_write(nexus_audit *audit, const nexus_audit_record *record,
                                          uint64_t *seq) NEXUS_MUST_CHECK;
 

@@ -225,8 +225,9 @@ nexus_bus *nexus_service_bus(nexus_service *service)
         return NULL;
     }
     pthread_mutex_lock(&h->bus_lock);
-    bool late = atomic_load(&service->draining); /* whoever ends waits for nobody's bus */
-    if (!h->bus && (late || open_bus(h, service) != NEXUS_OK))
+    if (!h->bus && atomic_load(&service->draining)) /* whoever ends waits for nobody's bus */
+        (void)nexus__fail(NEXUS_ECLOSED, "the service is ending");
+    else if (!h->bus && open_bus(h, service) != NEXUS_OK)
         h->bus = NULL;
     nexus_bus *bus = h->bus;
     pthread_mutex_unlock(&h->bus_lock);

@@ -243,11 +243,14 @@ def test_websocket_tunnel_survives_reloads(start, upstream):
     assert head.startswith(b"HTTP/1.1 101") and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head, head
     assert exchange(s, frame(b"hello")) == frame(b"hello")
     big = frame(os.urandom(60000), 2)
+    version = lambda: 0 if PROXY else g.admin("GET", "/admin/v1/config/history").json[0]["version"]  # it has no history
     for i in range(5):
-        g.write({"version": 1, "upstreams": {"a": up(upstream, retries=i)}, "routes": EVERYTHING})
-        g.server.process.send_signal(signal.SIGHUP) if not PROXY else None
+        before = version()
+        g.write({"version": 1, "upstreams": {"a": up(upstream, max_connections=100 + i)}, "routes": EVERYTHING})
+        if not PROXY:
+            g.server.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: version() > before, 10, "the reload")
         assert exchange(s, big) == big
-        time.sleep(0.1)
     s.close()
     bad, head = open_websocket(g, **{"Sec-WebSocket-Version": "8"})
     assert b" 426 " in head.split(b"\r\n")[0]
@@ -299,7 +302,7 @@ def test_reload_under_load_without_a_failed_request(start):
             g.write({"version": 1, "upstreams": {"a": up(two if i % 2 else one, retries=i % 3)}, "routes": EVERYTHING})
             before = done[0]
             wait_for(lambda: done[0] > before + 50, 20, "requests to go on")
-            time.sleep(0.12 if not PROXY else 1.1)
+            wait_for(lambda: g.call("GET", "/x").headers["X-Upstream"] == ("two" if i % 2 else "one"), 20, "the new routes")
     finally:
         stop.set()
         [t.join() for t in threads]

@@ -1,7 +1,7 @@
 /*
  * Writing the trail. One writer at a time leads: it chains the records that wait, its own among them, writes them with one
- * durable call and tells the others. Numbers and hashes are settled by then, so that what fails leaves the chain where it
- * was. After a failure of the device the log takes nothing more.
+ * durable call and tells the others. The chain goes on from them only then, so that what fails leaves it where it was. After
+ * a failure of the device the log takes nothing more.
  */
 #include "auth/audit/audit.h"
 

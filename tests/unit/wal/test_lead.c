@@ -109,10 +109,13 @@ static void *lead_once(void *arg)
     return NULL;
 }
 
-static void start_leader(leader *l, nexus__wal *wal)
+/* Its write is held up. */
+static void start_held(leader *l, nexus__wal *wal)
 {
+    hold(true);
     *l = (leader){.wal = wal};
     cr_assert(pthread_create(&l->thread, NULL, lead_once, l) == 0);
+    wait_for_writer();
 }
 
 static bool led_by_itself(const leader *l)
@@ -269,9 +272,7 @@ Test(lead, who_comes_while_another_leads_need_not_wait_for_its_turn)
     nexus__wal *wal = device_open(dir);
     leader first;
     told mine = {0};
-    hold(true);
-    start_leader(&first, wal);
-    wait_for_writer();
+    start_held(&first, wal);
     submit(wal, true, &mine);
     nexus__wal_lead(wal); /* returns at once: the other one writes */
     cr_assert(mine.calls == 0);
@@ -290,9 +291,7 @@ Test(lead, a_leader_that_is_cancelled_writes_to_the_end)
     nexus__wal *wal = device_open(dir);
     leader first;
     told mine = {0};
-    hold(true);
-    start_leader(&first, wal);
-    wait_for_writer();
+    start_held(&first, wal);
     pthread_cancel(first.thread);
     hold(false);
     pthread_join(first.thread, NULL);
@@ -312,9 +311,7 @@ static void fails_with(int error, nexus_status own, nexus_status behind, nexus_s
     nexus__wal *wal = device_open(dir);
     leader first;
     told others[3] = {0};
-    hold(true);
-    start_leader(&first, wal);
-    wait_for_writer();
+    start_held(&first, wal);
     for (int i = 0; i < 3; i++)
         submit(wal, i == 1, &others[i]);
     device.error = error;
@@ -373,9 +370,7 @@ Test(lead, closing_waits_for_a_leader_and_leaves_nothing_unwritten)
     leader first;
     told behind = {0};
     pthread_t stopper;
-    hold(true);
-    start_leader(&first, wal);
-    wait_for_writer();
+    start_held(&first, wal);
     submit(wal, true, &behind); /* its submitter never gets to lead */
     cr_assert(pthread_create(&stopper, NULL, stop, wal) == 0);
     nexus__wal_record r = {.payload = NEXUS_S("b")};
